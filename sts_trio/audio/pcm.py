@@ -1,0 +1,50 @@
+"""The format of a telephone call, and how its bytes are cut.
+
+Everywhere on Core's side audio is PCM, signed 16 bit, little-endian, 8000 Hz, mono (Core contract, section 3).
+A *frame* is 20 ms of it: 160 samples, 320 bytes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RATE = 8000
+SAMPLE_BYTES = 2
+BYTES_PER_SECOND = RATE * SAMPLE_BYTES
+FRAME_SECONDS = 0.02
+FRAME_BYTES = 320
+
+
+def seconds(size: int) -> float:
+    """How long `size` bytes of telephone audio last, in seconds."""
+    return size / BYTES_PER_SECOND
+
+
+def pieces(data: bytes, size: int = FRAME_BYTES) -> Iterator[bytes]:
+    """Cut `data` into pieces of `size` bytes; the last may be shorter. Nothing is copied when one is enough."""
+    if len(data) <= size:
+        if data:
+            yield data
+        return
+    for start in range(0, len(data), size):
+        yield data[start : start + size]
+
+
+class SampleAligner:
+    """Keeps whole samples together: an odd last byte waits for the next piece of the same stream."""
+
+    def __init__(self) -> None:
+        self._carry = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the whole samples in what waited and `data`."""
+        if self._carry:
+            data = self._carry + data
+            self._carry = b""
+        if len(data) & 1:
+            self._carry = data[-1:]
+            return data[:-1]
+        return data

@@ -1,0 +1,52 @@
+"""Faults that end a call or stop the program. Expected ends are values (`call.outcome.CallOutcome`).
+
+StsError
+├── ConfigError              a setting is missing or wrong
+└── ProviderError            the agent's side failed
+    ├── ProviderRefused      it answered, and said no (key, config, credit): trying again will not help
+    ├── ProviderTimeout      it did not answer in time
+    ├── ProviderLost         no connection could be made, or it broke
+    └── ProviderProtocolError  it sent what its protocol does not allow
+
+Every message is one line for a person: what happened, which setting or peer, what to do. No secret, no caller text.
+"""
+
+from __future__ import annotations
+
+
+class StsError(Exception):
+    """Base of all our faults."""
+
+
+class ConfigError(StsError):
+    """One or more settings are missing or wrong; `problems` has a line for each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class ProviderError(StsError):
+    """The agent's side failed. `retryable`: a new connection may well work."""
+
+    retryable = False
+
+
+class ProviderRefused(ProviderError):
+    """The provider answered and refused: a wrong key, an unknown config, no credit."""
+
+
+class ProviderTimeout(ProviderError):
+    """The provider did not answer within the time that the settings give it."""
+
+    retryable = True
+
+
+class ProviderLost(ProviderError):
+    """The connection to the provider could not be made, or it broke."""
+
+    retryable = True
+
+
+class ProviderProtocolError(ProviderError):
+    """The provider sent something that its protocol does not allow."""
