@@ -1,0 +1,92 @@
+"""Where a provider listens, and how a byte stream to it is made: TCP, and TLS that is verified."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import trio
+
+from sts_trio.errors import ProviderLost, ProviderRefused
+
+_LONGEST_DETAIL = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a provider listens, taken from a ``ws://`` or ``wss://`` URL. `path` includes the URL's own query."""
+
+    host: str
+    port: int
+    path: str
+    tls: bool
+
+    @classmethod
+    def from_url(cls, url: str) -> Endpoint:
+        """Raises: ValueError, saying what the URL lacks."""
+        parts = urlsplit(url)
+        if parts.scheme not in ("ws", "wss"):
+            raise ValueError("it must begin with ws:// or wss://")
+        if not parts.hostname or not parts.hostname.isascii():
+            raise ValueError("it names no host")
+        tls = parts.scheme == "wss"
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        return cls(parts.hostname, parts.port or (443 if tls else 80), path, tls)
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    @property
+    def host_header(self) -> str:
+        """The value of the Host header: the port only where it is not the scheme's own (RFC 6455 4.1)."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
+
+
+class Dial(Protocol):
+    """Connect a byte stream to an endpoint, TLS included. Tests hand in streams that live in memory."""
+
+    async def __call__(self, endpoint: Endpoint) -> trio.abc.Stream: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TcpDial:
+    """Dial over TCP, with TLS verified by `tls` where the endpoint asks for it."""
+
+    tls: ssl.SSLContext
+
+    async def __call__(self, endpoint: Endpoint) -> trio.abc.Stream:
+        """Raises: OSError for the connection, ProviderRefused for a certificate that is not trusted."""
+        if not endpoint.tls:
+            return await trio.open_tcp_stream(endpoint.host, endpoint.port)
+        stream = await trio.open_ssl_over_tcp_stream(
+            endpoint.host, endpoint.port, ssl_context=self.tls, https_compatible=True
+        )
+        try:
+            await stream.do_handshake()
+        except trio.BrokenResourceError as exc:
+            await trio.aclose_forcefully(stream)
+            cause = exc.__cause__
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                raise ProviderRefused(
+                    f"the TLS certificate of {endpoint} is not trusted: {cause.verify_message}"
+                ) from exc
+            raise ProviderLost(f"the TLS handshake with {endpoint} failed: {first_line(cause or exc)}") from exc
+        except BaseException:
+            await trio.aclose_forcefully(stream)
+            raise
+        return stream
+
+
+def one_line(text: str) -> str:
+    """Bring what a peer said onto one line."""
+    return " ".join(text.split())
+
+
+def first_line(exc: BaseException) -> str:
+    """Say in a few words what an exception of a library says."""
+    if isinstance(exc, OSError) and exc.strerror:
+        return exc.strerror
+    return one_line(str(exc))[:_LONGEST_DETAIL] or type(exc).__name__

@@ -1,0 +1,156 @@
+"""A chat with Hume EVI, behind the seam of `providers.events`: opening, receiving, sending."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+import trio
+
+from sts_trio.errors import ProviderError, ProviderLost, ProviderRefused, ProviderTimeout
+from sts_trio.providers.events import AgentClosed, AgentFault, AgentReady
+from sts_trio.providers.hume import wire
+from sts_trio.providers.socket import SocketEnd, SocketTimes, open_socket
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
+
+    from sts_trio.providers.dial import Dial, Endpoint
+    from sts_trio.providers.events import AgentEvent, CallInfo
+    from sts_trio.providers.socket import ProviderSocket
+
+log = structlog.get_logger(__name__)
+
+_HINTS = {
+    401: "check HUMEAI_API_KEY",
+    403: "check HUMEAI_API_KEY",
+    404: "check HUMEAI_WS_URL",
+    410: "Hume announced the end of its public EVI API; point HUMEAI_WS_URL at a service that speaks its protocol",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HumeProvider:
+    """How to open chats: an `OpenAgent`. `api_key` stays out of URLs, logs, errors and `repr`."""
+
+    endpoint: Endpoint
+    api_key: str = field(repr=False)
+    dial: Dial = field(repr=False)
+    config_id: str | None = None
+    voice_id: str | None = None
+    instructions: str | None = field(default=None, repr=False)
+    times: SocketTimes = field(default_factory=SocketTimes)
+
+    def __call__(self, call: CallInfo) -> AbstractAsyncContextManager[HumeLink]:
+        """Open a chat for `call`, ready for audio within `times.open`; leaving the context closes it.
+
+        Raises (on entry):
+            ProviderError: refused, not ready in time, lost, or not speaking EVI's protocol.
+        """
+        request = wire.ChatRequest(
+            session_id=call.id,
+            config_id=self.config_id,
+            voice_id=self.voice_id,
+            instructions=self.instructions,
+            resume=call.resume,
+        )
+        return self._open(request)
+
+    @asynccontextmanager
+    async def _open(self, request: wire.ChatRequest) -> AsyncIterator[HumeLink]:
+        ready_by = trio.current_time() + self.times.open
+        separator = "&" if "?" in self.endpoint.path else "?"
+        path = f"{self.endpoint.path}{separator}{wire.handshake_query(request)}"
+        try:
+            async with open_socket(
+                self.endpoint,
+                path=path,
+                headers={"X-Hume-Api-Key": self.api_key},
+                dial=self.dial,
+                times=self.times,
+                hints=_HINTS,
+            ) as socket:
+                link = HumeLink(socket, request.session_id)
+                with trio.move_on_at(ready_by) as waiting:
+                    await link.wait_ready(wire.late_prompt(request))
+                if waiting.cancelled_caught:
+                    raise ProviderTimeout(
+                        f"{self.endpoint} took the connection but sent no chat_metadata within {self.times.open:g} s"
+                    )
+                yield link
+        except ProviderError as exc:
+            raise self._without_key(exc) from exc.__cause__
+
+    def _without_key(self, exc: ProviderError) -> ProviderError:
+        # A refusal repeats what the peer answered, and a peer may answer with what it was asked.
+        return type(exc)(str(exc).replace(self.api_key, "***")) if self.api_key in str(exc) else exc
+
+
+class HumeLink:
+    """An open chat; see `providers.events.AgentLink`."""
+
+    def __init__(self, socket: ProviderSocket, call_id: str) -> None:
+        self._socket = socket
+        self._call_id = call_id
+        self._ready: AgentReady | None = None
+
+    async def wait_ready(self, prompt: str | None) -> None:
+        """Wait for `chat_metadata`, then send a `prompt` that did not fit into the URL.
+
+        Raises:
+            ProviderError: Hume reported an error, or closed, instead.
+        """
+        reported = ""
+        while True:
+            match await self._next():
+                case AgentReady() as ready:
+                    break
+                case AgentFault(message=reported, ends_session=True, retryable=retryable):
+                    raise ProviderLost(reported) if retryable else ProviderRefused(reported)
+                case AgentFault(message=reported):
+                    pass
+                case AgentClosed(message=message, retryable=retryable):
+                    cause = reported or f"{message} before the chat began"
+                    raise ProviderLost(cause) if retryable else ProviderRefused(cause)
+                case _:
+                    pass
+        if prompt is not None:
+            await self._socket.send(wire.encode_to_hume(wire.SessionSettings(system_prompt=prompt)))
+        self._ready = ready
+
+    async def receive(self) -> AgentEvent:
+        """See `AgentLink.receive`; the first event is the `AgentReady` that `wait_ready` saw."""
+        if self._ready is not None:
+            ready, self._ready = self._ready, None
+            return ready
+        return await self._next()
+
+    async def _next(self) -> AgentEvent:
+        while True:
+            message = await self._socket.receive()
+            if isinstance(message, SocketEnd):
+                return wire.closed(message.code, message.reason)
+            heard = wire.parse_from_hume(message)
+            event = wire.to_event(heard) if heard is not None else None
+            if event is not None:
+                return event
+            if heard is None:
+                log.debug("Hume sent a message of an unknown type; ignored", call=self._call_id)
+            elif isinstance(heard, wire.HumeError):
+                log.warning("Hume warns", call=self._call_id, warning=wire.describe(heard))
+
+    async def send_audio(self, pcm: bytes) -> None:
+        """Send caller audio as a binary frame: no base64, a quarter less to send (hume-evi.md 2.1)."""
+        await self._socket.send(pcm)
+
+    async def say(self, text: str) -> None:
+        """Have EVI speak `text` as it stands."""
+        await self._socket.send(wire.encode_to_hume(wire.AssistantInput(text)))
+
+    async def tool_error(self, call_id: str, message: str) -> None:
+        """Answer a tool call that could not be carried out; the model hears `message` as well."""
+        answer = wire.ToolErrorAnswer(tool_call_id=call_id, error=message, content=message)
+        await self._socket.send(wire.encode_to_hume(answer))
