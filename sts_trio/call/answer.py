@@ -1,0 +1,86 @@
+"""From an accepted connection to a finished call: puts a call's parts together and logs its summary."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+import trio
+
+from sts_trio.call.bridge import Bridge, CallRules, usable_id
+from sts_trio.call.playout import Playout
+from sts_trio.call.session import Call
+from sts_trio.core.wire import Transcript
+from sts_trio.providers.events import CallInfo
+
+if TYPE_CHECKING:
+    from sts_trio.call.outcome import CallOutcome
+    from sts_trio.call.registry import Registry
+    from sts_trio.core.arrival import Arrival
+    from sts_trio.core.link import CoreLink, SocketClosed
+    from sts_trio.core.wire import FromCore, ToCore
+    from sts_trio.providers.events import OpenAgent
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Switchboard:
+    """What all calls share: read-only rules, the way to an agent, and the register of live calls."""
+
+    rules: CallRules
+    lead: float
+    open_agent: OpenAgent
+    registry: Registry
+    log_transcripts: bool = False
+
+    async def answer(self, core: CoreLink, arrival: Arrival) -> CallOutcome | None:
+        """Hold one call from its first message to its end."""
+        uuid = arrival.uuid if arrival.uuid and usable_id(arrival.uuid) else None
+        known = CallInfo(id=uuid or f"call-{secrets.token_hex(4)}", uuid=uuid, query=arrival.query)
+        began = trio.current_time()
+        playout = Playout(self.lead)
+        bridge = Bridge(self.rules, playout, known, began)
+        if self.log_transcripts:
+            core = _TranscriptLog(core, bridge)
+        call = Call(core, self.open_agent, bridge, playout)
+        outcome: CallOutcome | None = None
+        try:
+            with self.registry.enter(call):
+                outcome = await call.run()
+        finally:
+            self._summarise(bridge, outcome, trio.current_time() - began)
+        return outcome
+
+    def _summarise(self, bridge: Bridge, outcome: CallOutcome | None, lasted: float) -> None:
+        counts = {name: round(value, 2) for name, value in asdict(bridge.counts).items() if value}
+        log.info(
+            "call ended",
+            call=bridge.call.id,
+            cause=str(outcome.cause) if outcome else "cancelled",
+            code=outcome.code if outcome else None,
+            message=outcome.message if outcome else "",
+            seconds=round(lasted, 2),
+            **counts,
+        )
+
+
+class _TranscriptLog:
+    """A Core link that also logs the transcripts that pass; only where the operator asked for it."""
+
+    def __init__(self, core: CoreLink, bridge: Bridge) -> None:
+        self._core = core
+        self._bridge = bridge
+
+    async def receive(self) -> FromCore | SocketClosed:
+        return await self._core.receive()
+
+    async def send(self, message: ToCore) -> None:
+        if isinstance(message, Transcript):
+            log.info("said", call=self._bridge.call.id, role=message.role, text=message.text)
+        await self._core.send(message)
+
+    async def close(self, code: int, reason: str) -> None:
+        await self._core.close(code, reason)

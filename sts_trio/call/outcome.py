@@ -1,0 +1,48 @@
+"""How a call ended, and what it moved: values for the caller's side, the summary log line and, later, metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Cause(StrEnum):
+    """Why a call ended. One word for one thing in logs and metrics."""
+
+    CALLER_HUNG_UP = "caller hung up"
+    CALLER_LOST = "caller lost"
+    AGENT_ENDED = "agent ended"
+    PROVIDER_FAILED = "provider failed"
+    NO_INIT = "no init"
+    TOO_LONG = "too long"
+    DRAINED = "drained"
+    INTERNAL = "internal error"
+
+
+@dataclass(frozen=True, slots=True)
+class CallOutcome:
+    """The end of a call. `code` closes Core's WebSocket; `message`, if any, is the `error` that Core hears before."""
+
+    cause: Cause
+    code: int
+    message: str = ""
+
+    @property
+    def by_caller(self) -> bool:
+        """Core's side has gone: there is nobody left to tell."""
+        return self.cause in (Cause.CALLER_HUNG_UP, Cause.CALLER_LOST)
+
+
+@dataclass(slots=True)
+class CallCounts:
+    """What one call moved and dropped. Seconds are of telephone audio; the rest are numbers of messages."""
+
+    upstream_seconds: float = 0.0
+    upstream_dropped_seconds: float = 0.0
+    downstream_seconds: float = 0.0
+    downstream_dropped_seconds: float = 0.0
+    interruptions: int = 0
+    stale_chunks: int = 0
+    user_turns: int = 0
+    agent_turns: int = 0
+    not_understood: int = 0

@@ -1,0 +1,164 @@
+"""A call's nursery: four tasks that carry out what the bridge decides. The end of one is the end of all."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING
+
+import structlog
+import trio
+
+from sts_trio.call.actions import Attach, End, Note, OpenSession, RefuseTool, Say, SendAudio
+from sts_trio.call.outcome import CallOutcome, Cause
+from sts_trio.call.uplink import Uplink
+from sts_trio.core.link import SocketClosed
+from sts_trio.core.wire import CallerAudio
+from sts_trio.errors import ProviderError
+from sts_trio.providers.events import AgentAudio, AgentClosed
+
+if TYPE_CHECKING:
+    from sts_trio.call.actions import Actions
+    from sts_trio.call.bridge import Bridge
+    from sts_trio.call.playout import Playout
+    from sts_trio.core.link import CoreLink
+    from sts_trio.providers.events import AgentEvent, CallInfo, OpenAgent
+
+log = structlog.get_logger(__name__)
+
+# Resampling half a second takes about 0.1 ms; longer chunks are cut, so that they do not hold up the other calls.
+_SLICE_SECONDS = 0.5
+# What is left to tell Core at the end, with the close handshake.
+_LAST_WORDS_SECONDS = 2.0
+
+
+class Call:
+    """One call, from the first message of Core to the last.
+
+    `run` returns once everything of the call is over: its tasks, its session with the provider, Core's WebSocket.
+    Only the playout task writes to Core while the call lasts, which makes the order of what Core hears exact.
+    """
+
+    def __init__(self, core: CoreLink, open_agent: OpenAgent, bridge: Bridge, playout: Playout) -> None:
+        self._core = core
+        self._open_agent = open_agent
+        self._bridge = bridge
+        self._playout = playout
+        self._uplink = Uplink(bridge.counts)
+        self._outcome: CallOutcome | None = None
+        self._work_to_do = trio.lowlevel.ParkingLot()  # the playout task parks here
+        self._alarm = trio.CancelScope()  # the watchdog sleeps in here; its deadline follows the bridge's
+        self._nursery: trio.Nursery
+
+    async def run(self) -> CallOutcome:
+        """Hold the call until it ends, and close Core's side. Whatever fails in it ends here."""
+        try:
+            async with trio.open_nursery() as self._nursery:
+                self._nursery.start_soon(self._upstream_sender, name="upstream sender")
+                self._nursery.start_soon(self._playout_to_core, name="playout")
+                self._nursery.start_soon(self._watchdog, name="watchdog")
+        except* Exception:
+            # One call's fault, ours: logged whole, told to Core without details, and kept away from the other calls.
+            log.exception("the call failed", call=self._bridge.call.id)
+            self._outcome = CallOutcome(Cause.INTERNAL, 1011, "internal error of the connector")
+            self._bridge.end(self._outcome)
+        outcome = self._outcome or CallOutcome(Cause.INTERNAL, 1011)
+        await self._close_core(outcome)
+        return outcome
+
+    def end(self, outcome: CallOutcome) -> None:
+        """End the call from outside; for example when the service stops."""
+        self._bridge.end(outcome)
+        self._finish(outcome)
+
+    async def _upstream_sender(self) -> None:
+        """Core to provider. It ends the call when Core is gone, so it always reads."""
+        while True:
+            message = await self._core.receive()
+            if isinstance(message, CallerAudio):  # fifty times a second: nothing here but what must be
+                for action in self._bridge.on_core(message):
+                    await self._perform(action)
+            elif isinstance(message, SocketClosed):
+                await self._carry_out(self._bridge.on_caller_gone(message))
+            else:
+                await self._carry_out(self._bridge.on_core(message))
+
+    async def _downstream_receiver(self, call: CallInfo) -> None:
+        """Provider to playout: holds one session. A later one can take its place while the call lives on."""
+        try:
+            async with self._open_agent(call) as self._agent:
+                while True:
+                    event = await self._agent.receive()
+                    await self._hear(event)
+                    if isinstance(event, AgentClosed):
+                        break
+        except ProviderError as exc:
+            await self._carry_out(self._bridge.on_agent_failed(exc))
+        finally:
+            self._uplink.detach()
+
+    async def _hear(self, event: AgentEvent) -> None:
+        if not isinstance(event, AgentAudio) or event.wav.seconds <= _SLICE_SECONDS:
+            await self._carry_out(self._bridge.on_agent(event, trio.current_time()))
+            return
+        for part in event.wav.cut(_SLICE_SECONDS):
+            await self._carry_out(self._bridge.on_agent(AgentAudio(event.reply, part), trio.current_time()))
+            await trio.lowlevel.checkpoint()
+
+    async def _playout_to_core(self) -> None:
+        """Playout to Core, at its pace. The only writer while the call lasts."""
+        while self._outcome is None:
+            message = self._playout.take(trio.current_time())
+            if message is not None:
+                await self._core.send(message)
+                self._playout.sent(message)
+                continue
+            due = self._playout.due()
+            if due == inf:
+                await self._work_to_do.park()
+            else:
+                with trio.move_on_at(due):
+                    await self._work_to_do.park()
+
+    async def _watchdog(self) -> None:
+        """Sleep until the bridge's next deadline, which moves while we sleep."""
+        while True:
+            with trio.CancelScope(deadline=self._bridge.deadline) as self._alarm:
+                await trio.sleep_forever()
+            await self._carry_out(self._bridge.on_deadline(trio.current_time()))
+
+    async def _carry_out(self, actions: Actions) -> None:
+        for action in actions:
+            await self._perform(action)
+        if self._alarm.deadline != self._bridge.deadline:
+            self._alarm.deadline = self._bridge.deadline
+        self._work_to_do.unpark_all()
+
+    async def _perform(self, action: object) -> None:
+        match action:
+            case SendAudio(pcm=pcm):
+                await self._uplink.send(pcm)
+            case OpenSession(call=call):
+                self._nursery.start_soon(self._downstream_receiver, call, name="downstream receiver")
+            case Attach():
+                await self._uplink.attach(self._agent)
+            case Say(text=text):
+                await self._agent.say(text)
+            case RefuseTool(id=tool_id, message=message):
+                await self._agent.tool_error(tool_id, message)
+            case Note(text=text):
+                log.warning(text, call=self._bridge.call.id)
+            case End(outcome=outcome):
+                self._finish(outcome)
+
+    def _finish(self, outcome: CallOutcome) -> None:
+        if self._outcome is None:
+            self._outcome = outcome
+            self._nursery.cancel_scope.cancel(reason=outcome.cause)
+
+    async def _close_core(self, outcome: CallOutcome) -> None:
+        if outcome.by_caller:
+            return
+        with trio.move_on_after(_LAST_WORDS_SECONDS, shield=True):
+            for message in self._playout.left_over():
+                await self._core.send(message)
+            await self._core.close(outcome.code, outcome.cause)
