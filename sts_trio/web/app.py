@@ -1,0 +1,76 @@
+"""The door: which request gets which answer (Core contract, section 1.2).
+
+A WebSocket upgrade is a call, whatever its path. Everything else is plain HTTP, and is quart's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from sts_trio.web.asgi import take_call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hypercorn.typing import (
+        ASGIReceiveCallable,
+        ASGISendCallable,
+        Scope,
+    )
+    from quart.typing import ResponseReturnValue
+
+    from sts_trio.web.asgi import Answer, Refuse
+
+
+class Door(QuartTrio):
+    """A quart app whose WebSockets are all calls, and go past quart (`web.asgi` says why)."""
+
+    def __init__(self, answer: Answer, refuse: Refuse) -> None:
+        super().__init__(__name__, static_folder=None)
+        self._answer = answer
+        self._refuse = refuse
+
+    async def asgi_app(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        """Serve one connection of the ASGI server.
+
+        Slashes at the end of a path mean nothing here, and a path may be missing altogether (`GET ?uuid=1`, at which
+        quart stumbles). Never a redirect: neither a WebSocket client nor a streaming POST follows one.
+        """
+        if scope["type"] == "websocket":
+            await take_call(scope, receive, send, self._answer, self._refuse)
+            return
+        if scope["type"] == "http":
+            scope["path"] = scope["path"].rstrip("/") or "/"
+        await super().asgi_app(scope, receive, send)
+
+
+def create_app(answer: Answer, refuse: Refuse, status: Callable[[], dict[str, object]]) -> Door:
+    """Build the app.
+
+    `answer` holds a call; `refuse` says why a new one cannot be taken (503), or None; `status` is what `GET /health`
+    tells beside `"status": "ok"`. An app object serves once.
+    """
+    app = Door(answer, refuse)
+
+    @app.get("/health", provide_automatic_options=False)
+    async def health() -> ResponseReturnValue:
+        return {"status": "ok", **status()}
+
+    @app.get("/", provide_automatic_options=False)
+    @app.get("/speech-to-speech-stream", provide_automatic_options=False)
+    async def upgrade_required() -> ResponseReturnValue:
+        # RFC 9110, 7.8: who sends Upgrade names it in Connection too.
+        headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
+        return {"message": "This is a WebSocket service: use a ws:// URL."}, 426, headers
+
+    @app.errorhandler(HTTPException)
+    async def http_error(error: HTTPException) -> ResponseReturnValue:
+        headers = {}
+        if isinstance(error, MethodNotAllowed):
+            headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
+        return {"message": error.name}, error.code or 500, headers
+
+    return app

@@ -1,0 +1,121 @@
+"""A call's WebSocket, straight on ASGI.
+
+quart's own WebSocket layer is not in the way here, because of what quart-trio 0.12 makes of a call: a peer's close
+arrives as `trio.Cancelled` and drops up to ten messages already received; an error in a handler closes with 1000, or
+is lost unlogged beside a `Cancelled`; an empty binary message arrives as None; a send to a peer that has left passes no
+checkpoint; each message costs two more tasks and a channel. On plain ASGI a close is a value.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, cast
+
+import trio
+
+from sts_trio.core.arrival import Arrival, parse_arrival
+from sts_trio.core.link import CallerSocket, SocketClosed
+
+if TYPE_CHECKING:
+    from hypercorn.typing import (
+        ASGIReceiveCallable,
+        ASGISendCallable,
+        WebsocketReceiveEvent,
+        WebsocketScope,
+    )
+
+logger = logging.getLogger(__name__)
+
+# How long a peer gets to answer our close frame. Core is on the same network; its answer takes milliseconds.
+CLOSE_SECONDS = 1.0
+RETRY_AFTER_SECONDS = 5
+
+Answer = Callable[[CallerSocket, Arrival], Awaitable[None]]
+"""Hold one call; awaited for each accepted WebSocket. Nothing it raises touches another call."""
+
+Refuse = Callable[[], str | None]
+"""Asked before each call is accepted: None to take it, or why not, in words that the caller may see."""
+
+
+class AsgiSocket:
+    """A `CallerSocket` on an accepted ASGI WebSocket."""
+
+    def __init__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        self._receive = receive
+        self._send = send
+        self._closing = False
+        self._end: SocketClosed | None = None
+
+    async def receive(self) -> str | bytes | SocketClosed:
+        """Wait for the next message: text, bytes (also empty ones), or the end, which then comes again and again."""
+        message = await self._receive()
+        if message["type"] == "websocket.disconnect":
+            self._end = SocketClosed(message["code"], str(message.get("reason") or ""))
+            return self._end
+        data = cast("WebsocketReceiveEvent", message)
+        return (data["bytes"] or b"") if data["text"] is None else data["text"]
+
+    async def send(self, text: str) -> None:
+        """Send a text message. Does nothing once either side has closed; always passes a checkpoint."""
+        await trio.lowlevel.checkpoint()
+        if not self._closing and self._end is None:
+            await self._send({"type": "websocket.send", "bytes": None, "text": text})
+
+    async def close(self, code: int, reason: str) -> None:
+        """Send a close frame and read on until the peer has answered, for `CLOSE_SECONDS` at most.
+
+        wsproto cuts the reason to the 123 bytes that a close frame holds. A second close does nothing.
+        """
+        if self._closing:
+            await trio.lowlevel.checkpoint()
+            return
+        self._closing = True
+        with trio.move_on_after(CLOSE_SECONDS):
+            if self._end is None:
+                await self._send({"type": "websocket.close", "code": code, "reason": reason})
+            while not isinstance(await self.receive(), SocketClosed):
+                pass
+
+
+async def take_call(
+    scope: WebsocketScope,
+    receive: ASGIReceiveCallable,
+    send: ASGISendCallable,
+    answer: Answer,
+    refuse: Refuse,
+) -> None:
+    """Run one WebSocket from its handshake to its close: refused with 503, or accepted and handed to `answer`.
+
+    An error in `answer` is logged and closes with 1011; a cancellation (the server stops) closes with 1001. The close
+    is shielded, since a cancelled call still owes its peer a close frame, and bounded by its own limits.
+    """
+    await receive()  # websocket.connect
+    if (why := refuse()) is not None:
+        await _reject(send, why)
+        return
+    await send({"type": "websocket.accept", "subprotocol": None, "headers": []})
+    socket = AsgiSocket(receive, send)
+    code, reason = 1001, "the server is stopping"
+    try:
+        await answer(socket, parse_arrival(scope["query_string"], scope["headers"]))
+        code, reason = 1000, ""
+    except* Exception as group:
+        code, reason = 1011, "internal error"
+        logger.error("a call failed", exc_info=group)
+    finally:
+        with trio.CancelScope(shield=True):
+            await socket.close(code, reason)
+
+
+async def _reject(send: ASGISendCallable, why: str) -> None:
+    body = json.dumps({"message": why}).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"retry-after", b"%d" % RETRY_AFTER_SECONDS),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "websocket.http.response.start", "status": 503, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": body, "more_body": False})

@@ -1,0 +1,108 @@
+"""The whole web layer in memory: hypercorn's connection with our guards and the real app, without a socket.
+
+`open_door(answer)` yields a `Wire`; `wire.call()` places a call with trio-websocket, `wire.connect()` gives a bare
+byte stream to be rude on. As in `trio.serve_listeners`, an exception that leaves a connection ends everything.
+"""
+
+from __future__ import annotations
+
+import socket
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import hypercorn.trio.run
+import trio
+import trio.testing
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.utils import wrap_app
+from trio_websocket import WebSocketConnection, wrap_client_stream
+
+from sts_trio.web.app import create_app
+from sts_trio.web.guards import install_guards
+from sts_trio.web.server import make_config
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from hypercorn.config import Config
+    from hypercorn.typing import AppWrapper
+
+    from sts_trio.web.asgi import Answer, Refuse
+
+
+class FakeSocket:
+    """As much of a socket as hypercorn looks at."""
+
+    family = socket.AF_INET
+
+    def getpeername(self) -> tuple[str, int]:
+        return ("192.0.2.1", 50000)
+
+    def getsockname(self) -> tuple[str, int]:
+        return ("192.0.2.2", 6039)
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """A server that each `connect` reaches."""
+
+    app: AppWrapper
+    config: Config
+    context: WorkerContext
+    servers: trio.Nursery
+    clients: trio.Nursery
+
+    @property
+    def live(self) -> int:
+        """How many connections the server still holds."""
+        return len(self.servers.child_tasks)
+
+    async def connect(
+        self,
+        pair: Callable[[], tuple[trio.StapledStream, trio.StapledStream]] = trio.testing.memory_stream_pair,
+    ) -> trio.StapledStream:
+        """Open a connection; return the client's end. `lockstep_stream_pair` holds a writer back, memory never does."""
+        client, server = pair()
+        server.socket = FakeSocket()
+        self.servers.start_soon(self._serve, server)
+        return client
+
+    async def _serve(self, stream: trio.StapledStream) -> None:
+        try:
+            await hypercorn.trio.run.TCPServer(self.app, self.config, self.context, {}, stream)
+        finally:
+            await trio.aclose_forcefully(stream)  # as serve_listeners does
+
+    async def call(self, path: str = "/", headers: list[tuple[bytes, bytes]] | None = None) -> WebSocketConnection:
+        """Place a call, as Core does."""
+        return await self.call_on(await self.connect(), path, headers)
+
+    async def call_on(
+        self, stream: trio.abc.Stream, path: str = "/", headers: list[tuple[bytes, bytes]] | None = None
+    ) -> WebSocketConnection:
+        """Do a call's handshake on a connection."""
+        return await wrap_client_stream(self.clients, stream, "sts", path, extra_headers=headers, message_queue_size=64)
+
+
+def nothing_against() -> None:
+    """Refuse no call."""
+
+
+@asynccontextmanager
+async def open_door(
+    answer: Answer,
+    *,
+    refuse: Refuse = nothing_against,
+    status: Callable[[], dict[str, object]] = dict,
+    ping_seconds: float = 20,
+    dead_seconds: float = 60,
+) -> AsyncIterator[Wire]:
+    """Open the door in memory; on leaving, what still runs is cancelled."""
+    install_guards()
+    app = create_app(answer, refuse, status)
+    config = make_config(ping_seconds=ping_seconds, dead_seconds=dead_seconds)
+    async with trio.open_nursery() as servers, trio.open_nursery() as clients:
+        yield Wire(wrap_app(app, config.wsgi_max_body_size, "asgi"), config, WorkerContext(None), servers, clients)
+        clients.cancel_scope.cancel()
+        servers.cancel_scope.cancel()
