@@ -1,0 +1,131 @@
+"""What an emulator knows: its options, its chats, live and ended. A test looks at it; `server` keeps it."""
+
+from __future__ import annotations
+
+import hmac
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import trio
+
+from sts_trio.emulator.chat import Chat
+from sts_trio.emulator.options import EmulatorOptions
+
+if TYPE_CHECKING:
+    from sts_trio.emulator.query import ChatQuery
+    from sts_trio.emulator.wire import SessionSettings
+
+KEPT_SESSIONS = 64  # ended ones, with their audio: at most 2 MB each at 8 kHz, 128 MB in all
+KEPT_GROUPS = 10_000  # chat groups that can be resumed: 100 bytes each
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """One chat over one connection, as a test sees it.
+
+    `close_code` is the WebSocket close code once it is over: what the client sent, or what we sent when
+    `closed_by_server`; 1006 when the connection broke. `ended` is set then.
+    """
+
+    connection: int
+    chat: Chat
+    close_code: int | None = None
+    closed_by_server: bool = False
+    ended: trio.Event = field(default_factory=trio.Event)
+
+    @property
+    def live(self) -> bool:
+        """Whether the chat still goes on."""
+        return not self.ended.is_set()
+
+    @property
+    def query(self) -> ChatQuery:
+        """What the upgrade asked for."""
+        return self.chat.query
+
+    @property
+    def settings(self) -> SessionSettings:
+        """The session settings in force."""
+        return self.chat.settings
+
+    @property
+    def caller_audio(self) -> bytes:
+        """The caller's audio as it came, the newest 120 s."""
+        return bytes(self.chat.caller_audio)
+
+    @property
+    def messages_received(self) -> int:
+        """How many frames came, binary ones included."""
+        return self.chat.messages_received
+
+
+class Emulator:
+    """An EVI of our own. Give it to `serve_emulator` or, for one stream, to `serve_stream`.
+
+    `connections` counts all, `refused` those that got no WebSocket.
+    """
+
+    def __init__(self, options: EmulatorOptions | None = None) -> None:
+        self.options = options or EmulatorOptions()
+        self.connections = 0
+        self.refused = 0
+        self._rng = np.random.default_rng(self.options.seed)
+        self._live: dict[int, Session] = {}
+        self._ended: deque[Session] = deque(maxlen=KEPT_SESSIONS)
+        self._groups: dict[str, None] = {}
+        self._arrival = trio.Event()
+
+    @property
+    def live(self) -> tuple[Session, ...]:
+        """The chats that go on, oldest first."""
+        return tuple(self._live.values())
+
+    @property
+    def ended(self) -> tuple[Session, ...]:
+        """The chats that are over, in the order of their ends; the newest `KEPT_SESSIONS`."""
+        return tuple(self._ended)
+
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """Both, in the order of their connections."""
+        return tuple(sorted((*self._ended, *self._live.values()), key=lambda session: session.connection))
+
+    async def next_session(self) -> Session:
+        """Wait until one more chat begins, and return it."""
+        await self._arrival.wait()
+        return next(reversed(self._live.values()))
+
+    def connect(self) -> int:
+        """Count a connection; return its number, from 0."""
+        self.connections += 1
+        return self.connections - 1
+
+    def knows_key(self, key: str | None) -> bool:
+        """Whether this credential opens a chat."""
+        if not key:
+            return False
+        keys = self.options.api_keys
+        return keys is None or any(hmac.compare_digest(key.encode(), known.encode()) for known in keys)
+
+    def begin(self, connection: int, query: ChatQuery, now: float) -> Session:
+        """Begin a chat, resumed when the query names a known group."""
+        asked = query.resumed_chat_group_id
+        chat = Chat(self.options, query, self._rng.spawn(1)[0], asked if asked in self._groups else None, now)
+        self._groups[chat.group_id] = None
+        if len(self._groups) > KEPT_GROUPS:
+            del self._groups[next(iter(self._groups))]
+        session = self._live[connection] = Session(connection, chat)
+        self._arrival.set()
+        self._arrival = trio.Event()
+        return session
+
+    def end(self, session: Session, code: int, *, by_server: bool) -> None:
+        """Note how a chat ended; only the first time counts."""
+        if session.live:
+            session.close_code = int(code)  # trio-websocket gives an enum
+            session.closed_by_server = by_server
+            session.ended.set()
+            del self._live[session.connection]
+            self._ended.append(session)

@@ -1,0 +1,105 @@
+"""What waits to be sent in one chat: at once, or paced as speech. Time comes in as an argument.
+
+Only one task sends. So an interruption never cancels a send halfway (which would leave half a frame on the wire): it
+takes the speech out of here instead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sts_trio.emulator.script import CloseWith, Reset, SendGarbage, SendRaw
+from sts_trio.emulator.wire import ServerMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+MAX_URGENT = 1000  # answers to a client that sends and never reads; a message is under 1 kB, so 1 MB
+MAX_TURNS = 8  # replies not begun; one is at most 30 s of caller audio (0.5 MB at 8 kHz). Then the oldest goes.
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close the connection in an orderly way, when everything before it has been sent."""
+
+    code: int = 1000
+    reason: str = ""
+
+
+Item = ServerMessage | Close | CloseWith | Reset | SendGarbage | SendRaw
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Send these one after another, each not before its time: seconds of speech since the first."""
+
+    turn: Iterator[tuple[float, Item]]
+
+
+@dataclass(frozen=True, slots=True)
+class Hush:
+    """Forget all speech that has not been sent."""
+
+
+Action = Item | Say | Hush
+
+
+class Outbox:
+    """Two lanes: urgent before speech. `speed`: seconds of speech sent in a second."""
+
+    def __init__(self, speed: float) -> None:
+        self._speed = speed
+        self._urgent: deque[Item] = deque()
+        self._turns: deque[Iterator[tuple[float, Item]]] = deque()
+        self._turn: Iterator[tuple[float, Item]] | None = None
+        self._started = 0.0
+        self._next: tuple[float, Item] | None = None
+
+    def put(self, actions: Iterable[Action]) -> None:
+        """Take what a chat decided. Too much unread: the chat is closed (1008)."""
+        for action in actions:
+            match action:
+                case Say(turn):
+                    self._turns.append(turn)
+                    if len(self._turns) > MAX_TURNS:
+                        self._turns.popleft()
+                case Hush():
+                    self._turns.clear()
+                    self._turn = self._next = None
+                case _ if len(self._urgent) < MAX_URGENT:
+                    self._urgent.append(action)
+                case _:
+                    self._urgent[-1] = Close(1008, "too many messages not read")
+
+    def pop(self, now: float) -> Item | None:
+        """Return what is to be sent now, if anything."""
+        if self._urgent:
+            return self._urgent.popleft()
+        self._load(now)
+        if self._next is None or self._next[0] > now:
+            return None
+        _, item = self._next
+        self._next = None
+        return item
+
+    def due(self, now: float) -> float:
+        """Return when `pop` will next have something; infinity when it depends on others."""
+        if self._urgent:
+            return now
+        self._load(now)
+        return math.inf if self._next is None else self._next[0]
+
+    def _load(self, now: float) -> None:
+        while self._next is None:
+            if self._turn is None:
+                if not self._turns:
+                    return
+                self._turn = self._turns.popleft()
+                self._started = now
+            if (paced := next(self._turn, None)) is None:
+                self._turn = None
+            else:
+                self._next = (self._started + paced[0] / self._speed, paced[1])
