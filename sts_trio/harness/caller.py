@@ -1,0 +1,269 @@
+"""Place one call as DSAI Core does: WebSocket, `init`, a frame each 20 ms in real time.
+
+Works against any STS connector (Core contract, sections 1.3 and 2). The protocol is in `wire`, what the caller does in
+`script`, what he hears in `recording`; here is the connection, and the clock.
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+from uuid import uuid4
+
+import h11
+import trio
+import trio_websocket
+import wsproto
+
+from sts_trio.audio.pcm import FRAME_SECONDS
+from sts_trio.harness import wire
+from sts_trio.harness.address import Address, CallFailed, parse_address, reason
+from sts_trio.harness.measure import measure
+from sts_trio.harness.recording import Ear, Recording
+from sts_trio.harness.report import AgentBegins, CallReport, Event
+from sts_trio.harness.script import Player, Press, Unmet
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from sts_trio.harness.report import Ending, Happening
+    from sts_trio.harness.script import CallerScript
+
+    Dial = Callable[[], Awaitable[trio.abc.Stream]]
+
+# A connector that does not read for so long has stalled; a call's own backlog there is 250 frames.
+STALL_SECONDS = 5.0
+# For the close handshake at the end; the measurements are taken by then.
+CLOSE_SECONDS = 2.0
+# A frame this late was held up on this machine, not by the script.
+LATE_SECONDS = FRAME_SECONDS
+# Messages between socket and listener, who never waits: it only smooths bursts. 64 of 20 ms are 1.3 s.
+_QUEUE = 64
+# A minute of audio in one message, as JSON. The contract knows of 16 KB.
+_MAX_MESSAGE = 2**21
+
+# What a connection can do to us. Never OSError: trio's streams translate it, and a listener's own must not be hidden.
+_TROUBLE = (
+    trio.BrokenResourceError,
+    trio.ClosedResourceError,
+    trio.TooSlowError,
+    trio_websocket.HandshakeError,
+    trio_websocket.ConnectionClosed,
+    wsproto.utilities.ProtocolError,
+    h11.ProtocolError,
+)
+
+
+async def place_call(
+    url: str,
+    speech: CallerScript,
+    *,
+    on_event: Callable[[Event], None] | None = None,
+    dial: Dial | None = None,
+    uuid: str | None = None,
+    limit: float = 300.0,
+    connect_limit: float = 10.0,
+    tls: ssl.SSLContext | None = None,
+) -> CallReport:
+    """Call `url` (ws or wss, any path and query), play the script, and report what came of it.
+
+    The call ends when the script is over, the far end closes, or `limit` seconds have passed. `dial` opens the stream
+    in place of TCP (and TLS, with `tls` or the system's trust).
+
+    Raises:
+        CallFailed: no call came about (address, network, TLS, handshake). Later trouble is in the report.
+    """
+    address = parse_address(url)
+    started = trio.current_time()
+    try:
+        with trio.fail_after(connect_limit):
+            stream = await (dial() if dial else _dial(address, tls))
+    except (OSError, UnicodeError, trio.BrokenResourceError, trio.TooSlowError) as exc:
+        raise CallFailed(f"{address}: {reason(exc, connect_limit)}") from exc
+    trouble: list[BaseException] = []
+    call: _Call | None = None
+    try:
+        async with trio.open_nursery() as connection:
+            try:
+                with trio.fail_after(connect_limit):
+                    ws = await _shake_hands(connection, stream, address)
+                call = _Call(uuid or str(uuid4()), Player(speech), on_event or _ignore, trio.current_time())
+                await _converse(ws, call, limit)
+                if call.ended != "stalled":  # half a frame may be on its way: no close frame can follow it
+                    with trio.move_on_after(CLOSE_SECONDS):
+                        await ws.aclose()
+            finally:
+                await trio.aclose_forcefully(stream)
+            connection.cancel_scope.cancel(reason="the call is over")
+    except* _TROUBLE as group:
+        trouble.extend(group.exceptions)
+    if call is None:
+        raise CallFailed(f"{address}: {reason(trouble[0], connect_limit)}") from trouble[0]
+    return call.report(call.began - started)
+
+
+def _ignore(_: Event) -> None:
+    """Nobody listens to the call's events."""
+
+
+async def _dial(address: Address, tls: ssl.SSLContext | None) -> trio.abc.Stream:
+    if not address.tls:
+        return await trio.open_tcp_stream(address.host, address.port)
+    stream = await trio.open_ssl_over_tcp_stream(
+        address.host, address.port, ssl_context=tls or ssl.create_default_context(), https_compatible=True
+    )
+    try:
+        await stream.do_handshake()
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
+    return stream
+
+
+class _Handshake:
+    """Stands in for the nursery that trio-websocket starts its reader in, to notice a reader that ends too soon.
+
+    Without it a peer that closes during the handshake would only show when the time limit has passed.
+    """
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+        self.done = False
+
+    def start_soon(self, reader: Callable[[], Awaitable[None]]) -> None:
+        self._nursery.start_soon(self._run, reader)
+
+    async def _run(self, reader: Callable[[], Awaitable[None]]) -> None:
+        await reader()
+        if not self.done:
+            raise trio.BrokenResourceError("the far end closed the connection during the handshake")
+
+
+async def _shake_hands(
+    nursery: trio.Nursery, stream: trio.abc.Stream, address: Address
+) -> trio_websocket.WebSocketConnection:
+    handshake = _Handshake(nursery)
+    ws = await trio_websocket.wrap_client_stream(
+        cast("trio.Nursery", handshake),  # only its start_soon is used
+        cast("trio.SocketStream", stream),  # any stream does; the library's type is narrower than its needs
+        address.authority,
+        address.resource,
+        message_queue_size=_QUEUE,
+        max_message_size=_MAX_MESSAGE,
+        receive_buffer_size=2**16,
+    )
+    handshake.done = True
+    return ws
+
+
+@dataclass(slots=True)
+class _Call:
+    """What a call in progress has gathered."""
+
+    uuid: str
+    player: Player
+    on_event: Callable[[Event], None]
+    began: float
+    ear: Ear = field(default_factory=Ear)
+    events: list[Event] = field(default_factory=list)
+    frames_sent: int = 0
+    frames_late: int = 0
+    ended: Ending = "far end"
+    close_code: int = 1006
+    close_reason: str = ""
+    duration: float = 0.0
+
+    def now(self) -> float:
+        return trio.current_time() - self.began
+
+    def note(self, at: float, what: Happening) -> None:
+        event = Event(at, what)
+        self.events.append(event)
+        self.on_event(event)
+
+    def hear(self, message: wire.FromConnector) -> None:
+        now = self.now()
+        self.note(now, message)
+        match message:
+            case wire.Audio(pcm=pcm) if self.ear.audio(now, pcm):
+                self.note(now, AgentBegins())
+            case wire.Interruption():
+                self.ear.interruption(now)
+
+    def report(self, setup: float) -> CallReport:
+        recording = Recording(
+            caller=self.player.line,
+            agent=self.ear.line,
+            utterances=tuple(self.player.utterances),
+            arrivals=tuple(self.ear.arrivals),
+            cuts=tuple(self.ear.cuts),
+            underruns=self.ear.underruns,
+            overflow=self.ear.overflow,
+        )
+        return CallReport(
+            uuid=self.uuid,
+            setup=setup,
+            duration=self.duration,
+            ended=self.ended,
+            close_code=self.close_code,
+            close_reason=self.close_reason,
+            events=tuple(self.events),
+            recording=recording,
+            measures=measure(recording),
+            frames_sent=self.frames_sent,
+            frames_late=self.frames_late,
+            bytes_received=sum(arrival.size for arrival in self.ear.arrivals),
+            unmet=tuple(event.what.step for event in self.events if isinstance(event.what, Unmet)),
+        )
+
+
+async def _converse(ws: trio_websocket.WebSocketConnection, call: _Call, limit: float) -> None:
+    """Speak and listen until one of the four ends has come; the time line stops there."""
+    try:
+        with trio.move_on_after(limit) as budget:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_listen, ws, call, nursery.cancel_scope)
+                if await _speak(ws, call):
+                    nursery.cancel_scope.cancel(reason="the caller hangs up")
+        if budget.cancelled_caught:
+            call.ended, call.close_code = "limit", 1000
+    finally:
+        call.duration = call.now()
+        call.ear.hang_up(call.duration)
+
+
+async def _listen(ws: trio_websocket.WebSocketConnection, call: _Call, until: trio.CancelScope) -> None:
+    try:
+        while True:
+            call.hear(wire.decode(await ws.get_message()))
+    except trio_websocket.ConnectionClosed as closed:
+        if closed.reason is not None:
+            call.close_code, call.close_reason = closed.reason.code, closed.reason.reason or ""
+    until.cancel(reason="the far end closed")
+
+
+async def _speak(ws: trio_websocket.WebSocketConnection, call: _Call) -> bool:
+    """Send the script's frames in real time. False if the far end was gone first: the listener knows the cause."""
+    try:
+        with trio.CancelScope(deadline=trio.current_time() + STALL_SECONDS) as patience:
+            await ws.send_message(wire.init(call.uuid))
+            while True:
+                due = call.began + (call.frames_sent + 1) * FRAME_SECONDS
+                patience.deadline = max(due, trio.current_time()) + STALL_SECONDS
+                await trio.sleep_until(due)
+                slot = call.player.slot(call.now(), call.ear)
+                for news in slot.news:
+                    call.note(call.now(), news)
+                    if isinstance(news, Press):
+                        await ws.send_message(wire.dtmf_digit(news.digit))
+                if slot.frame is None:
+                    call.ended, call.close_code = "script", 1000
+                    return True
+                call.frames_late += trio.current_time() - due > LATE_SECONDS
+                await ws.send_message(wire.audio(slot.frame))
+                call.frames_sent += 1
+    except trio_websocket.ConnectionClosed:
+        return False
+    call.ended = "stalled"
+    return True
