@@ -1,0 +1,148 @@
+"""The ``sts-trio`` command: parse, call, print.
+
+Each command imports what it needs: `--help` and a wrong setting should not wait for the whole stack.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import click
+
+from sts_trio.errors import ConfigError
+from sts_trio.logs import set_up_logging
+from sts_trio.settings import Settings, load_settings
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="sts-trio")
+def main() -> None:
+    """Connect DSAI Core to a speech-to-speech agent. Settings come from the environment; see the README."""
+
+
+@main.command()
+def serve() -> None:
+    """Run the service on PORT (6039) until SIGTERM."""
+    settings = _settings_or_exit(2)
+    set_up_logging(settings.log_level, settings.log_format, sys.stdout)
+
+    import trio
+
+    from sts_trio.main import serve as serve_until_signalled
+
+    try:
+        trio.run(serve_until_signalled, settings)
+    except* OSError as group:
+        _fail(f"cannot listen on HOST {settings.host}, PORT {settings.port}: {_root(group)}")
+
+
+@main.command()
+def check() -> None:
+    """Check the settings, then open a chat with the provider and say what answered."""
+    settings = _settings_or_exit(1)
+    click.echo("ok: settings")
+    set_up_logging("error", "text", sys.stderr)
+
+    import trio
+
+    from sts_trio.check import check_provider
+
+    if not trio.run(check_provider, settings, click.echo):
+        sys.exit(1)
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=6049, show_default=True, help="Port to listen on; 0 takes a free one.")
+@click.option("--rate", default=48_000, show_default=True, type=click.Choice([48_000, 24_000]), help="Hz of its voice.")
+def emulate(host: str, port: int, rate: int) -> None:
+    """Run an EVI server whose agent is a parrot; point HUMEAI_WS_URL at it."""
+    set_up_logging("info", "auto", sys.stderr)
+
+    import trio
+
+    from sts_trio.emulator import Emulator, EmulatorOptions, serve_emulator
+
+    async def run() -> None:
+        async with trio.open_nursery() as nursery:
+            serving = partial(serve_emulator, Emulator(EmulatorOptions(rate=rate)), host=host, port=port)
+            url = await nursery.start(serving)
+            click.echo(f"HUMEAI_WS_URL={url}  (any key will do; Ctrl-C to stop)")
+
+    try:
+        trio.run(run)
+    except* KeyboardInterrupt:
+        pass
+    except* OSError as group:
+        _fail(f"cannot listen on {host} port {port}: {_root(group)}")
+
+
+@main.command()
+@click.argument("url")
+@click.option("--wav", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="What the caller says.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write what was said and heard (stereo).")
+def call(url: str, wav: Path | None, out: Path | None) -> None:
+    """Place one call to any STS connector at URL, as Core does, and show what comes back."""
+    import trio
+    from rich.console import Console
+
+    from sts_trio.harness.address import CallFailed
+    from sts_trio.harness.show import call_and_show
+    from sts_trio.harness.speech import SpeechError
+
+    try:
+        went_through = trio.run(partial(call_and_show, url, Console(), wav=wav, out=out))
+    except (CallFailed, SpeechError, OSError) as exc:
+        _fail(str(exc))
+    if not went_through:
+        sys.exit(1)
+
+
+@main.command()
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("demo.wav"),
+    show_default=True,
+    help="Write the call here: caller left, agent right.",
+)
+def demo(out: Path) -> None:
+    """Place a call through service and emulator on this machine: no key, no network, half a minute."""
+    set_up_logging("warning", "text", sys.stderr)
+
+    import trio
+    from rich.console import Console
+
+    from sts_trio.demo import demo as place_demo_call
+    from sts_trio.harness.address import CallFailed
+    from sts_trio.harness.speech import SpeechError
+
+    try:
+        result = trio.run(place_demo_call, Console(), out)
+    except* (CallFailed, SpeechError, OSError) as group:
+        _fail(str(_root(group)))
+    if not result.passed:
+        sys.exit(1)
+
+
+def _settings_or_exit(code: int) -> Settings:
+    try:
+        return load_settings()
+    except ConfigError as exc:
+        for problem in exc.problems:
+            click.echo(f"sts-trio: {problem}", err=True)
+        sys.exit(code)
+
+
+def _fail(message: str) -> None:
+    click.echo(f"sts-trio: {message}", err=True)
+    sys.exit(1)
+
+
+def _root(group: BaseExceptionGroup[Exception]) -> BaseException:
+    first: BaseException = group
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first

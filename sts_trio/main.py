@@ -1,0 +1,127 @@
+"""The composition root: settings → collaborators → server; signals → drain → exit."""
+
+from __future__ import annotations
+
+import signal
+import ssl
+from functools import partial
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import structlog
+import trio
+
+from sts_trio.call.answer import Switchboard
+from sts_trio.call.bridge import CallRules
+from sts_trio.call.outcome import CallOutcome, Cause
+from sts_trio.call.registry import Registry
+from sts_trio.core.websocket import WebSocketLink
+from sts_trio.providers.dial import Endpoint, TcpDial
+from sts_trio.providers.hume.link import HumeProvider
+from sts_trio.providers.socket import SocketTimes
+from sts_trio.web.app import create_app
+from sts_trio.web.server import serve_app
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from sts_trio.core.arrival import Arrival
+    from sts_trio.core.link import CallerSocket
+    from sts_trio.providers.dial import Dial
+    from sts_trio.settings import Settings
+    from sts_trio.web.app import Door
+
+log = structlog.get_logger(__name__)
+
+_PINGS_BEFORE_DEAD = 3
+_LAST_CALLS_SECONDS = 5.0  # for calls that were ended by a drain to say so and close
+
+
+def open_provider(settings: Settings, dial: Dial | None = None) -> HumeProvider:
+    """Build the way to the agent. `dial` replaces TCP in tests."""
+    return HumeProvider(
+        endpoint=Endpoint.from_url(settings.ws_url),
+        api_key=settings.api_key.reveal(),
+        dial=dial or TcpDial(ssl.create_default_context()),
+        config_id=settings.config_id,
+        voice_id=settings.voice_id,
+        instructions=settings.instructions,
+        times=SocketTimes(open=settings.ready_seconds, dead=settings.provider_dead_seconds),
+    )
+
+
+def build_switchboard(settings: Settings, registry: Registry, dial: Dial | None = None) -> Switchboard:
+    """Build what all calls share."""
+    rules = CallRules(
+        greeting=settings.greeting,
+        init_seconds=settings.init_seconds,
+        most_seconds=settings.max_call_seconds,
+        emotions=settings.emotions,
+    )
+    return Switchboard(
+        rules=rules,
+        lead=settings.playout_lead_ms / 1000,
+        open_agent=open_provider(settings, dial),
+        registry=registry,
+        log_transcripts=settings.log_transcripts,
+    )
+
+
+def build_app(switchboard: Switchboard) -> Door:
+    """Build the web application in front of the calls."""
+
+    async def answer(socket: CallerSocket, arrival: Arrival) -> None:
+        await switchboard.answer(WebSocketLink(socket), arrival)
+
+    registry = switchboard.registry
+    return create_app(answer, registry.refusal, lambda: {"calls": registry.live, "version": version("sts-trio")})
+
+
+async def run_service(
+    settings: Settings,
+    *,
+    until_told: Callable[[], Awaitable[object]] = trio.sleep_forever,
+    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until `until_told` returns; then let the running calls finish, for as long as the settings give them.
+
+    `task_status` gets the URLs that it listens on.
+
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+    registry = Registry()
+    switchboard = build_switchboard(settings, registry)
+
+    async def stop() -> None:
+        await until_told()
+        await _drain(registry, settings.drain_seconds)
+
+    await serve_app(
+        build_app(switchboard),
+        host=settings.host,
+        port=settings.port,
+        ping_seconds=settings.core_dead_seconds / _PINGS_BEFORE_DEAD,
+        dead_seconds=settings.core_dead_seconds,
+        shutdown_trigger=stop,
+        task_status=task_status,
+    )
+
+
+async def _drain(registry: Registry, limit: float) -> None:
+    log.info("draining: no new calls", calls=registry.live, limit_seconds=limit)
+    with trio.move_on_after(limit):
+        await registry.drain()
+    registry.end_all(CallOutcome(Cause.DRAINED, 1001, "the service is stopping"))
+    with trio.move_on_after(_LAST_CALLS_SECONDS):
+        await registry.drain()
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    log.info("starting", **settings.shown())
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+            urls = await nursery.start(partial(run_service, settings, until_told=signals.__anext__))
+            log.info("ready for calls", listening=", ".join(urls))
+    log.info("stopped")
