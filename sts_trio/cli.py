@@ -5,6 +5,7 @@ Each command imports what it needs: `--help` and a wrong setting should not wait
 
 from __future__ import annotations
 
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,8 @@ def main() -> None:
 @main.command()
 def serve() -> None:
     """Run the service on PORT (6039) until SIGTERM."""
+    # Until the service takes the signals over: as a container's first process we would ignore SIGTERM otherwise.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     settings = _settings_or_exit(2)
     set_up_logging(settings.log_level, settings.log_format, sys.stdout)
 
@@ -66,15 +69,16 @@ def emulate(host: str, port: int, rate: int) -> None:
     from sts_trio.emulator import Emulator, EmulatorOptions, serve_emulator
 
     async def run() -> None:
-        async with trio.open_nursery() as nursery:
-            serving = partial(serve_emulator, Emulator(EmulatorOptions(rate=rate)), host=host, port=port)
-            url = await nursery.start(serving)
-            click.echo(f"HUMEAI_WS_URL={url}  (any key will do; Ctrl-C to stop)")
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async with trio.open_nursery() as nursery:
+                serving = partial(serve_emulator, Emulator(EmulatorOptions(rate=rate)), host=host, port=port)
+                url = await nursery.start(serving)
+                click.echo(f"HUMEAI_WS_URL={url}  (any key will do; Ctrl-C to stop)")
+                await anext(signals)
+                nursery.cancel_scope.cancel()
 
     try:
         trio.run(run)
-    except* KeyboardInterrupt:
-        pass
     except* OSError as group:
         _fail(f"cannot listen on {host} port {port}: {_root(group)}")
 

@@ -6,6 +6,7 @@ that nobody filled in as an empty text, ``undefined`` or ``null``: all three mea
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,19 +24,29 @@ _UNSET = ("", "undefined", "null")
 _LONGEST_SHOWN = 60
 
 
-class Secret(str):
-    """A text that shows as stars; `reveal` gives the text itself."""
+class Secret:
+    """A text that shows as stars in whatever way it is shown; `reveal` gives the text itself."""
 
-    __slots__ = ()
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
 
     def __repr__(self) -> str:
         return "***"
 
-    __str__ = __repr__
+    def __format__(self, spec: str) -> str:
+        return format(repr(self), spec)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(self._text.encode(), other._text.encode())
+
+    def __hash__(self) -> int:
+        return hash(self._text)
 
     def reveal(self) -> str:
         """Return the secret."""
-        return str.__str__(self)
+        return self._text
 
 
 def _text(value: str) -> str:
@@ -50,7 +61,7 @@ def _secret(value: str) -> Secret:
 
 def _whole(low: int, high: int) -> Callable[[str], int]:
     def parse(value: str) -> int:
-        if not value.isdecimal() or not low <= int(value) <= high:
+        if not value.isdecimal() or len(value) > len(str(high)) or not low <= int(value) <= high:
             raise ValueError(f"a whole number from {low} to {high}")
         return int(value)
 

@@ -10,6 +10,7 @@ import structlog
 import trio
 
 from sts_trio.call.bridge import Bridge, CallRules, usable_id
+from sts_trio.call.outcome import Cause
 from sts_trio.call.playout import Playout
 from sts_trio.call.session import Call
 from sts_trio.core.wire import Transcript
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from sts_trio.providers.events import OpenAgent
 
 log = structlog.get_logger(__name__)
+
+_FAULTS = (Cause.PROVIDER_FAILED, Cause.NO_INIT, Cause.INTERNAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,8 @@ class Switchboard:
 
     def _summarise(self, bridge: Bridge, outcome: CallOutcome | None, lasted: float) -> None:
         counts = {name: round(value, 2) for name, value in asdict(bridge.counts).items() if value}
-        log.info(
+        report = log.warning if outcome and outcome.cause in _FAULTS else log.info
+        report(
             "call ended",
             call=bridge.call.id,
             cause=str(outcome.cause) if outcome else "cancelled",

@@ -32,7 +32,7 @@ class Playout:
     def __init__(self, lead: float) -> None:
         self._lead = max(lead, FRAME_SECONDS)
         longest = min(_LONGEST_MESSAGE_SECONDS, self._lead)
-        self._longest = max(round(longest / FRAME_SECONDS), 1) * FRAME_BYTES
+        self._longest = int((longest + _EPSILON) / FRAME_SECONDS) * FRAME_BYTES
         self._messages: deque[ToCore] = deque(maxlen=_MOST_QUEUED_MESSAGES)
         self._audio = bytearray()
         self._played_at = -inf  # when the caller will have heard all that Core was given

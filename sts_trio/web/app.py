@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from sts_trio.web.asgi import Answer, Refuse
 
 
+_USE_WEBSOCKET = "set STS_URL to ws:// and this host and port."
+
+
 class Door(QuartTrio):
     """A quart app whose WebSockets are all calls, and go past quart (`web.asgi` says why)."""
 
@@ -64,13 +67,13 @@ def create_app(answer: Answer, refuse: Refuse, status: Callable[[], dict[str, ob
     async def upgrade_required() -> ResponseReturnValue:
         # RFC 9110, 7.8: who sends Upgrade names it in Connection too.
         headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
-        return {"message": "This is a WebSocket service: use a ws:// URL."}, 426, headers
+        return {"message": f"This is a WebSocket service: {_USE_WEBSOCKET}"}, 426, headers
 
     @app.errorhandler(HTTPException)
     async def http_error(error: HTTPException) -> ResponseReturnValue:
-        headers = {}
         if isinstance(error, MethodNotAllowed):
-            headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
-        return {"message": error.name}, error.code or 500, headers
+            allowed = ", ".join(sorted(error.valid_methods or ()))
+            return {"message": f"Not this way: {_USE_WEBSOCKET}"}, 405, {"Allow": allowed}
+        return {"message": error.name}, error.code or 500
 
     return app

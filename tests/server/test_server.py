@@ -106,8 +106,16 @@ async def test_a_foreign_client_is_told_that_its_message_is_too_big() -> None:
     ("arguments", "status", "body"),
     [
         (["/health"], "200", {"status": "ok"}),
-        (["/speech-to-speech-stream/"], "426", {"message": "This is a WebSocket service: use a ws:// URL."}),
-        (["-X", "POST", "-d", "@-", "/"], "405", {"message": "Method Not Allowed"}),
+        (
+            ["/speech-to-speech-stream/"],
+            "426",
+            {"message": "This is a WebSocket service: set STS_URL to ws:// and this host and port."},
+        ),
+        (
+            ["-X", "POST", "-d", "@-", "/"],
+            "405",
+            {"message": "Not this way: set STS_URL to ws:// and this host and port."},
+        ),
     ],
 )
 async def test_curl(arguments: list[str], status: str, body: dict[str, str]) -> None:

@@ -15,7 +15,7 @@ from sts_trio.providers.hume import wire
 from sts_trio.providers.socket import SocketEnd, SocketTimes, open_socket
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
     from sts_trio.providers.dial import Dial, Endpoint
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from sts_trio.providers.socket import ProviderSocket
 
 log = structlog.get_logger(__name__)
+
+# A shorter key is no secret but a test's, and hiding it would riddle the text with stars.
+_SHORTEST_KEY = 8
 
 _HINTS = {
     401: "check HUMEAI_API_KEY",
@@ -73,7 +76,7 @@ class HumeProvider:
                 times=self.times,
                 hints=_HINTS,
             ) as socket:
-                link = HumeLink(socket, request.session_id)
+                link = HumeLink(socket, request.session_id, self._without_key)
                 with trio.move_on_at(ready_by) as waiting:
                     await link.wait_ready(wire.late_prompt(request))
                 if waiting.cancelled_caught:
@@ -82,19 +85,20 @@ class HumeProvider:
                     )
                 yield link
         except ProviderError as exc:
-            raise self._without_key(exc) from exc.__cause__
+            raise type(exc)(self._without_key(str(exc))) from exc.__cause__
 
-    def _without_key(self, exc: ProviderError) -> ProviderError:
-        # A refusal repeats what the peer answered, and a peer may answer with what it was asked.
-        return type(exc)(str(exc).replace(self.api_key, "***")) if self.api_key in str(exc) else exc
+    def _without_key(self, text: str) -> str:
+        # A peer may repeat what it was asked with: in a refusal, an error, the reason of a close.
+        return text.replace(self.api_key, "***") if len(self.api_key) >= _SHORTEST_KEY else text
 
 
 class HumeLink:
     """An open chat; see `providers.events.AgentLink`."""
 
-    def __init__(self, socket: ProviderSocket, call_id: str) -> None:
+    def __init__(self, socket: ProviderSocket, call_id: str, hide: Callable[[str], str]) -> None:
         self._socket = socket
         self._call_id = call_id
+        self._hide = hide
         self._ready: AgentReady | None = None
 
     async def wait_ready(self, prompt: str | None) -> None:
@@ -132,8 +136,8 @@ class HumeLink:
         while True:
             message = await self._socket.receive()
             if isinstance(message, SocketEnd):
-                return wire.closed(message.code, message.reason)
-            heard = wire.parse_from_hume(message)
+                return wire.closed(message.code, self._hide(message.reason))
+            heard = wire.parse_from_hume(self._hide(message) if isinstance(message, str) else message)
             event = wire.to_event(heard) if heard is not None else None
             if event is not None:
                 return event

@@ -1,0 +1,117 @@
+"""The whole service in memory: real door, real Hume link, real emulator; only the sockets are missing."""
+
+from __future__ import annotations
+
+import contextlib
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+import trio
+import trio.testing
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.utils import wrap_app
+from trio_websocket import ConnectionClosed
+
+from sts_trio.call.registry import Registry
+from sts_trio.emulator import Emulator, EmulatorOptions, serve_stream
+from sts_trio.main import build_app, build_switchboard
+from sts_trio.settings import Secret, Settings
+from sts_trio.web.guards import install_guards
+from sts_trio.web.server import make_config
+from tests.fakes.wire import Wire
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from trio_websocket import WebSocketConnection
+
+    from sts_trio.emulator import Script
+    from sts_trio.providers.dial import Dial, Endpoint
+
+KEY = "key-that-nobody-may-see"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A running service; `wire` reaches its door."""
+
+    wire: Wire
+    emulator: Emulator
+    registry: Registry
+
+    async def call(self, path: str = "/", uuid: object = "uuid-1") -> Caller:
+        """Place a call and say `init`."""
+        caller = Caller(await self.wire.call(path))
+        await caller.say(type="init", uuid=uuid)
+        return caller
+
+
+@dataclass(slots=True)
+class Caller:
+    """Core's end of a call."""
+
+    socket: WebSocketConnection
+
+    async def say(self, **message: object) -> None:
+        await self.socket.send_message(msgspec.json.encode(message).decode())
+
+    async def speak(self, pcm: bytes) -> None:
+        """Send audio at real time, in frames."""
+        for start in range(0, len(pcm), 320):
+            await self.say(type="audio", audio=pcm[start : start + 320])
+            await trio.sleep(0.02)
+
+    async def hear(self) -> dict[str, object]:
+        """Wait for the next message."""
+        heard: dict[str, object] = msgspec.json.decode(await self.socket.get_message())
+        return heard
+
+    async def hear_until(self, kind: str) -> dict[str, object]:
+        """Wait for the next message of a type."""
+        while (message := await self.hear())["type"] != kind:
+            pass
+        return message
+
+    async def hear_out(self) -> tuple[list[dict[str, object]], int]:
+        """Everything up to the close, and the close code."""
+        heard: list[dict[str, object]] = []
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                heard.append(await self.hear())
+        assert self.socket.closed is not None
+        return heard, self.socket.closed.code
+
+
+@asynccontextmanager
+async def open_stage(
+    *,
+    script: Callable[[int], Script] | None = None,
+    dial: Dial | None = None,
+    emulator: EmulatorOptions | None = None,
+    **settings: object,
+) -> AsyncIterator[Stage]:
+    """Open a service whose provider is an emulator, both in memory. `settings` are fields of `Settings`."""
+    options = emulator or EmulatorOptions(api_keys=frozenset({KEY}), seed=1)
+    if script is not None:
+        options = EmulatorOptions(api_keys=frozenset({KEY}), seed=1, script=script)
+    evi = Emulator(options)
+    async with trio.open_nursery() as providers:
+
+        async def dial_emulator(endpoint: Endpoint) -> trio.abc.Stream:
+            ours, theirs = trio.testing.memory_stream_pair()
+            providers.start_soon(serve_stream, evi, theirs)
+            return ours
+
+        values = {"api_key": Secret(KEY), "ws_url": "wss://evi.test/v0/evi/chat"} | settings
+        registry = Registry()
+        install_guards()
+        board = build_switchboard(Settings(**values), registry, dial or dial_emulator)  # type: ignore[arg-type]  # fields by name
+        app = wrap_app(build_app(board), 2**24, "asgi")
+        config = make_config(ping_seconds=10, dead_seconds=30)
+        async with trio.open_nursery() as servers, trio.open_nursery() as clients:
+            yield Stage(Wire(app, config, WorkerContext(None), servers, clients), evi, registry)
+            clients.cancel_scope.cancel()
+            servers.cancel_scope.cancel()
+        providers.cancel_scope.cancel()

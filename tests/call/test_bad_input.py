@@ -1,0 +1,148 @@
+"""A caller's side that misbehaves: its call goes on or ends with a reason, and the call beside it never notices."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+import trio
+import trio.testing
+
+from tests.call.fakes import tone
+from tests.call.stage import Caller, Stage, open_stage
+
+FRAME_TEXT = json.dumps({"type": "audio", "audio": base64.b64encode(bytes(320)).decode()})
+
+GOES_ON = {
+    "malformed JSON": '{"type":"audio"',
+    "null": "null",
+    "a number": "7",
+    "an array": "[]",
+    "an empty text": "",
+    "an empty binary frame": b"",
+    "binary noise": bytes(range(256)),
+    "deep nesting": "[" * 100_000,
+    "no type": '{"audio":"AAAA"}',
+    "an unknown type": '{"type":"reset"}',
+    "audio that is a number": '{"type":"audio","audio":7}',
+    "audio that is null": '{"type":"audio","audio":null}',
+    "audio that is an object": '{"type":"audio","audio":{"a":1}}',
+    "broken base64": '{"type":"audio","audio":"****"}',
+    "base64 without padding": '{"type":"audio","audio":"AAA"}',
+    "no audio in audio": '{"type":"audio"}',
+    "empty audio": '{"type":"audio","audio":""}',
+    "a second init": '{"type":"init","uuid":"another"}',
+    "a digit that is none": '{"type":"dtmf_digit","digit":5}',
+    "a huge number": '{"type":"init","uuid":' + "9" * 5000 + "}",
+}
+
+
+async def good_call(stage: Stage) -> Caller:
+    caller = await stage.call(uuid="good")
+    await caller.speak(tone(0.2))
+    return caller
+
+
+async def still_good(stage: Stage, caller: Caller) -> None:
+    """The good call's audio still arrives, bit exact, and nothing was said to it."""
+    await caller.speak(tone(0.4, hertz=700))
+    await trio.testing.wait_all_tasks_blocked()
+    (session,) = [each for each in stage.emulator.live if each.settings.custom_session_id == "good"]
+    assert session.caller_audio == tone(0.2) + tone(0.4, hertz=700)
+
+
+@pytest.mark.parametrize("name", GOES_ON)
+async def test_a_message_that_cannot_be_used_is_ignored(name: str, autojump_clock: trio.testing.MockClock) -> None:
+    async with open_stage(welcome_message="") as stage:
+        good, bad = await good_call(stage), await stage.call(uuid="bad")
+        for _ in range(20):
+            await bad.socket.send_message(GOES_ON[name])
+        await bad.speak(tone(0.2))
+        await trio.testing.wait_all_tasks_blocked()
+        (session,) = [each for each in stage.emulator.live if each.settings.custom_session_id == "bad"]
+        assert session.caller_audio == tone(0.2)
+        await still_good(stage, good)
+
+
+async def test_audio_of_odd_lengths_keeps_its_phase(autojump_clock: trio.testing.MockClock) -> None:
+    pcm = tone(0.2)
+    async with open_stage(welcome_message="") as stage:
+        caller = await stage.call()
+        for start, end in [(0, 101), (101, 102), (102, 333), (333, 1001), (1001, len(pcm))]:
+            await caller.say(type="audio", audio=pcm[start:end])
+        await trio.sleep(0.1)
+        assert stage.emulator.live[0].caller_audio == pcm
+
+
+async def test_a_message_of_12_megabytes_ends_its_own_call_with_1009(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_stage(welcome_message="") as stage:
+        good, bad = await good_call(stage), await stage.call(uuid="bad")
+        await bad.socket.send_message('{"type":"audio","audio":"' + "A" * 12_000_000 + '"}')
+        with trio.fail_after(5):
+            _, code = await bad.hear_out()
+        assert code == 1009
+        await trio.sleep(2)
+        assert stage.registry.live == 1
+        assert len(stage.emulator.live) == 1
+        await still_good(stage, good)
+
+
+@pytest.mark.parametrize(
+    "uuid", ["unknown", "a&config_id=x#y", "x" * 2**19, None, 5, {"a": 1}, "", "\x00", "ümläut 🙂"]
+)
+async def test_any_uuid_gets_a_call(uuid: object, autojump_clock: trio.testing.MockClock) -> None:
+    async with open_stage() as stage:
+        good = await good_call(stage)
+        odd = await stage.call(uuid=uuid)
+        await odd.hear_until("audio")
+        assert all(each.query.config_id is None for each in stage.emulator.live)
+        await still_good(stage, good)
+
+
+async def test_a_uuid_of_a_megabyte_is_too_large_a_message(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_stage() as stage:
+        caller = Caller(await stage.wire.call())
+        await caller.say(type="init", uuid="x" * 2**20)
+        _, code = await caller.hear_out()
+        assert code == 1009
+
+
+async def test_audio_before_init_is_ignored(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_stage(welcome_message="") as stage:
+        caller = Caller(await stage.wire.call())
+        for _ in range(200):
+            await caller.socket.send_message(FRAME_TEXT)
+        await caller.say(type="init", uuid="u")
+        await caller.speak(tone(0.1))
+        await trio.testing.wait_all_tasks_blocked()
+        assert stage.emulator.live[0].caller_audio == tone(0.1)
+
+
+async def test_a_caller_who_never_says_init(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_stage() as stage:
+        began = trio.current_time()
+        heard, code = await Caller(await stage.wire.call()).hear_out()
+        assert heard == [{"type": "error", "message": "no init message within 10 s of connecting"}]
+        assert code == 1008
+        assert trio.current_time() - began < 11
+        assert stage.emulator.connections == 0
+
+
+async def test_a_caller_who_does_not_read_costs_only_his_own_call(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_stage() as stage:
+        good = await good_call(stage)
+        stream = await stage.wire.connect(trio.testing.lockstep_stream_pair)
+        request = (
+            b"GET / HTTP/1.1\r\nHost: sts\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        )
+        init = b'{"type":"init","uuid":"deaf"}'
+        await stream.send_all(request)
+        await stream.receive_some()  # the 101, and nothing after it
+        await stream.send_all(bytes([0x81, 0x80 | len(init)]) + bytes(4) + init)
+        await trio.sleep(60)
+        assert stage.registry.live == 1
+        (session,) = stage.emulator.live
+        assert session.settings.custom_session_id == "good"
+        assert good.socket.closed is None

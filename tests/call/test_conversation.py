@@ -1,0 +1,163 @@
+"""Whole conversations in memory: door, call, Hume link and the emulator's parrot."""
+
+from __future__ import annotations
+
+import base64
+from urllib.parse import parse_qs
+
+import pytest
+import trio
+import trio.testing
+
+from sts_trio.emulator import EmulatorOptions
+from sts_trio.harness.caller import place_call
+from sts_trio.harness.fidelity import fidelity
+from sts_trio.harness.measure import answer_to
+from sts_trio.harness.script import Speak, SpeakOver, Wait, WaitForAgent, WaitForSilence
+from sts_trio.harness.speech import SAMPLE, speech_from_wav, utterances
+from sts_trio.harness.wire import Interruption
+from tests.call.fakes import tone
+from tests.call.stage import KEY, open_stage
+
+FIRST, SECOND = utterances(speech_from_wav(SAMPLE))
+
+
+async def test_the_caller_gets_his_own_words_back(autojump_clock: trio.testing.MockClock) -> None:
+    script = (WaitForAgent(), WaitForSilence(0.5), Speak(FIRST), WaitForAgent(), WaitForSilence(0.5), Wait(0.3))
+    async with open_stage() as stage:
+        report = await place_call("ws://sts.test/", script, dial=stage.wire.connect)
+        match = fidelity(FIRST, answer_to(report.recording, 0))
+        assert match is not None
+        assert match.snr_db > 50
+        assert match.coverage > 0.99
+        assert [transcript.role for transcript in report.transcripts] == ["agent", "user", "agent"]
+        assert report.transcripts[0].text == "Hello, how can I help you today?"
+        assert len(report.transcripts[1].emotions or {}) == 3
+        assert not report.errors
+        assert not report.unknown
+
+
+@pytest.mark.parametrize("rate", [48_000, 24_000])
+@pytest.mark.parametrize("speed", [2.0, 8.0, float("inf")])
+async def test_a_barge_in_ends_a_reply_whatever_is_queued(
+    rate: int, speed: float, autojump_clock: trio.testing.MockClock
+) -> None:
+    options = EmulatorOptions(api_keys=frozenset({KEY}), rate=rate, speed=speed, seed=2)
+    script = (
+        *(WaitForAgent(), WaitForSilence(0.5), Speak(SECOND * 3), WaitForAgent()),
+        *(SpeakOver(FIRST, after=0.6), Wait(0.5)),
+    )
+    async with open_stage(emulator=options) as stage:
+        report = await place_call("ws://sts.test/", script, dial=stage.wire.connect)
+        assert sum(isinstance(event.what, Interruption) for event in report.events) == 1
+        barged_in = next(turn for turn in report.measures.turns if turn.over)
+        assert barged_in.stale_bytes == 0
+        assert barged_in.stop is not None
+        assert barged_in.stop < 0.9  # 0.8 s of it are what EVI waits before it believes in an interruption
+        assert report.recording.underruns == 0
+
+
+async def test_what_evi_is_told_when_a_call_begins(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_stage(voice_id="v&x=1", instructions="Be brief & kind.") as stage:
+        caller = await stage.call(uuid="a&config_id=x#y")
+        await caller.hear_until("audio")
+        (session,) = stage.emulator.live
+        assert session.query.config_id is None
+        settings = session.settings
+        assert settings.custom_session_id == "a&config_id=x#y"
+        assert settings.system_prompt == "Be brief & kind."
+        assert settings.voice_id == "v&x=1"
+        assert settings.audio is not None
+        assert (settings.audio.encoding, settings.audio.sample_rate, settings.audio.channels) == ("linear16", 8000, 1)
+
+
+async def test_a_long_prompt_is_in_force_before_the_first_audio(autojump_clock: trio.testing.MockClock) -> None:
+    prompt = "Answer the telephone. " * 500
+    async with open_stage(instructions=prompt) as stage:
+        await (await stage.call()).hear_until("audio")
+        assert stage.emulator.live[0].settings.system_prompt == prompt
+
+
+async def test_with_a_config_neither_prompt_nor_voice_nor_greeting_is_sent(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_stage(config_id="cfg-1", voice_id="v", instructions="p") as stage:
+        caller = await stage.call()
+        await caller.speak(bytes(320 * 50))
+        (session,) = stage.emulator.live
+        assert session.query.config_id == "cfg-1"
+        assert not isinstance(session.settings.system_prompt, str)
+        assert not isinstance(session.settings.voice_id, str)
+        assert session.messages_received == 50
+
+
+async def test_a_config_that_greets_does_it_once(autojump_clock: trio.testing.MockClock) -> None:
+    options = EmulatorOptions(api_keys=frozenset({KEY}), greetings={"cfg-1": "Welcome!"})
+    async with open_stage(config_id="cfg-1", emulator=options) as stage:
+        assert (await (await stage.call()).hear_until("transcript"))["text"] == "Welcome!"
+
+
+async def test_two_callers_hear_only_themselves(autojump_clock: trio.testing.MockClock) -> None:
+    """The old connector mixed callers' voices; here one shouts beside one who is silent."""
+    async with open_stage(welcome_message="") as stage:
+        loud, silent = await stage.call(uuid="loud"), await stage.call(uuid="silent")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(loud.speak, tone(2.0, level=1.0) + bytes(16_000))
+            nursery.start_soon(silent.speak, bytes(40_000))
+        audio = base64.b64decode(str((await loud.hear_until("audio"))["audio"]))
+        assert max(audio) > 0
+        await trio.sleep(5)
+        sessions = {session.settings.custom_session_id: session for session in stage.emulator.live}
+        assert sessions["silent"].caller_audio == bytes(40_000)
+        assert sessions["loud"].caller_audio[:32_000] == tone(2.0, level=1.0)
+
+
+async def test_the_key_travels_in_a_header_and_not_in_the_url(autojump_clock: trio.testing.MockClock) -> None:
+    seen: list[bytes] = []
+
+    async def dial(endpoint: object) -> trio.abc.Stream:
+        ours, theirs = trio.testing.memory_stream_pair()
+        nursery.start_soon(listen, theirs)
+        return ours
+
+    async def listen(stream: trio.abc.Stream) -> None:
+        seen.append(bytes(await stream.receive_some()))
+        await stream.aclose()
+
+    async with trio.open_nursery() as nursery, open_stage(dial=dial, ws_url="wss://evi.test/chat?region=eu") as stage:
+        heard, _ = await (await stage.call()).hear_out()
+    request, *headers = seen[0].decode().split("\r\n")
+    assert f"X-Hume-Api-Key: {KEY}".lower() in [header.lower() for header in headers]
+    assert KEY not in request
+    assert parse_qs(request.split()[1].partition("?")[2])["region"] == ["eu"]
+    assert "closed the connection during the handshake" in str(heard)
+
+
+async def test_a_hang_up_closes_the_chat(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_stage() as stage:
+        caller = await stage.call()
+        await caller.hear_until("audio")
+        (session,) = stage.emulator.live
+        await caller.socket.aclose()
+        with trio.fail_after(2):
+            await session.ended.wait()
+        assert session.close_code == 1000
+        assert not session.closed_by_server
+        await trio.testing.wait_all_tasks_blocked()
+        assert stage.registry.live == 0
+
+
+async def test_a_caller_who_vanishes_is_noticed(autojump_clock: trio.testing.MockClock) -> None:
+    """No byte and no pong for 30 s: the far end is dead, though TCP does not know."""
+    async with open_stage(welcome_message="") as stage:
+        stream = await stage.wire.connect(trio.testing.lockstep_stream_pair)
+        async with trio.open_nursery() as reading:
+            socket = await stage.wire.call_on(stream)
+            await socket.send_message('{"type":"init","uuid":"u"}')
+            await trio.sleep(5)
+            assert stage.registry.live == 1
+            reading.cancel_scope.cancel()
+        stage.wire.clients.cancel_scope.cancel()  # its reader is gone: from here on it answers nothing, not even pings
+        with trio.fail_after(45):
+            while stage.registry.live:
+                await trio.sleep(1)
