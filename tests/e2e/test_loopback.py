@@ -1,0 +1,218 @@
+"""The service on real sockets and a real clock: latencies, foreign clients, TLS, and what 200 calls leave behind."""
+
+from __future__ import annotations
+
+import base64
+import gc
+import json
+import ssl
+import statistics
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+import trustme
+from trio_websocket import ConnectionClosed
+from websockets.sync.client import connect as foreign_connect
+
+from sts_trio.emulator import Emulator, EmulatorOptions, serve_stream
+from sts_trio.errors import ProviderRefused
+from sts_trio.main import run_service
+from sts_trio.providers.dial import Endpoint, TcpDial
+from sts_trio.providers.events import AgentReady, CallInfo
+from sts_trio.providers.hume.link import HumeProvider
+from sts_trio.settings import Secret, Settings
+from tests.e2e.evi import open_core, open_evi, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from trio_websocket import WebSocketConnection
+
+    from tests.e2e.evi import Evi
+
+INIT = '{"type":"init","uuid":"0b6f1f6e-54f0-4f6b-9a49-3d2a1f0c7e11"}'
+FRAME = json.dumps({"type": "audio", "audio": base64.b64encode(bytes(320)).decode()})
+
+
+@asynccontextmanager
+async def service(evi_url: str, **settings: object) -> AsyncIterator[str]:
+    values = {"api_key": Secret("k"), "ws_url": evi_url, "host": "127.0.0.1", "port": 0, "welcome_message": ""}
+    async with trio.open_nursery() as nursery:
+        (url,) = await nursery.start(partial(run_service, Settings(**(values | settings))))  # type: ignore[arg-type]
+        yield url.replace("http", "ws")
+        nursery.cancel_scope.cancel()
+
+
+async def hear(socket: WebSocketConnection, kind: str) -> float:
+    while json.loads(await socket.get_message())["type"] != kind:
+        pass
+    return trio.current_time()
+
+
+async def test_first_audio_within_10_ms_and_barge_in_within_30() -> None:
+    """A chunk of 100 ms leaves within 10 ms of its arrival, `interruption` within 30 ms of the provider's event."""
+    first, stop = [], []
+    async with open_evi() as evi, service(evi.url) as url, open_core(url) as core:
+        await core.send_message(INIT)
+        await until(lambda: evi.chats)
+        for number in range(20):
+            sent = await evi.speak(0, 0.1, f"r{number}")
+            first.append(await hear(core, "audio") - sent)
+            for _ in range(80):
+                await evi.speak(0, 0.1, f"r{number}")
+            await trio.sleep(0.02)
+            sent = await evi.say(0, type="user_interruption", time=0)
+            stop.append(await hear(core, "interruption") - sent)
+            with trio.move_on_after(0.05) as quiet:
+                await hear(core, "audio")
+            assert quiet.cancelled_caught, "audio of the old reply came after the interruption"
+    for name, figures in {"first audio": first, "barge-in": stop}.items():
+        print(f"{name}: median {statistics.median(figures) * 1000:.2f} ms, worst {max(figures) * 1000:.2f} ms")
+    assert statistics.median(first) < 0.010
+    assert statistics.median(stop) < 0.030
+
+
+async def test_a_minute_of_caller_audio_reaches_the_provider_bit_exact() -> None:
+    """As fast as the sockets go."""
+    pcm = bytes(range(256)) * 3750  # 960,000 bytes: 60 s
+    async with open_evi() as evi, service(evi.url) as url, open_core(url) as core:
+        await core.send_message(INIT)
+        await until(lambda: evi.chats)
+        for start in range(0, len(pcm), 320):
+            audio = base64.b64encode(pcm[start : start + 320]).decode()
+            await core.send_message('{"type":"audio","audio":"' + audio + '"}')
+        await until(lambda: len(evi.received) == len(pcm))
+        assert bytes(evi.received) == pcm
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/",
+        "?uuid=1",
+        "/?from=1&to=2&channel=PJSIP%2F2000-00000013",
+        "/speech-to-speech-stream",
+        "/speech-to-speech-stream/",
+        "/speech-to-speech-stream/?from=1&from=2&x=[object Object]",
+        "//speech-to-speech-stream//",
+    ],
+)
+async def test_a_foreign_client_holds_a_call_on_every_form_of_the_url(path: str) -> None:
+    def converse(url: str) -> list[str]:
+        with foreign_connect(url.replace(" ", "%20"), compression="deflate", open_timeout=5) as socket:
+            assert socket.protocol.extensions == []  # permessage-deflate was offered and declined
+            socket.send(INIT)
+            socket.send(FRAME)
+            kinds = []
+            while "audio" not in kinds:
+                kinds.append(json.loads(socket.recv(timeout=5))["type"])
+            return kinds
+
+    async with trio.open_nursery() as nursery:
+        emulator = Emulator(EmulatorOptions())
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, partial(serve_stream, emulator), listeners)
+        evi_url = f"ws://127.0.0.1:{listeners[0].socket.getsockname()[1]}/v0/evi/chat"
+        async with service(evi_url, welcome_message="Hello!") as url:
+            assert "audio" in await trio.to_thread.run_sync(converse, url + path)
+        nursery.cancel_scope.cancel()
+
+
+async def test_tls_is_verified() -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost")
+    theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(theirs)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    emulator = Emulator(EmulatorOptions())
+    async with trio.open_nursery() as nursery:
+        listeners = await trio.open_ssl_over_tcp_listeners(0, theirs, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, partial(serve_stream, emulator), listeners)
+        port = listeners[0].transport_listener.socket.getsockname()[1]
+        endpoint = Endpoint.from_url(f"wss://localhost:{port}/v0/evi/chat")
+        async with HumeProvider(endpoint, "k", TcpDial(trusting))(CallInfo(id="a")) as link:
+            assert isinstance(await link.receive(), AgentReady)
+        with pytest.raises(ProviderRefused, match=rf"TLS certificate of localhost:{port} is not trusted"):
+            async with HumeProvider(endpoint, "k", TcpDial(ssl.create_default_context()))(CallInfo(id="b")):
+                pass
+        nursery.cancel_scope.cancel()
+
+
+async def test_core_hears_that_tls_failed() -> None:
+    """An endpoint that speaks no TLS at all."""
+    async with open_evi() as evi, service(evi.url.replace("ws://", "wss://")) as url, open_core(url) as core:
+        await core.send_message(INIT)
+        error = json.loads(await core.get_message())
+        assert error["type"] == "error"
+        assert "TLS handshake" in error["message"]
+        with pytest.raises(ConnectionClosed):
+            await core.get_message()
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+async def place(url: str, evi: Evi, nursery: trio.Nursery, number: int) -> trio.CancelScope:
+    """Open a call that stays until its scope is cancelled, with both directions used."""
+    scope = trio.CancelScope()
+    ready = trio.Event()
+
+    async def hold() -> None:
+        with scope:
+            async with open_core(url) as core:
+                await core.send_message(INIT)
+                for _ in range(5):
+                    await core.send_message(FRAME)
+                await until(lambda: len(evi.chats) > number)
+                await evi.speak(number, 0.5, "r")
+                await hear(core, "audio")
+                ready.set()
+                await trio.sleep_forever()
+
+    nursery.start_soon(hold)
+    await ready.wait()
+    return scope
+
+
+async def test_200_calls_leave_nothing_behind() -> None:
+    async with open_evi() as evi, service(evi.url) as url:
+        async with trio.open_nursery() as nursery:
+            (await place(url, evi, nursery, 0)).cancel()
+        await until(lambda: not evi.chats)
+        await trio.sleep(0.2)
+        tasks, files = trio.lowlevel.current_statistics().tasks_living, open_files()
+        for _ in range(4):
+            async with trio.open_nursery() as nursery:
+                scopes = [await place(url, evi, nursery, number) for number in range(50)]
+                assert len(evi.chats) == 50
+                for scope in scopes:
+                    scope.cancel()
+            await until(lambda: not evi.chats)
+        await until(lambda: trio.lowlevel.current_statistics().tasks_living <= tasks)
+        await until(lambda: open_files() <= files)
+
+
+async def test_a_live_call_costs_less_than_600_kb() -> None:
+    """Both ends of the test live in this process too, so the figure is an upper bound."""
+    async with open_evi() as evi, service(evi.url) as url, trio.open_nursery() as nursery:
+        for number in range(10):  # first uses: imports, pools, the resampler's tables
+            await place(url, evi, nursery, number)
+        gc.collect()
+        before = resident()
+        for number in range(10, 70):
+            await place(url, evi, nursery, number)
+        each = (resident() - before) / 60
+        print(f"memory: {each / 1000:.0f} KB a call")
+        assert each < 600_000
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,216 @@
+"""The bridge as a state machine: whatever the order of events, some things always hold."""
+
+from __future__ import annotations
+
+from math import inf
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from sts_trio.audio.wav import Wav
+from sts_trio.call.actions import Attach, End, OpenSession, RefuseTool, Say, SendAudio
+from sts_trio.call.bridge import Bridge, CallRules
+from sts_trio.call.outcome import Cause
+from sts_trio.call.playout import Playout
+from sts_trio.core.link import SocketClosed
+from sts_trio.core.wire import CallerAudio, Digit, Error, Init, Interruption, NotUnderstood, PlayoutAudio
+from sts_trio.errors import ProviderLost
+from sts_trio.providers.events import (
+    AgentAudio,
+    AgentClosed,
+    AgentFault,
+    AgentReady,
+    AgentText,
+    AgentTurnEnd,
+    CallInfo,
+    ToolCall,
+    UserInterruption,
+    UserTurn,
+)
+
+REPLIES = st.sampled_from(["", "a", "b", "c", "d"])
+RULES = CallRules(greeting="Hello!", init_seconds=10, most_seconds=600)
+
+
+def marked(reply: str, size: int) -> AgentAudio:
+    """Audio at 8 kHz whose every sample names its reply, so that it can be told apart in what Core hears."""
+    sample = (ord(reply) if reply else 1).to_bytes(2, "little")
+    return AgentAudio(reply, Wav(8000, 1, memoryview(sample * size)))
+
+
+class BridgeMachine(RuleBasedStateMachine):
+    """Feeds a bridge and its playout, and plays Core."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 100.0
+        self.playout = Playout(0.5)
+        self.bridge = Bridge(RULES, self.playout, CallInfo("fallback"), self.now)
+        self.sent = b""
+        self.received = b""
+        self.opened = 0
+        self.greeted = 0
+        self.answered: list[str] = []
+        self.end: End | None = None
+        self.interrupted: set[str] = set()
+        self.told_since_audio = False
+        self.played_at = -inf
+        self.errors: list[str] = []
+
+    def carry_out(self, actions: tuple[object, ...]) -> None:
+        for action in actions:
+            match action:
+                case SendAudio(pcm=pcm):
+                    assert self.opened
+                    assert 0 < len(pcm) <= 320
+                    assert len(pcm) % 2 == 0
+                    self.received += pcm
+                case OpenSession():
+                    self.opened += 1
+                case Say():
+                    self.greeted += 1
+                case RefuseTool(id=tool):
+                    self.answered.append(tool)
+                case Attach():
+                    assert self.opened
+                case End():
+                    self.end = self.end or action
+
+    alive = precondition(lambda self: self.end is None)
+    talking = precondition(lambda self: self.end is None and self.opened)
+
+    @alive
+    @rule(uuid=st.one_of(st.none(), st.text(max_size=10), st.integers()))
+    def init(self, uuid: object) -> None:
+        self.carry_out(self.bridge.on_core(Init(uuid)))
+        assert self.opened == 1
+
+    @alive
+    @rule(size=st.integers(0, 2000), byte=st.integers(0, 255))
+    def caller_speaks(self, size: int, byte: int) -> None:
+        pcm = bytes([byte]) * size
+        if self.opened:
+            self.sent += pcm
+        self.carry_out(self.bridge.on_core(CallerAudio(pcm)))
+
+    @alive
+    @rule(message=st.sampled_from([Digit("1"), NotUnderstood("a test")]))
+    def something_else(self, message: Digit | NotUnderstood) -> None:
+        self.carry_out(self.bridge.on_core(message))
+
+    @talking
+    @rule(reply=REPLIES, size=st.integers(0, 8000))
+    def agent_speaks(self, reply: str, size: int) -> None:
+        self.carry_out(self.bridge.on_agent(marked(reply, size), self.now))
+
+    @talking
+    @rule(
+        event=st.one_of(
+            st.builds(AgentText, REPLIES, st.text(min_size=1, max_size=5)),
+            st.just(AgentTurnEnd()),
+            st.builds(UserTurn, st.text(min_size=1, max_size=5)),
+            st.just(AgentReady("s")),
+            st.builds(ToolCall, st.uuids().map(str), st.just("tool"), st.just("{}"), st.booleans()),
+            st.builds(AgentFault, st.sampled_from(["fault 1", "fault 2"]), st.just(False)),
+        )
+    )
+    def agent_does(self, event: AgentText) -> None:
+        self.carry_out(self.bridge.on_agent(event, self.now))
+        if isinstance(event, ToolCall):
+            assert (event.id in self.answered) == event.response_required
+
+    @talking
+    @rule(reply=st.sampled_from("abcd"))
+    def barge_in(self, reply: str) -> None:
+        """All replies heard of so far are over; one of them tries to go on all the same."""
+        heard_of = {name for name in "abcd" if name in self.bridge._replies}
+        self.carry_out(self.bridge.on_agent(UserInterruption(), self.now))
+        self.interrupted |= heard_of
+        assert self.playout.played_at(self.now) == self.now, "something of the old reply is left"
+
+    @talking
+    @rule(
+        end=st.sampled_from(
+            [*[None] * 12, 1000, 1005, 1006, ProviderLost("broke"), AgentClosed("failed", False)]
+        ),
+        bye=st.integers(0, 9),
+    )
+    def it_may_end(self, end: int | ProviderLost | AgentClosed | None, bye: int) -> None:
+        """Most often it does not: what matters happens before."""
+        match end:
+            case int():
+                self.carry_out(self.bridge.on_caller_gone(SocketClosed(end)))
+                assert self.end is not None
+                assert self.end.outcome.by_caller
+            case ProviderLost():
+                self.carry_out(self.bridge.on_agent_failed(end))
+                assert self.end is not None
+            case AgentClosed():
+                self.carry_out(self.bridge.on_agent(end, self.now))
+                assert self.end is not None
+            case None if bye == 9:
+                self.carry_out(self.bridge.on_agent(AgentClosed("good-bye", True), self.now))
+
+    @talking
+    @rule(reply=st.sampled_from("abcd"), size=st.integers(800, 4000))
+    def a_reply_is_cut_off_and_goes_on(self, reply: str, size: int) -> None:
+        self.agent_speaks(reply, size)
+        self.barge_in(reply)
+        self.agent_speaks(reply, size)
+
+    @rule(passed=st.sampled_from([0.001, 0.02, 0.1, 0.3, 1.0, 6.0]))
+    def time_passes(self, passed: float) -> None:
+        target = self.now + passed
+        while self.end is None and min(self.bridge.deadline, self.playout.due()) <= target:
+            self.now = max(self.now, min(self.bridge.deadline, self.playout.due()))
+            if self.bridge.deadline <= self.now:
+                self.carry_out(self.bridge.on_deadline(self.now))
+                assert self.end is not None or self.bridge.deadline > self.now
+            self.play()
+        self.now = target
+        if self.end is None:
+            self.play()
+
+    def play(self) -> None:
+        while (message := self.playout.take(self.now)) is not None:
+            self.playout.sent(message)
+            match message:
+                case PlayoutAudio(audio=audio):
+                    assert len(audio) % 320 == 0
+                    assert len(audio) <= 1600
+                    assert not {chr(byte) for byte in audio} & self.interrupted, (
+                        "stale audio after a barge-in"
+                    )
+                    self.played_at = max(self.played_at, self.now) + len(audio) / 16_000
+                    assert self.played_at <= self.now + 0.5 + 1e-5, "too far ahead of the caller"
+                    self.told_since_audio = False
+                case Interruption():
+                    self.played_at = min(self.played_at, self.now)
+                case Error(message=text):
+                    assert self.errors[-1:] != [text], "told twice"
+                    self.errors.append(text)
+
+    @invariant()
+    def caller_audio_is_bit_exact_and_in_order(self) -> None:
+        assert self.received == self.sent[: len(self.sent) & ~1]
+
+    @invariant()
+    def one_session_one_greeting(self) -> None:
+        assert self.opened <= 1
+        assert self.greeted <= 1
+
+    @invariant()
+    def a_call_has_an_end_in_sight(self) -> None:
+        assert self.end is not None or self.bridge.deadline < inf
+
+    @invariant()
+    def core_learns_why_it_ended(self) -> None:
+        if self.end is not None and not self.end.outcome.by_caller:
+            assert self.end.outcome.cause in Cause
+            left = [message.message for message in self.playout.left_over() if isinstance(message, Error)]
+            assert self.end.outcome.message in [*left, *self.errors]
+
+
+BridgeMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestBridge = BridgeMachine.TestCase
