@@ -239,7 +239,9 @@ def load_settings() -> Settings:
 def _open_source() -> decouple.Config:
     file = Path(".env")
     try:
-        return decouple.Config(decouple.RepositoryEnv(str(file)) if file.is_file() else decouple.RepositoryEmpty())
+        if not file.is_file():
+            return decouple.Config(decouple.RepositoryEmpty())
+        return decouple.Config(decouple.RepositoryEnv(str(file), encoding="utf-8-sig"))  # some editors add a mark
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigError([f"the file .env cannot be read: {exc}"]) from exc
 

@@ -28,13 +28,15 @@ class Uplink:
 
     async def send(self, pcm: bytes) -> None:
         """Send a piece, or keep it. A session that breaks here is detached; its receiver learns the cause."""
-        if self._agent is None:
+        agent = self._agent
+        if agent is None:
             self._keep(pcm)
             return
         try:
-            await self._agent.send_audio(pcm)
+            await agent.send_audio(pcm)
         except ProviderLost:
-            self._agent = None
+            if self._agent is agent:  # another one may have been attached meanwhile
+                self._agent = None
             self._keep(pcm)
         else:
             self._counts.upstream_seconds += seconds(len(pcm))

@@ -131,9 +131,7 @@ class BridgeMachine(RuleBasedStateMachine):
 
     @talking
     @rule(
-        end=st.sampled_from(
-            [*[None] * 12, 1000, 1005, 1006, ProviderLost("broke"), AgentClosed("failed", False)]
-        ),
+        end=st.sampled_from([*[None] * 12, 1000, 1005, 1006, ProviderLost("broke"), AgentClosed("failed", False)]),
         bye=st.integers(0, 9),
     )
     def it_may_end(self, end: int | ProviderLost | AgentClosed | None, bye: int) -> None:
@@ -179,9 +177,7 @@ class BridgeMachine(RuleBasedStateMachine):
                 case PlayoutAudio(audio=audio):
                     assert len(audio) % 320 == 0
                     assert len(audio) <= 1600
-                    assert not {chr(byte) for byte in audio} & self.interrupted, (
-                        "stale audio after a barge-in"
-                    )
+                    assert not {chr(byte) for byte in audio} & self.interrupted, "stale audio after a barge-in"
                     self.played_at = max(self.played_at, self.now) + len(audio) / 16_000
                     assert self.played_at <= self.now + 0.5 + 1e-5, "too far ahead of the caller"
                     self.told_since_audio = False

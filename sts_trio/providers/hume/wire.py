@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class _Scores(msgspec.Struct):
-    scores: dict[str, float] | None = None
+    scores: dict[str, float | None] | None = None
 
 
 class _Models(msgspec.Struct):
@@ -63,7 +63,7 @@ class SettingsEcho(_FromHume, tag="session_settings"):
 class UserMessage(_FromHume, tag="user_message"):
     message: _Message
     models: _Models | None = None
-    interim: bool = False
+    interim: bool | None = False
 
 
 class AssistantMessage(_FromHume, tag="assistant_message"):
@@ -91,9 +91,9 @@ class UserInterrupted(_FromHume, tag="user_interruption"):
 
 class ToolRequest(_FromHume, tag="tool_call"):
     tool_call_id: str
-    name: str = ""
-    parameters: str = "{}"
-    response_required: bool = False
+    name: str | None = None
+    parameters: str | None = None
+    response_required: bool | None = None
 
 
 class ToolResult(_FromHume, tag="tool_response"):
@@ -105,9 +105,9 @@ class ToolFailure(_FromHume, tag="tool_error"):
 
 
 class HumeError(_FromHume, tag="error"):
-    code: str = ""
-    slug: str = ""
-    message: str = ""
+    code: str | None = None
+    slug: str | None = None
+    message: str | None = None
 
 
 HumeMessage = (
@@ -186,12 +186,13 @@ def to_event(message: HumeMessage) -> AgentEvent | None:
         case UserInterrupted():
             return UserInterruption()
         case ToolRequest():
-            return ToolCall(message.tool_call_id, message.name, message.parameters, message.response_required)
-        case HumeError() if not message.code.startswith("W"):
+            arguments, answer = message.parameters or "{}", bool(message.response_required)
+            return ToolCall(message.tool_call_id, message.name or "", arguments, answer)
+        case HumeError() if not (code := message.code or "").startswith("W"):
             return AgentFault(
                 message=f"Hume reports an error: {describe(message)}",
-                ends_session=message.code not in _CHAT_GOES_ON,
-                retryable=message.code.startswith("I"),
+                ends_session=code not in _CHAT_GOES_ON,
+                retryable=code.startswith("I"),
             )
         case ChatMetadata():
             return AgentReady(session=message.chat_id, resume=message.chat_group_id)
@@ -200,12 +201,13 @@ def to_event(message: HumeMessage) -> AgentEvent | None:
 
 
 def _emotions(models: _Models | None) -> Mapping[str, float]:
-    return (models and models.prosody and models.prosody.scores) or {}
+    scores = (models and models.prosody and models.prosody.scores) or {}
+    return {name: score for name, score in scores.items() if score is not None}
 
 
 def describe(error: HumeError) -> str:
     """One line for a person: what Hume said, its code and slug."""
-    said = " ".join(error.message.split())[:_LONGEST_DETAIL]
+    said = " ".join((error.message or "").split())[:_LONGEST_DETAIL]
     name = " ".join(part for part in (error.code, error.slug) if part)[:_LONGEST_DETAIL]
     return f"{said} ({name})" if said and name else said or name or "no details given"
 

@@ -1,0 +1,152 @@
+"""The real process: signals, exit codes, and what its log holds."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from tests.e2e.evi import open_core, open_evi, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+KEY = "a-key-that-nobody-may-see"
+NUMBER = "+491711234567"
+
+
+@asynccontextmanager
+async def running(directory: Path, evi_url: str, **environment: str) -> AsyncIterator[tuple[trio.Process, str, Path]]:
+    """Run `sts-trio serve` in an empty directory; yields the process, its URL, and its log."""
+    log = directory / "log"
+    env = {"PATH": os.environ["PATH"], "HUMEAI_API_KEY": KEY, "HUMEAI_WS_URL": evi_url, "PORT": "0"}
+    with log.open("wb") as out:
+        start = partial(
+            trio.run_process,
+            [sys.executable, "-m", "sts_trio", "serve"],
+            env=env | {"HOST": "127.0.0.1"} | environment,
+            cwd=directory,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        async with trio.open_nursery() as nursery:
+            process = await nursery.start(start)
+            await until(lambda: "ready for calls" in log.read_text())
+            address = re.search(r"http://(127\.0\.0\.1:\d+)", log.read_text())
+            assert address is not None
+            yield process, f"ws://{address[1]}/?from={NUMBER}&to=5003", log
+            if process.returncode is None:
+                process.kill()
+
+
+def lines(log: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+async def test_a_running_call_may_finish_after_sigterm_and_no_new_one_is_taken(tmp_path: Path) -> None:
+    async with open_evi() as evi, running(tmp_path, evi.url) as (process, url, log):
+        async with open_core(url) as core:
+            await core.send_message('{"type":"init","uuid":"u-1"}')
+            await until(lambda: evi.chats)
+            process.send_signal(signal.SIGTERM)
+            await until(lambda: "draining" in log.read_text())
+            upgrade = ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"]
+            headers = [f"-H{header}" for header in (*upgrade, "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==")]
+            curl = ["curl", "-si", "-m", "3", *headers, url.replace("ws", "http")]
+            refused = await trio.run_process(curl, capture_stdout=True)
+            assert b" 503 " in refused.stdout
+            assert b"retry-after" in refused.stdout.lower()
+            await evi.speak(0, 0.2, "r")  # the call still works
+            while json.loads(await core.get_message())["type"] != "audio":
+                pass
+            assert process.poll() is None
+        with trio.fail_after(5):
+            assert await process.wait() == 0
+    (ended,) = [line for line in lines(log) if line["event"] == "call ended"]
+    assert ended["call"] == "u-1"
+    assert ended["cause"] == "caller hung up"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_calls_that_outlast_the_drain_are_told_and_closed_with_1001(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    async with (
+        open_evi() as evi,
+        running(tmp_path, evi.url, DRAIN_SECONDS="0.5") as (process, url, _),
+        open_core(url) as core,
+    ):
+        await core.send_message('{"type":"init","uuid":"u-1"}')
+        await until(lambda: evi.chats)
+        process.send_signal(number)
+        while (message := json.loads(await core.get_message()))["type"] != "error":
+            pass
+        assert message["message"] == "the service is stopping"
+        with trio.fail_after(5):
+            assert await process.wait() == 0
+        assert core.closed is not None
+        assert core.closed.code == 1001
+
+
+async def test_the_log_holds_no_key_and_no_telephone_number(tmp_path: Path) -> None:
+    async with open_evi() as evi, running(tmp_path, evi.url, LOG_LEVEL="debug") as (process, url, log):
+        async with open_core(url) as core:
+            await core.send_message('{"type":"init","uuid":"u-1"}')
+            await core.send_message('{"type":"nonsense","from":"' + NUMBER + '"}')
+            await core.send_message(NUMBER)
+            await until(lambda: evi.chats)
+            await evi.say(0, type="user_message", message={"role": "user", "content": "my secret"}, models={})
+            await evi.say(0, type="error", code="E0101", slug="s", message=f"no {KEY}")
+            while json.loads(await core.get_message())["type"] != "error":
+                pass
+        process.terminate()
+        with trio.fail_after(5):
+            assert await process.wait() == 0
+    text = log.read_text()
+    assert "call ended" in text
+    for secret in (KEY, NUMBER, NUMBER[1:], "my secret"):
+        assert secret not in text
+
+
+async def test_a_port_that_is_taken_is_one_clear_line(tmp_path: Path) -> None:
+    async with open_evi() as evi, running(tmp_path, evi.url) as (process, url, _):
+        port = url.split(":")[2].split("/")[0]
+        second = await trio.run_process(
+            [sys.executable, "-m", "sts_trio", "serve"],
+            env={"HUMEAI_API_KEY": KEY, "HOST": "127.0.0.1", "PORT": port},
+            cwd=tmp_path,
+            capture_stdout=True,
+            capture_stderr=True,
+            check=False,
+        )
+        assert second.returncode == 1
+        assert second.stderr.decode().startswith(f"sts-trio: cannot listen on HOST 127.0.0.1, PORT {port}: ")
+        assert second.stderr.count(b"\n") == 1
+        process.terminate()
+
+
+async def test_wrong_settings_are_a_line_each_and_exit_2(tmp_path: Path) -> None:
+    result = await trio.run_process(
+        [sys.executable, "-m", "sts_trio", "serve"],
+        env={"PORT": "high", "HUME_API_KEY": "undefined"},
+        cwd=tmp_path,
+        capture_stdout=True,
+        capture_stderr=True,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert result.stdout == b""
+    first, second = result.stderr.decode().splitlines()
+    assert first.startswith("sts-trio: HUMEAI_API_KEY is not set")
+    assert second == "sts-trio: PORT is 'high'; it must be a whole number from 0 to 65535"

@@ -1,0 +1,555 @@
+"""EVI's protocol, with the vendor's SDK as the oracle for what we send and for the samples of what we read."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+from typing import Any, get_args
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx
+import pydantic
+import pytest
+from hume.core.query_encoder import single_query_encoder
+from hume.empathic_voice import types as vendor
+from hume.empathic_voice.chat.types import PublishEvent
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sts_trio.errors import ProviderProtocolError
+from sts_trio.providers.events import (
+    AgentAudio,
+    AgentClosed,
+    AgentEvent,
+    AgentFault,
+    AgentReady,
+    AgentText,
+    AgentTurnEnd,
+    ToolCall,
+    UserInterruption,
+    UserTurn,
+)
+from sts_trio.providers.hume import wire
+from sts_trio.providers.hume.wire import ChatRequest, handshake_query, late_prompt, parse_from_hume, to_event
+from tests.unit.signals import chunk, fmt, riff
+
+SOUND = bytes(range(40))
+WAV = base64.b64encode(riff(fmt(48_000), chunk(b"data", SOUND))).decode()
+PRIVATE = "call me on 555 0142"
+
+PUBLISHED: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(PublishEvent)
+SUBSCRIBED: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(vendor.SubscribeEvent)
+
+
+EMOTIONS = [field.alias or name for name, field in vendor.EmotionScores.model_fields.items()]
+
+
+def known_to_vendor(text: str, union: pydantic.TypeAdapter[Any]) -> str:
+    """Validate with the SDK, allowing no field that it does not know; return the name of its type."""
+    model = union.validate_json(text, strict=True)
+    assert model.type == json.loads(text)["type"], "the SDK took it for another message"
+    assert not model.model_extra, f"the SDK does not know {model.model_extra}"
+    return type(model).__name__
+
+
+# What we say.
+
+
+@pytest.mark.parametrize(
+    ("message", "kind", "fields"),
+    [
+        (wire.SessionSettings(system_prompt="Be brief."), "SessionSettings", {"system_prompt": "Be brief."}),
+        (wire.SessionSettings(), "SessionSettings", {}),
+        (wire.AssistantInput("Hello, 'Grüße' 😀"), "AssistantInput", {"text": "Hello, 'Grüße' 😀"}),
+        (
+            wire.ToolErrorAnswer(tool_call_id="call_A1", error="no such tool", content="Say sorry."),
+            "ToolErrorMessage",
+            {"tool_call_id": "call_A1", "error": "no such tool", "content": "Say sorry."},
+        ),
+    ],
+)
+def test_what_we_send_is_what_the_vendors_sdk_would_send(
+    message: wire.SessionSettings | wire.AssistantInput | wire.ToolErrorAnswer,
+    kind: str,
+    fields: dict[str, str],
+) -> None:
+    text = wire.encode_to_hume(message)
+    assert known_to_vendor(text, PUBLISHED) == kind
+    sent = json.loads(text)
+    del sent["type"]
+    assert sent == fields
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"type": "assistant_input", "txt": "Hello"},
+        {"type": "tool_error", "tool_call_id": "x", "content": "y"},
+        {"type": "session_settings", "systemPrompt": "x"},
+        {"type": "session_settings", "system_prompt": 5},
+    ],
+)
+def test_the_oracle_sees_a_missing_or_misspelt_field(wrong: dict[str, Any]) -> None:
+    with pytest.raises((pydantic.ValidationError, AssertionError)):
+        known_to_vendor(json.dumps(wrong), PUBLISHED)
+
+
+# What EVI says (hume-evi.md, section 3).
+
+SAID: list[tuple[dict[str, Any], AgentEvent | None]] = [
+    (
+        {"type": "chat_metadata", "chat_group_id": "9b6d", "chat_id": "470a", "request_id": "73c7"},
+        AgentReady(session="470a", resume="9b6d"),
+    ),
+    (
+        {
+            "type": "session_settings",
+            "audio": {"encoding": "linear16", "sample_rate": 8000, "channels": 1},
+            "variables": {"shop": "Kestrel Bikes", "open": "true"},
+            "context": {"text": "An order is open.", "type": "persistent"},
+        },
+        None,
+    ),
+    (
+        {
+            "type": "user_message",
+            "message": {"role": "user", "content": "Where is my order?"},
+            "models": {"prosody": {"scores": dict.fromkeys(EMOTIONS, 0.02)}},
+            "time": {"begin": 4120, "end": 5480},
+            "interim": False,
+            "from_text": False,
+            "language": "en",
+        },
+        UserTurn("Where is my order?", dict.fromkeys(EMOTIONS, 0.02)),
+    ),
+    (
+        {
+            "type": "user_message",
+            "message": {"role": "user", "content": "Where is"},
+            "models": {},
+            "time": {"begin": 1, "end": 2},
+            "interim": True,
+            "from_text": False,
+        },
+        None,
+    ),
+    (
+        {
+            "type": "user_message",
+            "message": {"role": "user", "content": None},
+            "models": {"prosody": None},
+            "time": {"begin": 1, "end": 2},
+            "interim": False,
+            "from_text": True,
+        },
+        None,
+    ),
+    (
+        {
+            "type": "assistant_message",
+            "id": "3f0c",
+            "message": {"role": "assistant", "content": "Let me check that."},
+            "models": {},
+            "from_text": False,
+            "is_quick_response": True,
+        },
+        AgentText("3f0c", "Let me check that."),
+    ),
+    (
+        {
+            "type": "assistant_message",
+            "message": {"role": "assistant"},
+            "models": {},
+            "from_text": False,
+            "is_quick_response": False,
+        },
+        None,
+    ),
+    ({"type": "assistant_prosody", "id": "3f0c", "models": {"prosody": None}}, None),
+    ({"type": "assistant_end"}, AgentTurnEnd()),
+    ({"type": "user_interruption", "time": 1762800000}, UserInterruption()),
+    (
+        {
+            "type": "tool_call",
+            "name": "order_status",
+            "parameters": '{"number":"A-17"}',
+            "tool_call_id": "call_A1",
+            "tool_type": "function",
+            "response_required": True,
+        },
+        ToolCall("call_A1", "order_status", '{"number":"A-17"}', response_required=True),
+    ),
+    (
+        {
+            "type": "tool_call",
+            "name": "web_search",
+            "parameters": "{}",
+            "tool_call_id": "call_B2",
+            "tool_type": "builtin",
+            "response_required": False,
+        },
+        ToolCall("call_B2", "web_search", "{}", response_required=False),
+    ),
+    ({"type": "tool_response", "tool_call_id": "call_A1", "content": '{"summary":"x"}'}, None),
+    ({"type": "tool_error", "tool_call_id": "call_A1", "error": "too late"}, None),
+    (
+        {"type": "error", "code": "E0714", "slug": "inactivity_timeout", "message": "Nobody spoke."},
+        AgentFault("Hume reports an error: Nobody spoke. (E0714 inactivity_timeout)", ends_session=True),
+    ),
+]
+IDS = [f"{number}-{message['type']}" for number, (message, _) in enumerate(SAID)]
+AUDIO = {"type": "audio_output", "id": "3f0c", "index": 0, "data": WAV}
+
+
+@pytest.mark.parametrize(("message", "event"), SAID, ids=IDS)
+def test_every_message_of_evi_is_understood(message: dict[str, Any], event: AgentEvent | None) -> None:
+    text = json.dumps({**message, "custom_session_id": "call-7f3a"})
+    known_to_vendor(text, SUBSCRIBED)  # the sample itself is a true one
+    for form in (text, text.encode(), json.dumps({**message, "new_field": {"x": [1]}})):
+        heard = parse_from_hume(form)
+        assert heard is not None
+        assert to_event(heard) == event
+
+
+def test_audio_is_understood() -> None:
+    known_to_vendor(json.dumps(AUDIO), SUBSCRIBED)
+    heard = parse_from_hume(json.dumps(AUDIO))
+    assert heard is not None
+    audio = to_event(heard)
+    assert isinstance(audio, AgentAudio)
+    assert (audio.reply, audio.wav.rate, bytes(audio.wav.pcm)) == ("3f0c", 48_000, SOUND)
+
+
+def test_the_samples_hold_all_twelve_types_of_the_sdk() -> None:
+    types = {kind.model_fields["type"].default for kind in get_args(vendor.SubscribeEvent)}
+    assert len(types) == 12
+    assert {message["type"] for message, _ in SAID} | {"audio_output"} == types
+
+
+@pytest.mark.parametrize(
+    ("message", "event"),
+    [
+        ({"type": "chat_metadata", "chat_id": "c"}, AgentReady("c")),
+        ({"type": "chat_metadata", "chat_id": "c", "chat_group_id": None}, AgentReady("c")),
+        ({"type": "user_message", "message": {"content": "hi"}}, UserTurn("hi")),
+        ({"type": "user_message", "message": {"content": "hi"}, "models": None}, UserTurn("hi")),
+        ({"type": "user_message", "message": {"content": "hi"}, "models": {"prosody": {}}}, UserTurn("hi")),
+        (
+            {"type": "user_message", "message": {"content": "hi"}, "models": {"prosody": {"scores": None}}},
+            UserTurn("hi"),
+        ),
+        ({"type": "user_message", "message": {}}, None),
+        ({"type": "user_message", "message": {"content": ""}}, None),
+        ({"type": "assistant_message", "message": {"content": "hi"}}, AgentText("", "hi")),
+        ({"type": "assistant_message", "id": None, "message": {"content": "hi"}}, AgentText("", "hi")),
+        ({"type": "assistant_prosody"}, None),
+        ({"type": "user_interruption"}, UserInterruption()),
+        ({"type": "tool_call", "tool_call_id": "x"}, ToolCall("x", "", "{}", response_required=False)),
+        ({"type": "tool_response"}, None),
+        ({"type": "tool_error"}, None),
+        ({"type": "error"}, AgentFault("Hume reports an error: no details given", ends_session=True)),
+        (
+            {"type": "error", "code": "I0100", "slug": None, "message": None},
+            AgentFault("Hume reports an error: I0100", ends_session=True, retryable=True),
+        ),
+        ({"type": "user_message", "message": {"content": "hi"}, "interim": None}, UserTurn("hi")),
+        (
+            {
+                "type": "user_message",
+                "message": {"content": "hi"},
+                "models": {"prosody": {"scores": {"Joy": None, "Awe": 0.5}}},
+            },
+            UserTurn("hi", {"Awe": 0.5}),
+        ),
+        ({"type": "tool_call", "tool_call_id": "x", "name": None, "parameters": None}, ToolCall("x", "", "{}", False)),
+    ],
+)
+def test_what_we_do_not_need_may_be_absent_or_null(message: dict[str, Any], event: AgentEvent | None) -> None:
+    heard = parse_from_hume(json.dumps(message))
+    assert heard is not None
+    assert to_event(heard) == event
+
+
+def test_audio_without_an_id_belongs_to_no_reply() -> None:
+    for message in ({"type": "audio_output", "data": WAV}, {**AUDIO, "id": None}):
+        heard = parse_from_hume(json.dumps(message))
+        assert heard is not None
+        audio = to_event(heard)
+        assert isinstance(audio, AgentAudio)
+        assert audio.reply == ""
+
+
+@pytest.mark.parametrize("message", ['{"type":"new_in_2027"}', '{"type":"","x":{}}', '{"x":1,"type":"Error"}'])
+def test_an_unknown_type_is_none(message: str) -> None:
+    assert parse_from_hume(message) is None
+
+
+@pytest.mark.parametrize(
+    ("message", "names"),
+    [
+        ("", "no JSON object with a type"),
+        (PRIVATE, "no JSON object with a type"),
+        (f'{{"type":"assistant_end","x":"{PRIVATE}', "no JSON object with a type"),
+        (b"\xff\xfe\x00\x01", "no JSON object with a type"),
+        ("null", "no JSON object with a type"),
+        ("7", "no JSON object with a type"),
+        (f'["{PRIVATE}"]', "no JSON object with a type"),
+        ("{}", "no JSON object with a type"),
+        ('{"type":null}', "no JSON object with a type"),
+        (f'{{"type":["{PRIVATE}"]}}', "no JSON object with a type"),
+        ("[" * 100_000, "no JSON object with a type"),
+        ('{"type":"chat_metadata"}', "broken chat_metadata"),
+        ('{"type":"chat_metadata","chat_id":5}', "broken chat_metadata"),
+        ('{"type":"user_message"}', "broken user_message"),
+        ('{"type":"user_message","message":null}', "broken user_message"),
+        (f'{{"type":"user_message","message":"{PRIVATE}"}}', "broken user_message"),
+        (f'{{"type":"user_message","message":{{"content":["{PRIVATE}"]}}}}', "broken user_message"),
+        (f'{{"type":"assistant_message","message":["{PRIVATE}"]}}', "broken assistant_message"),
+        ('{"type":"audio_output"}', "broken audio_output"),
+        ('{"type":"audio_output","data":null}', "broken audio_output"),
+        (f'{{"type":"audio_output","data":"{PRIVATE}"}}', "broken audio_output"),
+        ('{"type":"audio_output","data":"AAA"}', "broken audio_output"),
+        ('{"type":"tool_call","name":"x"}', "broken tool_call"),
+        (f'{{"type":"tool_call","tool_call_id":"x","parameters":{{"{PRIVATE}":1}}}}', "broken tool_call"),
+        (f'{{"type":"error","code":["{PRIVATE}"]}}', "broken error"),
+    ],
+)
+def test_a_broken_message_is_a_protocol_error_that_names_its_type(message: str | bytes, names: str) -> None:
+    with pytest.raises(ProviderProtocolError, match=names) as info:
+        parse_from_hume(message)
+    assert "555" not in str(info.value)
+    assert len(str(info.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("audio", "why"),
+    [
+        (b"", "0 bytes"),
+        (SOUND, "RIFF/WAVE"),
+        (riff(fmt()), "no data chunk"),
+        (riff(fmt(bits=8), chunk(b"data", SOUND)), "8 bits"),
+    ],
+)
+def test_audio_that_is_no_wav_is_a_protocol_error_with_the_reason(audio: bytes, why: str) -> None:
+    heard = parse_from_hume(json.dumps({**AUDIO, "data": base64.b64encode(audio).decode()}))
+    assert heard is not None
+    with pytest.raises(ProviderProtocolError, match=why):
+        to_event(heard)
+
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=10,
+)
+FIELDS = [
+    "chat_id",
+    "message",
+    "models",
+    "interim",
+    "id",
+    "data",
+    "tool_call_id",
+    "parameters",
+    "code",
+    "slug",
+]
+NEARLY = st.fixed_dictionaries(
+    {"type": st.sampled_from([*(message["type"] for message, _ in SAID), "audio_output"])},
+    optional=dict.fromkeys(FIELDS, ANY_JSON),
+)
+
+
+@given(st.text() | st.binary() | ANY_JSON.map(json.dumps) | NEARLY.map(json.dumps))
+def test_any_message_is_an_event_or_nothing_or_a_protocol_error(message: str | bytes) -> None:
+    try:
+        heard = parse_from_hume(message)
+        if heard is not None:
+            to_event(heard)
+    except ProviderProtocolError:
+        pass
+
+
+# Errors and closes (hume-evi.md 6.3, 6.4).
+
+
+@pytest.mark.parametrize(
+    ("code", "ends_session", "retryable"),
+    [
+        ("E0100", False, False),
+        ("E0101", False, False),
+        ("E0201", False, False),
+        ("E0202", False, False),
+        ("E0712", False, False),
+        ("E0200", True, False),
+        ("E0300", True, False),
+        ("E0708", True, False),
+        ("E0710", True, False),
+        ("E0714", True, False),
+        ("E0715", True, False),
+        ("E0723", True, False),
+        ("E9999", True, False),
+        ("I0100", True, True),
+        ("I0116", True, True),
+        ("I0118", True, True),
+        ("", True, False),
+        ("strange", True, False),
+    ],
+)
+def test_an_error_code_says_whether_the_chat_ends_and_may_be_resumed(
+    code: str, *, ends_session: bool, retryable: bool
+) -> None:
+    fault = to_event(wire.HumeError(code, "a_slug", "It broke."))
+    assert isinstance(fault, AgentFault)
+    assert (fault.ends_session, fault.retryable) == (ends_session, retryable)
+    assert code in fault.message
+    assert "It broke." in fault.message
+
+
+def test_a_warning_is_no_fault() -> None:
+    assert to_event(wire.HumeError("W0105", "no_faces", "No faces.")) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (wire.HumeError("E0300", "credits", "No\n\tcredits."), "No credits. (E0300 credits)"),
+        (wire.HumeError("E0300", "", "No credits."), "No credits. (E0300)"),
+        (wire.HumeError("E0300", "credits"), "E0300 credits"),
+        (wire.HumeError(message="No credits."), "No credits."),
+        (wire.HumeError(), "no details given"),
+    ],
+)
+def test_an_error_is_described_on_one_line(error: wire.HumeError, line: str) -> None:
+    assert wire.describe(error) == line
+
+
+def test_a_long_error_is_cut() -> None:
+    assert len(wire.describe(wire.HumeError("c" * 5000, "s" * 5000, "m" * 5000))) < 500
+
+
+@pytest.mark.parametrize(
+    ("code", "normal", "retryable"),
+    [
+        (1000, True, False),
+        (1001, False, True),
+        (1005, False, False),
+        (1006, False, True),
+        (1008, False, False),
+        (1011, False, True),
+        (1012, False, True),
+        (1013, False, True),
+        (1014, False, True),
+        (4000, False, False),
+    ],
+)
+def test_a_close_code_says_whether_it_was_a_good_bye(code: int, *, normal: bool, retryable: bool) -> None:
+    closed = wire.closed(code, "over\nload")
+    assert (closed.normal, closed.retryable) == (normal, retryable)
+    assert str(code) in closed.message
+    if code not in (1000, 1006):
+        assert "over load" in closed.message
+        assert wire.closed(code, "") == AgentClosed(
+            f"Hume closed the chat with code {code}", normal=normal, retryable=retryable
+        )
+
+
+# The handshake.
+
+OURS = ChatRequest(session_id="call-7f3a", voice_id="v-1", instructions="Be brief & kind: 100 % [yes]?")
+HOSTILE = "a&config_id=x#y"
+
+
+def parameters(request: ChatRequest) -> dict[str, str]:
+    """What a server reads of the query when it stands in a URL."""
+    url = urlsplit(f"wss://evi/chat?{handshake_query(request)}")
+    assert not url.fragment
+    pairs = parse_qsl(url.query, keep_blank_values=True, strict_parsing=True)
+    assert len(dict(pairs)) == len(pairs), "a parameter came twice"
+    return dict(pairs)
+
+
+def of_vendor(request: ChatRequest) -> dict[str, str]:
+    """What the vendor's SDK puts into the URL for the same settings."""
+    prompt = None if request.config_id or late_prompt(request) else request.instructions
+    settings = vendor.ConnectSessionSettings(
+        audio=vendor.ConnectSessionSettingsAudio(encoding="linear16", sample_rate=8000, channels=1),
+        custom_session_id=request.session_id,
+        voice_id=None if request.config_id else request.voice_id,
+        system_prompt=prompt,
+    )
+    pairs = single_query_encoder("session_settings", settings)
+    if request.config_id:
+        pairs.append(("config_id", request.config_id))
+    if request.resume:
+        pairs.append(("resumed_chat_group_id", request.resume))
+    encoded = str(httpx.QueryParams([(name, value) for name, value in pairs if value is not None]))
+    return dict(parse_qsl(encoded, keep_blank_values=True))
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        OURS,
+        ChatRequest("x"),
+        replace(OURS, config_id="11111111-2222-3333-4444-555555555555"),
+        replace(OURS, resume="9b6d"),
+        replace(OURS, session_id=HOSTILE),
+        replace(OURS, instructions="long " * 400),
+    ],
+)
+def test_the_query_says_what_the_vendors_sdk_would_say(request_: ChatRequest) -> None:
+    assert parameters(request_) == of_vendor(request_)
+
+
+def test_the_audio_format_is_declared_before_the_first_byte() -> None:
+    asked = parameters(ChatRequest("x"))
+    assert asked == {
+        "session_settings[audio][encoding]": "linear16",
+        "session_settings[audio][sample_rate]": "8000",
+        "session_settings[audio][channels]": "1",
+        "session_settings[custom_session_id]": "x",
+    }
+
+
+def test_a_config_overrides_prompt_and_voice() -> None:
+    asked = parameters(replace(OURS, config_id="c-1"))
+    assert asked["config_id"] == "c-1"
+    assert not {"session_settings[voice_id]", "session_settings[system_prompt]"} & set(asked)
+    assert late_prompt(replace(OURS, config_id="c-1", instructions="p" * 5000)) is None
+
+
+@given(st.text(max_size=40).filter(lambda text: text.isprintable()) | st.just(HOSTILE))
+def test_no_value_can_become_another_parameter(value: str) -> None:
+    names = set(parameters(replace(OURS, resume="r")))
+    asked = parameters(ChatRequest(value or "x", voice_id=value or "x", instructions=value or "x", resume=value or "x"))
+    assert set(asked) == names
+    assert asked["session_settings[custom_session_id]"] == (value or "x")
+
+
+def test_the_query_is_plain_ascii_with_percent_20_for_a_space() -> None:
+    query = handshake_query(replace(OURS, instructions="Grüße + mehr"))
+    assert query.isascii()
+    assert "Gr%C3%BC%C3%9Fe%20%2B%20mehr" in query
+    assert not set("+[] #") & set(query)
+
+
+def test_no_key_is_in_the_query() -> None:
+    assert not {"api_key", "access_token"} & set(parameters(replace(OURS, config_id="c", resume="r")))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "late"),
+    [
+        ("p" * 1000, False),
+        ("p" * 1001, True),
+        ("ü" * 166, False),  # 6 characters each once encoded
+        ("ü" * 167, True),
+        ("", False),
+    ],
+)
+def test_a_prompt_too_long_for_a_url_goes_as_a_message_instead(prompt: str, *, late: bool) -> None:
+    request = replace(OURS, instructions=prompt)
+    assert late_prompt(request) == (prompt if late else None)
+    assert ("session_settings[system_prompt]" in parameters(request)) == (bool(prompt) and not late)

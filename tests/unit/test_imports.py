@@ -1,0 +1,166 @@
+"""The arrows of the house: who may import whom, and what the pure modules do without."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import sts_trio
+
+SOURCE = Path(sts_trio.__file__).parent
+MODULES = sorted(".".join(path.relative_to(SOURCE).with_suffix("").parts) for path in SOURCE.rglob("*.py"))
+
+# Imports point from a room to those beneath it: `cli → main → web → call → {core, providers, tools} → audio`.
+# The emulator and the harness stand on the other side of the wire: a codec shared with us would hide its own faults.
+BASE = {"errors"}
+AUDIO = BASE | {"audio"}
+CALL = AUDIO | {"core", "providers", "tools", "call"}
+TOP = CALL | {"web", "emulator", "harness", "settings", "logs", "main", "check", "demo", "cli"}
+MAY_IMPORT = {
+    "errors": set(),
+    "logs": BASE,
+    "settings": BASE,
+    "audio": AUDIO,
+    "core": AUDIO | {"core"},
+    "providers": AUDIO | {"providers"},
+    "tools": AUDIO | {"tools"},
+    "call": CALL,
+    "web": CALL | {"web"},
+    "emulator": AUDIO | {"emulator"},
+    "harness": AUDIO | {"harness"},
+    "main": TOP - {"cli", "check", "demo", "emulator", "harness"},
+    "check": TOP - {"cli", "demo", "emulator", "harness", "web", "call"},
+    "demo": TOP - {"cli", "check", "web", "call", "core"},
+    "cli": TOP,
+    "__init__": set(),
+    "__main__": {"cli"},
+}
+
+ONLY_IN = {  # library: where it may be imported
+    "quart": {"web"},
+    "quart_trio": {"web"},
+    "hypercorn": {"web"},
+    "wsproto": {"web", "providers.socket", "harness"},
+    "h11": {"web", "harness"},
+    "trio_websocket": {"providers.socket", "emulator", "harness"},
+    "decouple": {"settings"},
+    "soxr": {"audio", "emulator", "harness"},
+    "click": {"cli"},
+    "rich": {"cli", "demo", "harness"},
+}
+
+PURE = [
+    "audio",
+    "core.wire",
+    "core.arrival",
+    "providers.hume.wire",
+    "call.actions",
+    "call.bridge",
+    "call.outcome",
+    "call.playout",
+    "errors",
+    "settings",
+    "logs",
+    "emulator.chat",
+    "emulator.emotions",
+    "emulator.options",
+    "emulator.parrot",
+    "emulator.query",
+    "emulator.script",
+    "emulator.turns",
+    "emulator.voice",
+    "emulator.wire",
+    "harness.fidelity",
+    "harness.measure",
+    "harness.recording",
+    "harness.speech",
+    "harness.wire",
+]
+NOT_PURE = {
+    "trio",
+    "trio_websocket",
+    "asyncio",
+    "threading",
+    "socket",
+    "ssl",
+    "quart",
+    "hypercorn",
+    "h11",
+    "wsproto",
+}
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    return ast.parse(SOURCE.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8"))
+
+
+@cache
+def imports(module: str) -> frozenset[str]:
+    """Dotted names of all that a module imports, anywhere in it and for types only, too."""
+    found: set[str] = set()
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} has a relative import"
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return frozenset(found)
+
+
+def within(module: str, room: str) -> bool:
+    return module == room or module.startswith(room + ".")
+
+
+def test_the_walk_sees_the_house() -> None:
+    assert len(MODULES) > 40
+    assert "sts_trio.core.wire.Init" in imports("call.bridge")
+    assert "sts_trio.providers.events.AgentEvent" in imports("call.bridge")  # under TYPE_CHECKING
+    assert "trio_websocket" in imports("providers.socket")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_one_way(module: str) -> None:
+    allowed = MAY_IMPORT[module.partition(".")[0]]
+    rooms = {name.split(".")[1] for name in imports(module) if name.startswith("sts_trio.")}
+    assert rooms <= allowed
+
+
+@pytest.mark.parametrize("library", ONLY_IN)
+def test_a_library_is_known_to_its_own_room_only(library: str) -> None:
+    users = {module for module in MODULES if any(within(name, library) for name in imports(module))}
+    assert not {user for user in users if not any(within(user, room) for room in ONLY_IN[library])}
+
+
+def test_the_environment_is_read_in_one_place() -> None:
+    readers = set()
+    for module in MODULES:
+        names = {node.attr for node in ast.walk(tree(module)) if isinstance(node, ast.Attribute)} | imports(module)
+        if names & {"environ", "environb", "getenv", "getenvb", "os.environ", "os.getenv"}:
+            readers.add(module)
+    assert readers <= {"settings"}
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if any(within(name, room) for room in PURE)])
+def test_a_pure_module_neither_waits_nor_knows_the_clock_or_the_network(module: str) -> None:
+    waiting = (ast.Await, ast.AsyncFor, ast.AsyncWith, ast.AsyncFunctionDef)
+    assert not [node.lineno for node in ast.walk(tree(module)) if isinstance(node, waiting)]
+    known = {name.split(".")[0] for name in imports(module)}
+    assert not known & NOT_PURE
+    # The emulator stamps some messages with the time of day; nothing is decided by it.
+    assert "time" not in known or module == "emulator.chat"
+
+
+@pytest.mark.parametrize("room", PURE)
+def test_every_module_called_pure_exists(room: str) -> None:
+    assert any(within(module, room) for module in MODULES)
+
+
+def test_providers_are_built_in_one_place_only() -> None:
+    builders = {
+        module for module in MODULES if any(within(name, "sts_trio.providers.hume") for name in imports(module))
+    }
+    assert {module for module in builders if not within(module, "providers.hume")} == {"main"}

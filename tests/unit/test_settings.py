@@ -1,0 +1,434 @@
+"""Every environment variable: default, good and wrong values, unset words, aliases, `.env`, secrets, the README."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import io
+import json
+import re
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+
+from sts_trio.errors import ConfigError
+from sts_trio.logs import set_up_logging
+from sts_trio.settings import Secret, Settings, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+KEY = "sk-1234-very-secret"
+ROOT = Path(__file__).parents[2]
+BY_FIELD = {each.name: each for each in fields(Settings)}
+
+# Variable: its field, its default, then pairs of a text and what it means.
+GOOD: dict[str, tuple[str, Any, list[tuple[str, Any]]]] = {
+    "HUMEAI_API_KEY": (
+        "api_key",
+        MISSING,
+        [(KEY, KEY), (f"  {KEY}\t", KEY), ("undefined-but-not-only", ...)],
+    ),
+    "HUMEAI_WS_URL": (
+        "ws_url",
+        "wss://api.hume.ai/v0/evi/chat",
+        [
+            ("ws://127.0.0.1:6040", "ws://127.0.0.1:6040"),
+            ("wss://evi.example/chat?region=eu", "wss://evi.example/chat?region=eu"),
+            ("ws://[::1]:80/", "ws://[::1]:80/"),
+        ],
+    ),
+    "HUMEAI_CONFIG_ID": ("config_id", None, [("1111-2222", "1111-2222")]),
+    "HUMEAI_VOICE_ID": ("voice_id", None, [("voice", "voice")]),
+    "HUMEAI_INSTRUCTIONS": (
+        "instructions",
+        "You are a helpful assistant",
+        [("Be brief, grüße.", "Be brief, grüße.")],
+    ),
+    "HUMEAI_WELCOME_MESSAGE": (
+        "welcome_message",
+        "Hello, how can I help you today?",
+        [("Moin!", "Moin!"), ("", ""), ("  ", "")],
+    ),
+    "HUMEAI_GREET_WITH_CONFIG": (
+        "greet_with_config",
+        False,
+        [
+            ("true", True),
+            ("TRUE", True),
+            ("1", True),
+            ("yes", True),
+            ("on", True),
+            ("false", False),
+            ("0", False),
+        ],
+    ),
+    "HOST": ("host", "0.0.0.0", [("127.0.0.1", "127.0.0.1"), ("::", "::")]),
+    "PORT": ("port", 6039, [("0", 0), ("65535", 65535), (" 8080 ", 8080)]),
+    "PLAYOUT_LEAD_MS": ("playout_lead_ms", 500, [("20", 20), ("10000", 10_000)]),
+    "EMOTIONS": ("emotions", True, [("false", False), ("off", False)]),
+    "INIT_SECONDS": ("init_seconds", 10.0, [("1", 1.0), ("2.5", 2.5), ("120", 120.0)]),
+    "READY_SECONDS": ("ready_seconds", 10.0, [("1", 1.0), ("120", 120.0)]),
+    "PROVIDER_DEAD_SECONDS": ("provider_dead_seconds", 20.0, [("2", 2.0), ("600", 600.0)]),
+    "CORE_DEAD_SECONDS": ("core_dead_seconds", 30.0, [("2", 2.0), ("600", 600.0)]),
+    "MAX_CALL_SECONDS": ("max_call_seconds", 14_400.0, [("1", 1.0), ("86400", 86_400.0)]),
+    "DRAIN_SECONDS": ("drain_seconds", 600.0, [("0", 0.0), ("86400", 86_400.0)]),
+    "LOG_LEVEL": ("log_level", "info", [("debug", "debug"), ("WARNING", "warning"), ("error", "error")]),
+    "LOG_FORMAT": ("log_format", "auto", [("text", "text"), ("JSON", "json")]),
+    "LOG_TRANSCRIPTS": ("log_transcripts", False, [("true", True)]),
+}
+CASES = [(name, text, field, value) for name, (field, _, good) in GOOD.items() for text, value in good]
+
+A_SWITCH = (["maybe", "2", "tru e"], "true or false")
+WRONG: dict[str, tuple[list[str], str]] = {
+    "HUMEAI_WS_URL": (
+        [
+            *(
+                "https://api.hume.ai",
+                "api.hume.ai/chat",
+                "x",
+                "wss://",
+                "wss:///chat",
+                "wss://[::1/",
+                "wss://hümé/",
+            ),
+            *(
+                "wss://evi:99999/",
+                "wss://evi:0/",
+                "wss://evi:x",
+                "wss://evi/a b",
+                "wss://evi/a\nb",
+                "wss://evi/ä",
+            ),
+        ],
+        "a URL such as wss://host/path",
+    ),
+    "HUMEAI_GREET_WITH_CONFIG": A_SWITCH,
+    "PORT": (["65536", "-1", "80.0", "http", "0x50", "1e3", "²", "6 0"], "a whole number from 0 to 65535"),
+    "PLAYOUT_LEAD_MS": (["19", "10001", "0", "half"], "a whole number from 20 to 10000"),
+    "EMOTIONS": A_SWITCH,
+    "INIT_SECONDS": (["0.9", "121", "nan", "inf", "-1", "10s"], "a number of seconds from 1 to 120"),
+    "READY_SECONDS": (["0", "121", "nan", "inf"], "a number of seconds from 1 to 120"),
+    "PROVIDER_DEAD_SECONDS": (["1", "601", "nan"], "a number of seconds from 2 to 600"),
+    "CORE_DEAD_SECONDS": (["1", "601", "nan"], "a number of seconds from 2 to 600"),
+    "MAX_CALL_SECONDS": (["0", "86401", "inf"], "a number of seconds from 1 to 86400"),
+    "DRAIN_SECONDS": (["-1", "86401", "nan"], "a number of seconds from 0 to 86400"),
+    "LOG_LEVEL": (["loud", "critical", "10"], "one of debug, info, warning, error"),
+    "LOG_FORMAT": (["xml", "auto json"], "one of auto, text, json"),
+    "LOG_TRANSCRIPTS": A_SWITCH,
+}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """An environment with a key and nothing else of ours, in a directory without a `.env`."""
+    monkeypatch.chdir(tmp_path)
+    for each in fields(Settings):
+        for name in (each.metadata["name"], *each.metadata["aliases"]):
+            monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HUMEAI_API_KEY", KEY)
+    return monkeypatch
+
+
+def problems() -> list[str]:
+    with pytest.raises(ConfigError) as info:
+        load_settings()
+    return info.value.problems
+
+
+# Values.
+
+
+def test_the_tables_of_this_test_hold_every_setting() -> None:
+    assert {field for field, _, _ in GOOD.values()} == set(BY_FIELD)
+    assert {each.metadata["name"] for each in BY_FIELD.values()} == set(GOOD)
+
+
+def test_without_variables_every_setting_has_its_default() -> None:
+    settings = load_settings()
+    for field, default, _ in GOOD.values():
+        if default is not MISSING:
+            assert getattr(settings, field) == default
+            assert type(getattr(settings, field)) is type(default)
+
+
+@pytest.mark.parametrize(("name", "text", "field", "value"), CASES)
+def test_a_good_value_is_taken(
+    environment: pytest.MonkeyPatch, name: str, text: str, field: str, value: object
+) -> None:
+    environment.setenv(name, text)
+    got = getattr(load_settings(), field)
+    if isinstance(got, Secret):
+        assert got.reveal() == (text if value is ... else value)
+    else:
+        assert got == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "wants"),
+    [(name, text, wants) for name, (texts, wants) in WRONG.items() for text in texts],
+)
+def test_a_wrong_value_is_one_line_with_the_variable_what_it_got_and_what_it_wants(
+    environment: pytest.MonkeyPatch, name: str, text: str, wants: str
+) -> None:
+    environment.setenv(name, text)
+    assert problems() == [f"{name} is {text!r}; it must be {wants}"]
+
+
+def test_a_long_wrong_value_is_cut(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("PORT", "9" * 100_000)
+    assert problems() == [f"PORT is '{'9' * 60}'; it must be a whole number from 0 to 65535"]
+
+
+def test_several_problems_are_several_lines(environment: pytest.MonkeyPatch) -> None:
+    environment.delenv("HUMEAI_API_KEY")
+    environment.setenv("PORT", "high")
+    environment.setenv("LOG_LEVEL", "loud")
+    lines = problems()
+    assert [line.split()[0] for line in lines] == ["HUMEAI_API_KEY", "PORT", "LOG_LEVEL"]
+    assert not any("\n" in line for line in lines)
+
+
+# Unset, aliases, `.env`.
+
+
+@pytest.mark.parametrize("unset", ["", "  ", "undefined", "null", "UNDEFINED", " null "])
+def test_an_unset_word_means_the_default(environment: pytest.MonkeyPatch, unset: str) -> None:
+    for name in set(GOOD) - {"HUMEAI_API_KEY", "HUMEAI_WELCOME_MESSAGE"}:
+        environment.setenv(name, unset)
+    assert load_settings() == Settings(api_key=Secret(KEY))
+
+
+@pytest.mark.parametrize("unset", [None, "", "undefined", "null"])
+def test_a_missing_key_is_one_line(environment: pytest.MonkeyPatch, unset: str | None) -> None:
+    environment.delenv("HUMEAI_API_KEY")
+    if unset is not None:
+        environment.setenv("HUMEAI_API_KEY", unset)
+    [line] = problems()
+    assert line.startswith("HUMEAI_API_KEY is not set; it is required")
+
+
+@pytest.mark.parametrize("unset", [None, "", "undefined", "null"])
+@pytest.mark.parametrize(
+    ("alias", "name", "field", "value"),
+    [
+        ("HUME_API_KEY", "HUMEAI_API_KEY", "api_key", "sk-other"),
+        ("HUME_CONFIG_ID", "HUMEAI_CONFIG_ID", "config_id", "c-1"),
+        ("HUMEAI_ENDPOINT", "HUMEAI_WS_URL", "ws_url", "ws://evi:1/"),
+    ],
+)
+def test_an_alias_counts_when_the_name_itself_is_unset(
+    environment: pytest.MonkeyPatch, alias: str, name: str, field: str, value: str, unset: str | None
+) -> None:
+    environment.setenv(alias, value)
+    environment.delenv(name, raising=False)
+    if unset is not None:
+        environment.setenv(name, unset)
+    got = getattr(load_settings(), field)
+    assert (got.reveal() if isinstance(got, Secret) else got) == value
+
+
+def test_the_name_beats_its_alias(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("HUME_API_KEY", "sk-other")
+    assert load_settings().api_key.reveal() == KEY
+
+
+def test_a_wrong_value_of_an_alias_is_told_by_the_name_that_was_used(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("HUMEAI_ENDPOINT", "https://evi")
+    [line] = problems()
+    assert line.startswith("HUMEAI_ENDPOINT is 'https://evi'")
+
+
+def test_no_name_that_the_panel_refuses_is_without_an_alias_that_it_takes() -> None:
+    refused = re.compile(r".*_URL|PROVIDER_.*")  # contract 7.5; PORT is set by the panel itself
+    for each in fields(Settings):
+        names = [each.metadata["name"], *each.metadata["aliases"]]
+        ours = each.metadata["name"] == "PROVIDER_DEAD_SECONDS"  # a limit that a panel's operator can do without
+        assert ours or any(not refused.fullmatch(name) for name in names)
+
+
+@pytest.mark.parametrize("empty", ["", "   "])
+def test_an_empty_welcome_message_turns_the_greeting_off(environment: pytest.MonkeyPatch, empty: str) -> None:
+    environment.setenv("HUMEAI_WELCOME_MESSAGE", empty)
+    assert load_settings().greeting == ""
+
+
+@pytest.mark.parametrize("unset", ["undefined", "null"])
+def test_a_welcome_message_that_nobody_filled_in_is_the_default(environment: pytest.MonkeyPatch, unset: str) -> None:
+    environment.setenv("HUMEAI_WELCOME_MESSAGE", unset)
+    assert load_settings().greeting == "Hello, how can I help you today?"
+
+
+def test_a_config_greets_by_itself_unless_the_operator_wants_both() -> None:
+    settings = Settings(api_key=Secret(KEY), config_id="c-1", welcome_message="Moin!")
+    assert settings.greeting == ""
+    assert dataclasses.replace(settings, greet_with_config=True).greeting == "Moin!"
+    assert dataclasses.replace(settings, config_id=None).greeting == "Moin!"
+
+
+def test_the_file_env_is_read_and_the_environment_beats_it(environment: pytest.MonkeyPatch) -> None:
+    environment.delenv("HUMEAI_API_KEY")
+    environment.setenv("PORT", "7001")
+    Path(".env").write_text(
+        f'# a comment\nHUMEAI_API_KEY="{KEY}"\nPORT=7000\nLOG_LEVEL=\nHUMEAI_WELCOME_MESSAGE=\n'
+        "HUMEAI_INSTRUCTIONS=Grüße = gut\n",
+        encoding="utf-8",
+    )
+    settings = load_settings()
+    assert settings.api_key.reveal() == KEY
+    assert settings.port == 7001
+    assert settings.log_level == "info"
+    assert settings.greeting == ""
+    assert settings.instructions == "Grüße = gut"
+
+
+def test_a_file_env_above_the_working_directory_is_not_read(environment: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("PORT=7000\n")
+    below = Path("below")
+    below.mkdir()
+    environment.chdir(below)
+    assert load_settings().port == 6039
+
+
+def test_a_file_env_that_is_no_text_is_one_line() -> None:
+    Path(".env").write_bytes(b"HUMEAI_INSTRUCTIONS=Gr\xfc\xdfe\n")
+    [line] = problems()
+    assert ".env cannot be read" in line
+    assert "\n" not in line
+
+
+def test_a_file_env_with_a_byte_order_mark_is_read_from_its_first_line() -> None:
+    Path(".env").write_bytes(b"\xef\xbb\xbfPORT=7000\n")
+    assert load_settings().port == 7000
+
+
+def test_a_directory_of_that_name_is_ignored() -> None:
+    Path(".env").mkdir()
+    assert load_settings().port == 6039
+
+
+# Secrets.
+
+
+@pytest.mark.parametrize("key", ["two words", "grüße", "tab\there", "line\nbreak", "nul\x01"])
+def test_a_key_that_no_header_can_carry_is_refused_without_showing_it(
+    environment: pytest.MonkeyPatch, key: str
+) -> None:
+    environment.setenv("HUMEAI_API_KEY", key)
+    [line] = problems()
+    assert line.startswith("HUMEAI_API_KEY is a value that is not shown here; it must be a key")
+    assert key not in line
+    assert repr(key) not in line
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"wss://me:{KEY}@evi/",
+        f"wss://{KEY}@evi/",
+        f"wss://evi/?api_key={KEY}",
+        f"wss://evi/?a=b&access_token={KEY}",
+    ],
+)
+def test_a_url_with_a_key_in_it_is_refused_without_showing_it(environment: pytest.MonkeyPatch, url: str) -> None:
+    environment.setenv("HUMEAI_WS_URL", url)
+    [line] = problems()
+    assert line.startswith("HUMEAI_WS_URL has a value that is not shown here")
+    assert "HUMEAI_API_KEY" in line
+    assert KEY not in line
+
+
+def test_the_key_is_starred_in_every_form_that_could_reach_a_log() -> None:
+    settings = load_settings()
+    key = settings.api_key
+    forms = [str(key), repr(key), f"{key}", f"{key!r}", str([key]), str(settings), repr(settings)]
+    forms += [str(settings.shown()), str(dataclasses.asdict(settings)), str(copy.deepcopy(key))]
+    ways: list[Callable[[Any], str]] = [
+        json.dumps,
+        "".join,
+        lambda it: "key: " + it[0],
+        lambda it: f"{it[0]:>30}",
+    ]
+    for way in ways:
+        with contextlib.suppress(TypeError):  # refusing is as good as starring
+            forms.append(way([key]))
+    assert not [form for form in forms if KEY in form]
+    assert key.reveal() == KEY
+
+
+@pytest.mark.parametrize("style", ["json", "text"])
+def test_the_key_is_starred_by_the_logs_themselves(style: str, restored_logging: None) -> None:
+    stream = io.StringIO()
+    set_up_logging("info", style, stream)
+    settings = load_settings()
+    structlog.get_logger().info("starting", key=settings.api_key, all=settings, **settings.shown())
+    assert "***" in stream.getvalue()
+    assert KEY not in stream.getvalue()
+
+
+def test_what_is_shown_names_every_variable_and_cuts_long_texts_and_queries() -> None:
+    shown = Settings(
+        api_key=Secret(KEY), instructions="i" * 500, ws_url="wss://evi/chat?token=hidden", config_id="c-1"
+    ).shown()
+    assert set(shown) == set(GOOD)
+    assert shown["HUMEAI_API_KEY"] == "***"
+    assert shown["HUMEAI_INSTRUCTIONS"] == "i" * 60 + "…"
+    assert shown["HUMEAI_WS_URL"] == "wss://evi/chat"
+    assert shown["HUMEAI_CONFIG_ID"] == "c-1"
+
+
+# What the reader of the README and of `.env.example` is told.
+
+
+def settings_table() -> str:
+    """The README's table of settings, made of the settings themselves."""
+    rows = ["| Variable | Default | Meaning |", "|---|---|---|"]
+    for each in fields(Settings):
+        meta = each.metadata
+        aliases = ", ".join(f"`{alias}`" for alias in meta["aliases"])
+        meaning = meta["help"] + (f" (also {aliases})" if aliases else "")
+        rows.append(f"| `{meta['name']}` | {shown_default(each.default)} | {meaning} |")
+    return "\n".join(rows)
+
+
+def shown_default(default: object) -> str:
+    match default:
+        case dataclasses.MISSING:
+            return "required"
+        case None:
+            return "none"
+        case bool():
+            return f"`{str(default).lower()}`"
+        case float():
+            return f"`{default:g}`" if default < 1e5 else f"`{default:.0f}`"
+        case _:
+            return f"`{default}`"
+
+
+def test_the_readme_lists_every_setting_with_its_default_and_meaning() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    _, begin, rest = readme.partition("<!-- settings -->")
+    table, end, _ = rest.partition("<!-- /settings -->")
+    assert begin, "README.md has no <!-- settings --> mark"
+    assert end, "README.md has no <!-- /settings --> mark"
+    expected = settings_table()
+    assert table.strip() == expected, f"put this table into README.md:\n\n{expected}\n"
+
+
+def test_the_example_of_a_file_env_names_settings_only_and_all_that_name_an_account() -> None:
+    text = (ROOT / ".env.example").read_text(encoding="utf-8")
+    named = set(re.findall(r"^#?([A-Z][A-Z0-9_]*)=", text, re.MULTILINE))
+    assert named <= set(GOOD)
+    assert {name for name in GOOD if name.startswith("HUMEAI_")} <= named
+
+
+def test_the_example_of_a_file_env_with_all_its_lines_in_force_has_the_defaults(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    text = (ROOT / ".env.example").read_text(encoding="utf-8")
+    Path(".env").write_text(re.sub(r"^#([A-Z][A-Z0-9_]*=)", r"\1", text, flags=re.MULTILINE), encoding="utf-8")
+    assert load_settings() == Settings(api_key=Secret(KEY))

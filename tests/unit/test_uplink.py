@@ -1,0 +1,167 @@
+"""Caller audio on its way to an agent that comes late, is slow, or breaks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+import trio.testing
+
+from sts_trio.audio.pcm import FRAME_BYTES, FRAME_SECONDS
+from sts_trio.call.outcome import CallCounts
+from sts_trio.call.uplink import Uplink
+from sts_trio.errors import ProviderLost
+
+if TYPE_CHECKING:
+    from sts_trio.providers.events import AgentEvent
+
+
+class FakeAgent:
+    """Takes audio, slowly if a `gate` is given (one piece for each token), and breaks after `most` pieces."""
+
+    def __init__(self, most: float = float("inf"), gate: trio.Semaphore | None = None) -> None:
+        self.heard: list[bytes] = []
+        self._most = most
+        self._gate = gate
+
+    async def send_audio(self, pcm: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+        if self._gate is not None:
+            await self._gate.acquire()
+        if len(self.heard) >= self._most:
+            raise ProviderLost("the connection broke")
+        self.heard.append(pcm)
+
+    async def receive(self) -> AgentEvent:
+        raise NotImplementedError
+
+    async def say(self, text: str) -> None:
+        raise NotImplementedError
+
+    async def tool_error(self, call_id: str, message: str) -> None:
+        raise NotImplementedError
+
+
+def frames(start: int, stop: int) -> list[bytes]:
+    """Frames that show their number."""
+    return [number.to_bytes(2, "little") * (FRAME_BYTES // 2) for number in range(start, stop)]
+
+
+async def send_all(uplink: Uplink, pieces: list[bytes]) -> None:
+    for piece in pieces:
+        await uplink.send(piece)
+
+
+async def test_with_a_session_audio_goes_straight_through_and_is_counted() -> None:
+    counts, agent = CallCounts(), FakeAgent()
+    uplink = Uplink(counts)
+    await uplink.attach(agent)
+    await send_all(uplink, frames(0, 3000))
+    assert agent.heard == frames(0, 3000)
+    assert counts.upstream_seconds == pytest.approx(60)
+    assert counts.upstream_dropped_seconds == 0
+
+
+async def test_before_the_first_session_the_newest_second_is_kept_and_the_rest_counted() -> None:
+    counts, agent = CallCounts(), FakeAgent()
+    uplink = Uplink(counts)
+    await send_all(uplink, frames(0, 75))
+    await uplink.attach(agent)
+    assert agent.heard == frames(25, 75)
+    assert counts.upstream_dropped_seconds == pytest.approx(0.5)
+    assert counts.upstream_seconds == pytest.approx(1.0)
+
+
+async def test_exactly_a_second_is_not_too_much() -> None:
+    counts, agent = CallCounts(), FakeAgent()
+    uplink = Uplink(counts)
+    await send_all(uplink, frames(0, 50))
+    await uplink.attach(agent)
+    assert agent.heard == frames(0, 50)
+    assert counts.upstream_dropped_seconds == 0
+
+
+async def test_an_operator_may_keep_more() -> None:
+    agent = FakeAgent()
+    uplink = Uplink(CallCounts(), keep=5.0)
+    await send_all(uplink, frames(0, 300))
+    await uplink.attach(agent)
+    assert agent.heard == frames(50, 300)
+
+
+async def test_pieces_of_odd_sizes_are_kept_within_the_second() -> None:
+    counts, agent = CallCounts(), FakeAgent()
+    uplink = Uplink(counts)
+    await uplink.send(bytes(15_000))
+    await uplink.send(b"\x01" * 1_000)
+    await uplink.send(b"\x02" * 2)
+    await uplink.attach(agent)
+    assert agent.heard == [b"\x01" * 1_000, b"\x02" * 2]
+    assert counts.upstream_dropped_seconds == pytest.approx(15_000 / 16_000)
+
+
+async def test_audio_that_comes_meanwhile_does_not_overtake_what_waits(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    gate = trio.Semaphore(0)
+    counts, agent = CallCounts(), FakeAgent(gate=gate)
+    uplink = Uplink(counts)
+    await send_all(uplink, frames(0, 20))
+    nursery.start_soon(uplink.attach, agent)
+    with trio.fail_after(1):
+        for piece in frames(20, 40):
+            gate.release()
+            await trio.testing.wait_all_tasks_blocked()
+            await uplink.send(piece)  # returns at once: it waits behind the others
+        for _ in range(21):
+            gate.release()
+        await trio.testing.wait_all_tasks_blocked()
+        await uplink.send(frames(40, 41)[0])
+    assert agent.heard == frames(0, 41)
+    assert counts.upstream_dropped_seconds == 0
+
+
+async def test_a_session_that_breaks_while_attaching_loses_nothing_that_it_did_not_take() -> None:
+    counts, broken, agent = CallCounts(), FakeAgent(most=7), FakeAgent()
+    uplink = Uplink(counts)
+    await send_all(uplink, frames(0, 20))
+    with pytest.raises(ProviderLost):
+        await uplink.attach(broken)
+    await send_all(uplink, frames(20, 30))
+    await uplink.attach(agent)
+    assert broken.heard + agent.heard == frames(0, 30)
+    assert counts.upstream_seconds == pytest.approx(30 * FRAME_SECONDS)
+
+
+async def test_after_a_break_while_attaching_no_more_than_a_second_is_kept() -> None:
+    counts, agent = CallCounts(), FakeAgent()
+    uplink = Uplink(counts)
+    await send_all(uplink, frames(0, 50))
+    with pytest.raises(ProviderLost):
+        await uplink.attach(FakeAgent(most=0))
+    await send_all(uplink, frames(50, 60))
+    await uplink.attach(agent)
+    assert agent.heard == frames(10, 60)
+    assert counts.upstream_dropped_seconds == pytest.approx(0.2)
+
+
+async def test_a_session_that_breaks_in_mid_call_is_detached_and_its_last_piece_kept() -> None:
+    counts, broken, agent = CallCounts(), FakeAgent(most=5), FakeAgent()
+    uplink = Uplink(counts)
+    await uplink.attach(broken)
+    await send_all(uplink, frames(0, 10))  # raises nothing: the receiver learns the cause
+    await uplink.attach(agent)
+    await send_all(uplink, frames(10, 12))
+    assert broken.heard + agent.heard == frames(0, 12)
+
+
+async def test_a_detached_session_hears_nothing_more() -> None:
+    first, second = FakeAgent(), FakeAgent()
+    uplink = Uplink(CallCounts())
+    await uplink.attach(first)
+    await send_all(uplink, frames(0, 2))
+    uplink.detach()
+    await send_all(uplink, frames(2, 4))
+    await uplink.attach(second)
+    assert (first.heard, second.heard) == (frames(0, 2), frames(2, 4))
