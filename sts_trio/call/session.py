@@ -14,7 +14,7 @@ from sts_trio.call.uplink import Uplink
 from sts_trio.core.link import SocketClosed
 from sts_trio.core.wire import CallerAudio
 from sts_trio.errors import ProviderError
-from sts_trio.providers.events import AgentAudio, AgentClosed
+from sts_trio.providers.events import AgentAudio, AgentClosed, AgentReady
 
 if TYPE_CHECKING:
     from sts_trio.call.actions import Actions
@@ -84,10 +84,14 @@ class Call:
 
     async def _downstream_receiver(self, call: CallInfo) -> None:
         """Provider to playout: holds one session. A later one can take its place while the call lives on."""
+        began = trio.current_time()
         try:
             async with self._open_agent(call) as self._agent:
                 while True:
                     event = await self._agent.receive()
+                    if isinstance(event, AgentReady):
+                        took = round((trio.current_time() - began) * 1000)
+                        log.info("agent ready", call=call.id, session=event.session, took_ms=took)
                     await self._hear(event)
                     if isinstance(event, AgentClosed):
                         break
