@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from math import gcd
 from typing import TYPE_CHECKING
+
+from sts_trio.audio.pcm import RATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
 _PCM = 0x0001
 _EXTENSIBLE = 0xFFFE
 _MAX_RATE = 192_000
+# Of the rate's ratio to 8 kHz in lowest terms, both multiplied: 44.1 kHz is 441:80, 11.025 kHz 441:320. It bounds the
+# resampler's tables; 44,101 Hz would need gigabytes.
+_MOST_COMPLEX_RATIO = 150_000
 _MAX_CHANNELS = 8
 
 
@@ -77,6 +83,10 @@ def _parse_format(body: bytes) -> tuple[int, int]:
         (kind,) = struct.unpack_from("<H", body, 24)  # the first two bytes of the sub-format's GUID
     if kind != _PCM or bits != 16:
         raise WavError(f"the WAV holds format {kind:#06x} with {bits} bits; only 16 bit PCM is understood")
-    if not (1 <= channels <= _MAX_CHANNELS and 1000 <= rate <= _MAX_RATE):
+    if not (1 <= channels <= _MAX_CHANNELS and 1000 <= rate <= _MAX_RATE and _ratio(rate) <= _MOST_COMPLEX_RATIO):
         raise WavError(f"the WAV claims {channels} channels at {rate} Hz")
     return rate, channels
+
+
+def _ratio(rate: int) -> int:
+    return (rate // gcd(rate, RATE)) * (RATE // gcd(rate, RATE))

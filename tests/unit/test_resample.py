@@ -128,13 +128,24 @@ def test_a_loud_call_is_not_heard_in_a_silent_one(rate: int) -> None:
     channels=st.integers(1, 2),
     cuts=st.lists(st.floats(0.0001, 0.2), min_size=1, max_size=40),
 )
-def test_chunked_equals_one_shot_sample_for_sample(rate: int, channels: int, cuts: list[float]) -> None:
+def test_chunked_equals_one_shot_to_the_last_bit_but_one(rate: int, channels: int, cuts: list[float]) -> None:
     audio = pcm(np.random.default_rng(3).uniform(-30_000, 30_000, round(rate * 0.3)), channels)
     whole, parts = TelephoneResampler(), TelephoneResampler()
     chunks = [*cuts, *repeat(0.1, 3)]
-    assert play(parts, audio, rate, channels, chunks) + parts.flush() == (
-        whole.feed(Wav(rate, channels, memoryview(audio))) + whole.flush()
-    )
+    in_parts = values(play(parts, audio, rate, channels, chunks) + parts.flush())
+    at_once = values(whole.feed(Wav(rate, channels, memoryview(audio))) + whole.flush())
+    assert len(in_parts) == len(at_once)
+    # Sums of floats depend on their order, which a library chooses by the size of the job: one step in 32768.
+    assert np.abs(in_parts - at_once).max() <= 1
+
+
+@pytest.mark.parametrize("rate", [rate for rate in RATES if rate != RATE])
+def test_the_output_is_never_more_than_15_ms_behind_the_input(rate: int) -> None:
+    resampler, chunk = TelephoneResampler(), pcm(tone(440, rate, 0.02))
+    heard = 0
+    for number in range(1, 51):
+        heard += len(resampler.feed(Wav(rate, 1, memoryview(chunk))))
+        assert number * FRAME_SECONDS - seconds(heard) <= 0.015
 
 
 def test_another_rate_in_mid_stream_loses_nothing_and_keeps_the_pitch() -> None:
