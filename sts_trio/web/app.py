@@ -54,7 +54,7 @@ def create_app(answer: Answer, refuse: Refuse, status: Callable[[], dict[str, ob
     """Build the app.
 
     `answer` holds a call; `refuse` says why a new one cannot be taken (503), or None; `status` is what `GET /health`
-    tells beside `"status": "ok"`. An app object serves once.
+    tells beside `"status": "ok"`, or in its place. An app object serves once.
     """
     app = Door(answer, refuse)
 

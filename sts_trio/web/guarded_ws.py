@@ -11,7 +11,7 @@ import trio
 from hypercorn.protocol.events import Body, Data, Request, StreamClosed
 from hypercorn.protocol.ws_stream import FrameTooLargeError, Handshake, WSStream
 from wsproto.connection import ConnectionState
-from wsproto.events import CloseConnection, Message, Ping
+from wsproto.events import CloseConnection, Message, Ping, Pong
 from wsproto.frame_protocol import CloseReason
 
 if TYPE_CHECKING:
@@ -87,6 +87,9 @@ class GuardedWSStream(WSStream):
     async def _handle_events(self) -> None:
         """Act on what the peer sent.
 
+        Each event passes a checkpoint: a peer can put ten thousand of them, pongs or crumbs of a message, into one
+        read, and the other calls must get their turn between them.
+
         The app hears of the end at once, with its code and reason. hypercorn loses both, tells the app of a message
         that is too long only when the peer closes, and answers broken framing or UTF-8 without a close frame.
         """
@@ -101,8 +104,12 @@ class GuardedWSStream(WSStream):
                     if self.app_put is not None:
                         await self.app_put(cast("ASGIReceiveEvent", self.buffer.to_message()))
                     self.buffer.clear()
+                else:
+                    await trio.lowlevel.checkpoint()
             elif isinstance(event, Ping):
                 await self._send_wsproto_event(event.response())
+            elif isinstance(event, Pong):
+                await trio.lowlevel.checkpoint()
             elif isinstance(event, CloseConnection):
                 if self.connection.state in {ConnectionState.OPEN, ConnectionState.LOCAL_CLOSING}:
                     # wsproto's way to say that it cannot read on; no close frame came.

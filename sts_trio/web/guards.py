@@ -130,6 +130,14 @@ class GuardedTCPServer(TCPServer):
         await super()._read_data()
         await self.idle_task.stop()
 
+    async def _close(self) -> None:
+        """Close the connection, but not under a write: trio raises `BusyResourceError` in whichever comes second.
+
+        hypercorn does it when our close frame and the peer's cross each other.
+        """
+        async with self.send_lock:
+            await super()._close()
+
     async def _write(self, data: bytes) -> bool:
         try:
             with trio.move_on_after(SEND_SECONDS, shield=True) as limit:
