@@ -9,12 +9,18 @@ import signal
 import sys
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import click
 
 from sts_trio.errors import ConfigError
 from sts_trio.logs import set_up_logging
 from sts_trio.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+T = TypeVar("T")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -31,14 +37,9 @@ def serve() -> None:
     settings = _settings_or_exit(2)
     set_up_logging(settings.log_level, settings.log_format, sys.stdout)
 
-    import trio
-
     from sts_trio.main import serve as serve_until_signalled
 
-    try:
-        trio.run(serve_until_signalled, settings)
-    except* OSError as group:
-        _fail(f"cannot listen on HOST {settings.host}, PORT {settings.port}: {_root(group)}")
+    _run(partial(serve_until_signalled, settings), f"cannot listen on HOST {settings.host}, PORT {settings.port}: ")
 
 
 @main.command()
@@ -48,17 +49,21 @@ def check() -> None:
     click.echo("ok: settings")
     set_up_logging("error", "text", sys.stderr)
 
-    import trio
-
     from sts_trio.check import check_provider
 
-    if not trio.run(check_provider, settings, click.echo):
+    if not _run(partial(check_provider, settings, click.echo)):
         sys.exit(1)
 
 
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=6049, show_default=True, help="Port to listen on; 0 takes a free one.")
+@click.option(
+    "--port",
+    default=6049,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port to listen on; 0 takes a free one.",
+)
 @click.option("--rate", default=48_000, show_default=True, type=click.Choice([48_000, 24_000]), help="Hz of its voice.")
 def emulate(host: str, port: int, rate: int) -> None:
     """Run an EVI server whose agent is a parrot; point HUMEAI_WS_URL at it."""
@@ -77,10 +82,7 @@ def emulate(host: str, port: int, rate: int) -> None:
                 await anext(signals)
                 nursery.cancel_scope.cancel()
 
-    try:
-        trio.run(run)
-    except* OSError as group:
-        _fail(f"cannot listen on {host} port {port}: {_root(group)}")
+    _run(run, f"cannot listen on {host} port {port}: ")
 
 
 @main.command()
@@ -89,18 +91,12 @@ def emulate(host: str, port: int, rate: int) -> None:
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write what was said and heard (stereo).")
 def call(url: str, wav: Path | None, out: Path | None) -> None:
     """Place one call to any STS connector at URL, as Core does, and show what comes back."""
-    import trio
     from rich.console import Console
 
-    from sts_trio.harness.address import CallFailed
     from sts_trio.harness.show import call_and_show
-    from sts_trio.harness.speech import SpeechError
 
-    try:
-        went_through = trio.run(partial(call_and_show, url, Console(), wav=wav, out=out))
-    except (CallFailed, SpeechError, OSError) as exc:
-        _fail(str(exc))
-    if not went_through:
+    _check_directory(out)
+    if not _run(partial(call_and_show, url, Console(), wav=wav, out=out)):
         sys.exit(1)
 
 
@@ -116,18 +112,12 @@ def demo(out: Path) -> None:
     """Place a call through service and emulator on this machine: no key, no network, half a minute."""
     set_up_logging("warning", "text", sys.stderr)
 
-    import trio
     from rich.console import Console
 
     from sts_trio.demo import demo as place_demo_call
-    from sts_trio.harness.address import CallFailed
-    from sts_trio.harness.speech import SpeechError
 
-    try:
-        result = trio.run(place_demo_call, Console(), out)
-    except* (CallFailed, SpeechError, OSError) as group:
-        _fail(str(_root(group)))
-    if not result.passed:
+    _check_directory(out)
+    if not _run(partial(place_demo_call, Console(), out)).passed:
         sys.exit(1)
 
 
@@ -140,13 +130,35 @@ def _settings_or_exit(code: int) -> Settings:
         sys.exit(code)
 
 
-def _fail(message: str) -> None:
+def _check_directory(out: Path | None) -> None:
+    if out is not None and not out.parent.is_dir():
+        _fail(f"cannot write {out}: there is no directory {out.parent}")
+
+
+def _run(command: Callable[[], Awaitable[T]], trouble: str = "") -> T:
+    """Run a command's asynchronous part; what goes wrong in it is one line, and Ctrl-C is none."""
+    import trio
+
+    from sts_trio.harness.address import CallFailed
+    from sts_trio.harness.speech import SpeechError
+
+    result: list[T] = []
+
+    async def run() -> None:
+        result.append(await command())
+
+    try:
+        trio.run(run)
+    except* KeyboardInterrupt:
+        sys.exit(130)
+    except* (CallFailed, SpeechError, OSError) as group:
+        first: BaseException = group
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        _fail(trouble + str(first))
+    return result[0]
+
+
+def _fail(message: str) -> NoReturn:
     click.echo(f"sts-trio: {message}", err=True)
     sys.exit(1)
-
-
-def _root(group: BaseExceptionGroup[Exception]) -> BaseException:
-    first: BaseException = group
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    return first

@@ -31,11 +31,11 @@ async def demo(console: Console, out: Path | None) -> DemoResult:
     async with trio.open_nursery() as nursery:
         emulator = Emulator(EmulatorOptions(api_keys=frozenset({key})))
         evi_url = await nursery.start(serve_emulator, emulator)
-        over = trio.Event()
+        tell, told = trio.open_memory_channel[None](1)
         settings = Settings(api_key=Secret(key), ws_url=evi_url, host="127.0.0.1", port=0)
         async with trio.open_nursery() as service:
-            (url,) = await service.start(partial(run_service, settings, until_told=over.wait))
+            (url,) = await service.start(partial(run_service, settings, until_told=told.receive))
             result = await run_demo(url.replace("http://", "ws://"), console, out=out)
-            over.set()
+            tell.send_nowait(None)
         nursery.cancel_scope.cancel()
     return result

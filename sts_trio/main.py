@@ -74,7 +74,12 @@ def build_app(switchboard: Switchboard) -> Door:
         await switchboard.answer(WebSocketLink(socket), arrival)
 
     registry = switchboard.registry
-    return create_app(answer, registry.refusal, lambda: {"calls": registry.live, "version": version("sts-trio")})
+
+    def status() -> dict[str, object]:
+        draining = {"status": "draining"} if registry.refusal() else {}
+        return {"calls": registry.live, "version": version("sts-trio")} | draining
+
+    return create_app(answer, registry.refusal, status)
 
 
 async def run_service(
@@ -84,6 +89,8 @@ async def run_service(
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until `until_told` returns; then let the running calls finish, for as long as the settings give them.
+
+    When it returns a second time, they are ended at once.
 
     `task_status` gets the URLs that it listens on.
 
@@ -95,7 +102,7 @@ async def run_service(
 
     async def stop() -> None:
         await until_told()
-        await _drain(registry, settings.drain_seconds)
+        await _drain(registry, settings.drain_seconds, until_told)
 
     await serve_app(
         build_app(switchboard),
@@ -108,10 +115,18 @@ async def run_service(
     )
 
 
-async def _drain(registry: Registry, limit: float) -> None:
+async def _drain(registry: Registry, limit: float, until_told: Callable[[], Awaitable[object]]) -> None:
     log.info("draining: no new calls", calls=registry.live, limit_seconds=limit)
-    with trio.move_on_after(limit):
-        await registry.drain()
+    with trio.move_on_after(limit) as waiting:
+        async with trio.open_nursery() as nursery:
+
+            async def cut_short() -> None:
+                await until_told()
+                waiting.cancel(reason="told a second time")
+
+            nursery.start_soon(cut_short)
+            await registry.drain()
+            nursery.cancel_scope.cancel()
     registry.end_all(CallOutcome(Cause.DRAINED, 1001, "the service is stopping"))
     with trio.move_on_after(_LAST_CALLS_SECONDS):
         await registry.drain()

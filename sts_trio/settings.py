@@ -61,7 +61,7 @@ def _secret(value: str) -> Secret:
 
 def _whole(low: int, high: int) -> Callable[[str], int]:
     def parse(value: str) -> int:
-        if not value.isdecimal() or len(value) > len(str(high)) or not low <= int(value) <= high:
+        if not (value.isascii() and value.isdecimal()) or len(value) > len(str(high)) or not low <= int(value) <= high:
             raise ValueError(f"a whole number from {low} to {high}")
         return int(value)
 
@@ -100,7 +100,7 @@ def _one_of(*words: str) -> Callable[[str], str]:
 def _websocket_url(value: str) -> str:
     try:
         parts = urlsplit(value)
-        usable = parts.scheme in ("ws", "wss") and parts.hostname and parts.hostname.isascii() and parts.port != 0
+        usable = parts.scheme in ("ws", "wss") and (parts.hostname or "").encode("idna") and parts.port != 0
     except ValueError:
         usable = False
     if not usable or any(not (" " < character < "\x7f") for character in value):

@@ -13,7 +13,7 @@ from sts_trio.call.bridge import Bridge, CallRules, usable_id
 from sts_trio.call.outcome import Cause
 from sts_trio.call.playout import Playout
 from sts_trio.call.session import Call
-from sts_trio.core.wire import Transcript
+from sts_trio.core.wire import Error, Transcript
 from sts_trio.providers.events import CallInfo
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_FAULTS = (Cause.PROVIDER_FAILED, Cause.NO_INIT, Cause.INTERNAL)
+_FAULTS = (Cause.PROVIDER_FAILED, Cause.CALLER_BROKE_PROTOCOL, Cause.NO_INIT, Cause.INTERNAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,11 @@ class Switchboard:
     log_transcripts: bool = False
 
     async def answer(self, core: CoreLink, arrival: Arrival) -> CallOutcome | None:
-        """Hold one call from its first message to its end."""
+        """Hold one call from its first message to its end; None for one that came in while the service was stopping."""
+        if (refusal := self.registry.refusal()) is not None:  # asked at the door already, but that was a while ago
+            await core.send(Error(refusal))
+            await core.close(1001, Cause.DRAINED)
+            return None
         uuid = arrival.uuid if arrival.uuid and usable_id(arrival.uuid) else None
         known = CallInfo(id=uuid or f"call-{secrets.token_hex(4)}", uuid=uuid, query=arrival.query)
         began = trio.current_time()
@@ -49,13 +53,12 @@ class Switchboard:
         if self.log_transcripts:
             core = _TranscriptLog(core, bridge)
         call = Call(core, self.open_agent, bridge, playout)
-        outcome: CallOutcome | None = None
         try:
             with self.registry.enter(call):
-                outcome = await call.run()
+                await call.run()
         finally:
-            self._summarise(bridge, outcome, trio.current_time() - began)
-        return outcome
+            self._summarise(bridge, call.outcome, trio.current_time() - began)
+        return call.outcome
 
     def _summarise(self, bridge: Bridge, outcome: CallOutcome | None, lasted: float) -> None:
         counts = {name: round(value, 2) for name, value in asdict(bridge.counts).items() if value}

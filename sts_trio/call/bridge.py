@@ -46,10 +46,13 @@ _FAULT_GRACE_SECONDS = 5.0
 _REPLY_GAP_SECONDS = 1.0
 # Core's own buffer and the line lag behind our clock; a farewell must not lose its last syllable.
 _FAREWELL_MARGIN_SECONDS = 0.2
+# Close codes of Core's side that are no hang-up: nothing came, not even a close; or what came was no WebSocket.
+_GONE = {1006: Cause.CALLER_LOST} | dict.fromkeys((1002, 1007, 1009), Cause.CALLER_BROKE_PROTOCOL)
 _STRONGEST_EMOTIONS = 3
 _MOST_SEGMENTS = 200  # of one agent turn, kept for its transcript
 _MOST_REPLIES = 64  # ids remembered, to tell late audio of an interrupted reply from new audio
 _LONGEST_ID = 128
+_FAULTS_TOLD = 20  # errors of the provider that a call passes on to Core; the rest are counted
 _NOTES = 5  # log lines a call about messages that were not understood; the rest are counted
 
 
@@ -59,7 +62,7 @@ class CallRules:
 
     greeting: str = ""
     init_seconds: float = 10.0
-    most_seconds: float = 7200.0
+    most_seconds: float = 14_400.0
     emotions: bool = True
 
 
@@ -82,7 +85,7 @@ class Bridge:
         self._interrupted: deque[str] = deque(maxlen=_MOST_REPLIES)
         self._barge_in_told = False
         self._told = ""  # the last error that Core was told
-        self._fault = ""  # the provider's last error, as long as nothing shows that the chat goes on
+        self._fault = ""  # the provider's last error, until the caller is heard again
         self._farewell: CallOutcome | None = None  # the agent said good-bye; this is how the call will end
         self._set("init", now + rules.init_seconds)
         self._set("length", now + rules.most_seconds)
@@ -99,12 +102,11 @@ class Bridge:
             case Digit():
                 return ()  # a seam: nothing listens to the keypad yet
             case NotUnderstood(about=about):
-                self.counts.not_understood += 1
-                return (Note(f"Core sent {about}; ignored"),) if self.counts.not_understood <= _NOTES else ()
+                return self._note(f"Core sent {about}; ignored")
 
     def on_caller_gone(self, closed: SocketClosed) -> Actions:
         """Core's connection is over: the call is, too."""
-        cause = Cause.CALLER_LOST if closed.code == 1006 else Cause.CALLER_HUNG_UP
+        cause = _GONE.get(closed.code, Cause.CALLER_HUNG_UP)
         return (End(CallOutcome(cause, closed.code, closed.reason)),)
 
     def _caller_audio(self, pcm: bytes) -> Actions:
@@ -117,12 +119,16 @@ class Bridge:
 
     def _init(self, init: Init) -> Actions:
         if self._initialised:
-            return (Note("Core sent a second init; ignored"),)
+            return self._note("Core sent a second init; ignored")
         self._initialised = True
         self._set("init", inf)
         if isinstance(init.uuid, str) and usable_id(init.uuid):
             self.call = CallInfo(id=init.uuid, uuid=init.uuid, query=self.call.query)
         return (OpenSession(self.call),)
+
+    def _note(self, text: str) -> Actions:
+        self.counts.not_understood += 1
+        return (Note(text),) if self.counts.not_understood <= _NOTES else ()
 
     # The agent's side.
 
@@ -184,12 +190,11 @@ class Bridge:
         if reply and reply not in self._replies:
             self._replies.append(reply)
         self._barge_in_told = False
-        self._fault = ""
-        self._set("fault", inf)
+        self._set("fault", inf)  # it goes on, if only to say good-bye; the error stays the cause of what follows
         return True
 
     def _expect_more(self, now: float) -> None:
-        self._set("reply", max(now + _REPLY_GAP_SECONDS, self._playout.played_at(now)))
+        self._set("reply", self._playout.played_at(now) + _REPLY_GAP_SECONDS)
 
     def _play(self, pcm: bytes) -> None:
         dropped = self._playout.push(pcm)
@@ -222,7 +227,9 @@ class Bridge:
         self._tell_agent_turn()
 
     def _reported(self, fault: AgentFault, now: float) -> None:
-        self._tell(fault.message)
+        self.counts.provider_faults += 1
+        if self.counts.provider_faults <= _FAULTS_TOLD:
+            self._tell(fault.message)
         self._fault = fault.message
         if fault.ends_session:
             self._set("fault", now + _FAULT_GRACE_SECONDS)
@@ -247,7 +254,8 @@ class Bridge:
         return self.end(CallOutcome(Cause.PROVIDER_FAILED, 1011, message))
 
     def end(self, outcome: CallOutcome) -> Actions:
-        """End the call, telling Core why (once)."""
+        """End the call, telling Core why (once), and what the agent had said so far."""
+        self._tell_agent_turn()
         self._tell(outcome.message)
         return (End(outcome),)
 

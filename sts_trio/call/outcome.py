@@ -11,6 +11,7 @@ class Cause(StrEnum):
 
     CALLER_HUNG_UP = "caller hung up"
     CALLER_LOST = "caller lost"
+    CALLER_BROKE_PROTOCOL = "caller broke protocol"
     AGENT_ENDED = "agent ended"
     PROVIDER_FAILED = "provider failed"
     NO_INIT = "no init"
@@ -30,7 +31,7 @@ class CallOutcome:
     @property
     def by_caller(self) -> bool:
         """Core's side has gone: there is nobody left to tell."""
-        return self.cause in (Cause.CALLER_HUNG_UP, Cause.CALLER_LOST)
+        return self.cause in (Cause.CALLER_HUNG_UP, Cause.CALLER_LOST, Cause.CALLER_BROKE_PROTOCOL)
 
 
 @dataclass(slots=True)
@@ -45,4 +46,5 @@ class CallCounts:
     stale_chunks: int = 0
     user_turns: int = 0
     agent_turns: int = 0
+    provider_faults: int = 0
     not_understood: int = 0

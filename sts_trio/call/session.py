@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from sts_trio.call.outcome import CallOutcome, Cause
 from sts_trio.call.uplink import Uplink
 from sts_trio.core.link import SocketClosed
 from sts_trio.core.wire import CallerAudio
-from sts_trio.errors import ProviderError
+from sts_trio.errors import ProviderError, ProviderLost
 from sts_trio.providers.events import AgentAudio, AgentClosed, AgentReady
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Call:
         self._alarm = trio.CancelScope()  # the watchdog sleeps in here; its deadline follows the bridge's
         self._nursery: trio.Nursery
 
-    async def run(self) -> CallOutcome:
+    async def run(self) -> None:
         """Hold the call until it ends, and close Core's side. Whatever fails in it ends here."""
         try:
             async with trio.open_nursery() as self._nursery:
@@ -61,9 +62,15 @@ class Call:
             log.exception("the call failed", call=self._bridge.call.id)
             self._outcome = CallOutcome(Cause.INTERNAL, 1011, "internal error of the connector")
             self._bridge.end(self._outcome)
-        outcome = self._outcome or CallOutcome(Cause.INTERNAL, 1011)
-        await self._close_core(outcome)
-        return outcome
+        try:
+            await self._close_core()
+        except Exception:
+            log.exception("closing the call failed", call=self._bridge.call.id)
+
+    @property
+    def outcome(self) -> CallOutcome | None:
+        """How the call ended; None as long as it lasts, and for one that was cancelled from outside."""
+        return self._outcome
 
     def end(self, outcome: CallOutcome) -> None:
         """End the call from outside; for example when the service stops."""
@@ -71,7 +78,11 @@ class Call:
         self._finish(outcome)
 
     async def _upstream_sender(self) -> None:
-        """Core to provider. It ends the call when Core is gone, so it always reads."""
+        """Core to provider. It ends the call when Core is gone.
+
+        It waits while the provider does not read, which the kernel's buffers (some 20 s of audio) make rare, and
+        which ends with the connection when it answers no ping either.
+        """
         while True:
             message = await self._core.receive()
             if isinstance(message, CallerAudio):  # fifty times a second: nothing here but what must be
@@ -143,24 +154,31 @@ class Call:
                 await self._uplink.send(pcm)
             case OpenSession(call=call):
                 self._nursery.start_soon(self._downstream_receiver, call, name="downstream receiver")
+            case Attach() | Say() | RefuseTool():
+                with suppress(ProviderLost):  # its receiver is about to learn the cause, which may still be queued
+                    await self._tell_agent(action)
+            case Note(text=text):
+                log.warning(text, call=self._bridge.call.id)
+            case End(outcome=outcome):
+                self._finish(outcome)
+
+    async def _tell_agent(self, action: Attach | Say | RefuseTool) -> None:
+        match action:
             case Attach():
                 await self._uplink.attach(self._agent)
             case Say(text=text):
                 await self._agent.say(text)
             case RefuseTool(id=tool_id, message=message):
                 await self._agent.tool_error(tool_id, message)
-            case Note(text=text):
-                log.warning(text, call=self._bridge.call.id)
-            case End(outcome=outcome):
-                self._finish(outcome)
 
     def _finish(self, outcome: CallOutcome) -> None:
         if self._outcome is None:
             self._outcome = outcome
             self._nursery.cancel_scope.cancel(reason=outcome.cause)
 
-    async def _close_core(self, outcome: CallOutcome) -> None:
-        if outcome.by_caller:
+    async def _close_core(self) -> None:
+        outcome = self._outcome
+        if outcome is None or outcome.by_caller:
             return
         with trio.move_on_after(_LAST_WORDS_SECONDS, shield=True):
             for message in self._playout.left_over():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import ssl
 from dataclasses import dataclass
 from typing import Protocol
@@ -81,12 +83,14 @@ class TcpDial:
 
 
 def one_line(text: str) -> str:
-    """Bring what a peer said onto one line."""
-    return " ".join(text.split())
+    """Bring what a peer said onto one line, without control characters (a terminal may show it)."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
 
 
 def first_line(exc: BaseException) -> str:
     """Say in a few words what an exception of a library says."""
-    if isinstance(exc, OSError) and exc.strerror:
-        return exc.strerror
+    while isinstance(exc, BaseExceptionGroup):  # trio's connection attempts, one for each address: the first will do
+        exc = exc.exceptions[0]
+    if isinstance(exc, OSError) and exc.errno and not isinstance(exc, ssl.SSLError | socket.gaierror):
+        return os.strerror(exc.errno)  # trio's own text repeats the address
     return one_line(str(exc))[:_LONGEST_DETAIL] or type(exc).__name__

@@ -1,4 +1,4 @@
-"""A WebSocket to a provider: upgrade, keepalive, orderly close. The only user of trio_websocket.
+"""A WebSocket to a provider: upgrade, keepalive, orderly close. The service's only user of trio_websocket.
 
 trio_websocket leaves to its user what a service needs (measured on 0.12.2): its own connect timeout hangs when the peer
 stays mute, a peer that closes in the handshake shows only as a timeout, and a cancelled close waits its whole limit
@@ -7,6 +7,7 @@ because the reader died too. So we dial ourselves, watch the reader, and keep it
 
 from __future__ import annotations
 
+import math
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -29,6 +30,7 @@ _QUEUED_MESSAGES = 16
 # EVI's documented limit (hume-evi.md 6.1): over two minutes of 48 kHz audio in one message.
 _MAX_MESSAGE_BYTES = 16 * 2**20
 _READ_BYTES = 2**16
+_MOST_HANDSHAKE_BYTES = 2**17
 _REFUSAL_BODY_CHARACTERS = 200
 
 
@@ -49,19 +51,57 @@ class SocketEnd:
     reason: str
 
 
+class _Metered(trio.abc.Stream):
+    """A stream that ends after `unread` more bytes have been read.
+
+    trio_websocket reads the body of a refusal whatever its length, and in quadratic time.
+    """
+
+    def __init__(self, stream: trio.abc.Stream, unread: float) -> None:
+        self._stream = stream
+        self.unread = unread
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        if self.unread <= 0:
+            return b""
+        data = await self._stream.receive_some(max_bytes)
+        self.unread -= len(data)
+        return data
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class _HandshakeFailed(Exception):
+    """The reader ended before the handshake did; `reason` is what it raised, if anything."""
+
+    def __init__(self, reason: Exception | None) -> None:
+        super().__init__()
+        self.reason = reason
+
+
 class ProviderSocket:
     """An open WebSocket. One task receives; any task may send."""
 
     def __init__(self, connection: tws.WebSocketConnection, endpoint: Endpoint) -> None:
         self._connection = connection
         self._endpoint = endpoint
+        self._dead = ""
 
     async def receive(self) -> str | bytes | SocketEnd:
         """Wait for the next message; `SocketEnd` is the last."""
         try:
             return await self._connection.get_message()
         except tws.ConnectionClosed as exc:
-            return SocketEnd(exc.reason.code, exc.reason.reason or "") if exc.reason else SocketEnd(1006, "")
+            if self._dead or exc.reason is None:
+                return SocketEnd(1006, self._dead)
+            return SocketEnd(exc.reason.code, exc.reason.reason or "")
 
     async def send(self, message: str | bytes) -> None:
         """Send a text or binary message.
@@ -73,6 +113,19 @@ class ProviderSocket:
             await self._connection.send_message(message)
         except (tws.ConnectionClosed, ProtocolError) as exc:
             raise ProviderLost(f"the connection to {self._endpoint} is closed") from exc
+
+    async def keep_alive(self, stream: trio.abc.Stream, dead: float) -> None:
+        """Ping, and cut the connection when nothing answers for `dead` seconds; `receive` then tells of it."""
+        try:
+            while True:
+                await trio.sleep(dead / 2)
+                with trio.fail_after(dead / 2):
+                    await self._connection.ping()
+        except tws.ConnectionClosed:
+            return
+        except trio.TooSlowError:
+            self._dead = f"no answer to a ping for {dead:g} s"
+            await trio.aclose_forcefully(stream)
 
 
 class _Reader:
@@ -110,10 +163,12 @@ async def open_socket(
     dial: Dial,
     times: SocketTimes,
     hints: Mapping[int, str] = MappingProxyType({}),
+    hide: Callable[[str], str] = str,
 ) -> AsyncIterator[ProviderSocket]:
     """Open a WebSocket to `endpoint` at `path`, and close it when the context is left, each in bounded time.
 
-    `hints` says what an operator can do about a refusal, by its HTTP status.
+    `hints` says what an operator can do about a refusal, by its HTTP status; `hide` takes secrets out of what a peer
+    may repeat.
 
     Raises (on entry):
         ProviderRefused: it answered the upgrade with a status that will not change by itself (401, 404, ...).
@@ -125,21 +180,25 @@ async def open_socket(
         reader = _Reader(nursery)
         try:
             with trio.fail_after(times.open):
-                stream = await _dial(dial, endpoint)
+                stream = _Metered(await _dial(dial, endpoint), _MOST_HANDSHAKE_BYTES)
                 try:
-                    connection = await _upgrade(reader, stream, endpoint, path, headers, hints)
+                    connection = await _upgrade(reader, stream, endpoint, path, headers)
                 except BaseException:
                     reader.scope.cancel()
                     await trio.aclose_forcefully(stream)
                     raise
         except trio.TooSlowError:
             failure = ProviderTimeout(f"{endpoint} did not complete the handshake within {times.open:g} s")
+        except _HandshakeFailed as exc:
+            failure = _handshake_error(endpoint, exc.reason, hints, hide)
         except ProviderError as exc:
             failure = exc
         else:
-            nursery.start_soon(_keep_alive, connection, stream, times.dead)
+            socket = ProviderSocket(connection, endpoint)
+            nursery.start_soon(socket.keep_alive, stream, times.dead)
+            stream.unread = math.inf
             try:
-                yield ProviderSocket(connection, endpoint)
+                yield socket
             except Exception as exc:  # carried past the nursery, which would wrap it in a group
                 failure = exc
             finally:
@@ -155,7 +214,7 @@ async def open_socket(
 async def _dial(dial: Dial, endpoint: Endpoint) -> trio.abc.Stream:
     try:
         return await dial(endpoint)
-    except OSError as exc:
+    except (OSError, UnicodeError) as exc:  # UnicodeError: a host name that IDNA cannot encode
         raise ProviderLost(f"cannot connect to {endpoint}: {first_line(exc.__cause__ or exc)}") from exc
 
 
@@ -165,7 +224,6 @@ async def _upgrade(
     endpoint: Endpoint,
     path: str,
     headers: Mapping[str, str],
-    hints: Mapping[int, str],
 ) -> tws.WebSocketConnection:
     with reader.handshake:
         return await tws.wrap_client_stream(
@@ -179,30 +237,21 @@ async def _upgrade(
             max_message_size=_MAX_MESSAGE_BYTES,
             receive_buffer_size=_READ_BYTES,
         )
-    raise _handshake_error(endpoint, reader.failure, hints) from reader.failure
+    raise _HandshakeFailed(reader.failure)
 
 
-def _handshake_error(endpoint: Endpoint, failure: Exception | None, hints: Mapping[int, str]) -> ProviderError:
+def _handshake_error(
+    endpoint: Endpoint, failure: Exception | None, hints: Mapping[int, str], hide: Callable[[str], str]
+) -> ProviderError:
     if isinstance(failure, tws.ConnectionRejected):
         status = failure.status_code
-        body = (failure.body or b"")[:_REFUSAL_BODY_CHARACTERS].decode("utf-8", "replace").strip()
-        message = f"{endpoint} answered HTTP {status} to the upgrade" + (f": {one_line(body)}" if body else "")
+        body = one_line(hide((failure.body or b"").decode("utf-8", "replace")))[:_REFUSAL_BODY_CHARACTERS]
+        message = f"{endpoint} answered HTTP {status} to the upgrade" + (f": {body}" if body else "")
         message += f" ({hints[status]})" if status in hints else ""
         may_pass = status in (408, 425, 429) or status >= 500
         return ProviderLost(message) if may_pass else ProviderRefused(message)
     if isinstance(failure, ProtocolError):
         return ProviderRefused(f"{endpoint} does not speak WebSocket: {first_line(failure)}")
-    return ProviderLost(f"{endpoint} closed the connection during the handshake")
-
-
-async def _keep_alive(connection: tws.WebSocketConnection, stream: trio.abc.Stream, dead: float) -> None:
-    """Ping, and cut the connection when nothing answers for `dead` seconds; receivers then see code 1006."""
-    try:
-        while True:
-            await trio.sleep(dead / 2)
-            with trio.fail_after(dead / 2):
-                await connection.ping()
-    except tws.ConnectionClosed:
-        return
-    except trio.TooSlowError:
-        await trio.aclose_forcefully(stream)
+    return ProviderLost(
+        f"{endpoint} closed the connection, or answered with something other than a WebSocket handshake"
+    )

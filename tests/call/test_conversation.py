@@ -38,7 +38,7 @@ async def test_the_caller_gets_his_own_words_back(autojump_clock: trio.testing.M
 
 
 @pytest.mark.parametrize("rate", [48_000, 24_000])
-@pytest.mark.parametrize("speed", [2.0, 8.0, float("inf")])
+@pytest.mark.parametrize("speed", [2.0, 4.0, float("inf")])
 async def test_a_barge_in_ends_a_reply_whatever_is_queued(
     rate: int, speed: float, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -104,9 +104,10 @@ async def test_two_callers_hear_only_themselves(autojump_clock: trio.testing.Moc
         async with trio.open_nursery() as nursery:
             nursery.start_soon(loud.speak, tone(2.0, level=1.0) + bytes(16_000))
             nursery.start_soon(silent.speak, bytes(40_000))
-        audio = base64.b64decode(str((await loud.hear_until("audio"))["audio"]))
-        assert max(audio) > 0
-        await trio.sleep(5)
+        assert any(base64.b64decode(str((await loud.hear_until("audio"))["audio"])))
+        with trio.move_on_after(5) as waiting:
+            await silent.hear()
+        assert waiting.cancelled_caught, "the silent caller heard something"
         sessions = {session.settings.custom_session_id: session for session in stage.emulator.live}
         assert sessions["silent"].caller_audio == bytes(40_000)
         assert sessions["loud"].caller_audio[:32_000] == tone(2.0, level=1.0)
@@ -130,7 +131,7 @@ async def test_the_key_travels_in_a_header_and_not_in_the_url(autojump_clock: tr
     assert f"X-Hume-Api-Key: {KEY}".lower() in [header.lower() for header in headers]
     assert KEY not in request
     assert parse_qs(request.split()[1].partition("?")[2])["region"] == ["eu"]
-    assert "closed the connection during the handshake" in str(heard)
+    assert "closed the connection, or answered with something other than a WebSocket" in str(heard)
 
 
 async def test_a_hang_up_closes_the_chat(autojump_clock: trio.testing.MockClock) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
+import wsproto
 
 from sts_trio.emulator import (
     CloseWith,
@@ -59,6 +60,20 @@ TROUBLE = {
     "close 1000": (Script(steps=(CloseWith(5, 1000),)), "close 1000", 7),
     "close 1008": (Script(steps=(CloseWith(1, 1008, "policy"),)), "code 1008: policy", 2),
     "an error that repeats the key": (Script(steps=(SendError(1, "E0001", KEY, f"no {KEY}"),)), "E0001", 7),
+    "an error that repeats the key in escapes": (
+        Script(
+            steps=(SendRaw(1, json.dumps({"type": "error", "code": "E0001", "message": KEY}).replace("-", r"\u002d")),)
+        ),
+        "E0001",
+        7,
+    ),
+    "an error that repeats the key in a binary frame": (
+        Script(steps=(SendRaw(1, json.dumps({"type": "error", "code": "E0001", "message": KEY}).encode()),)),
+        "E0001",
+        7,
+    ),
+    "401 with the key where it is cut": (Script(handshake=Refuse(401, "x" * 188 + KEY)), "HUMEAI_API_KEY", 1),
+    "error and close at once": (Script(steps=(SendError(0, "E0300", "credit"), CloseWith(0, 1000))), "E0300", 1),
     "a close that repeats the key": (Script(steps=(CloseWith(1, 1008, f"key {KEY}"),)), "code 1008: key ***", 2),
     "close 1011": (Script(steps=(CloseWith(1, 1011),)), "code 1011", 2),
     "close 4000": (Script(steps=(CloseWith(1, 4000),)), "code 4000", 2),
@@ -76,7 +91,7 @@ async def test_core_hears_the_cause_and_then_the_close(name: str, autojump_clock
         errors = [message["message"] for message in heard if message["type"] == "error"]
         assert len(errors) == 1
         assert cause in str(errors[0])
-        assert KEY not in str(heard)
+        assert KEY[:12] not in str(heard)
         assert "\n" not in str(errors[0])
         assert code == (1000 if name == "close 1000" else 1011)
         assert took <= within
@@ -87,8 +102,8 @@ async def test_core_hears_the_cause_and_then_the_close(name: str, autojump_clock
 @pytest.mark.parametrize(
     ("failure", "cause"),
     [
-        (ConnectionRefusedError(111, "Connection refused"), "cannot connect to evi.test:443: Connection refused"),
-        (OSError("all attempts to connect failed"), "cannot connect to evi.test:443"),
+        (OSError("all failed"), "cannot connect to evi.test:443: all failed"),
+        (OSError(113, "No route to host"), "cannot connect to evi.test:443: No route to host"),
     ],
 )
 async def test_a_refused_connection(failure: OSError, cause: str, autojump_clock: trio.testing.MockClock) -> None:
@@ -116,6 +131,35 @@ async def test_an_error_after_which_evi_goes_on_is_told_and_the_call_goes_on(
         assert stage.registry.live == 1
 
 
+@pytest.mark.parametrize("prompt", ["Be brief.", "Be very long. " * 200])
+async def test_the_cause_is_told_though_it_comes_with_the_close_in_one_piece(
+    prompt: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    """What we say then (greeting, prompt) meets a closed connection before the error has been read."""
+
+    async def all_at_once(stream: trio.abc.Stream) -> None:
+        server = wsproto.WSConnection(wsproto.ConnectionType.SERVER)
+        server.receive_data(bytes(await stream.receive_some()))
+        list(server.events())
+        events = [
+            wsproto.events.AcceptConnection(),
+            wsproto.events.TextMessage('{"type":"chat_metadata","chat_id":"c"}'),
+            wsproto.events.TextMessage('{"type":"error","code":"E0300","slug":"credit","message":"none left"}'),
+            wsproto.events.CloseConnection(1000),
+        ]
+        await stream.send_all(b"".join(server.send(event) for event in events))
+
+    async def dial(endpoint: Endpoint) -> trio.abc.Stream:
+        ours, theirs = trio.testing.memory_stream_pair()
+        nursery.start_soon(all_at_once, theirs)
+        return ours
+
+    async with trio.open_nursery() as nursery, open_stage(dial=dial, instructions=prompt) as stage:
+        for _ in range(20):
+            heard, _ = await (await stage.call()).hear_out()
+            assert [message["message"] for message in heard] == ["Hume reports an error: none left (E0300 credit)"]
+
+
 async def test_a_provider_that_answers_no_ping_is_dead(autojump_clock: trio.testing.MockClock) -> None:
     """A half-open connection: it is up, and nothing comes any more, not even a pong."""
     gate = _Gate()
@@ -130,7 +174,7 @@ async def test_a_provider_that_answers_no_ping_is_dead(autojump_clock: trio.test
             began = trio.current_time()
             heard, code = await (await stage.call()).hear_out()
             assert code == 1011
-            assert "connection to Hume broke" in str(heard)
+            assert "the connection to Hume broke: no answer to a ping for 20 s" in str(heard)
             assert trio.current_time() - began <= 21
         nursery.cancel_scope.cancel()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import structlog.testing
 import trio
 import trio.testing
 
@@ -156,7 +157,9 @@ async def test_barge_in_stops_the_old_reply_for_good(
     await trio.sleep(1)
     began, before = trio.current_time(), len(scene.core.heard)
     late = spoken(0.1, "old", rate=rate)
-    scene.agent.feed(UserInterruption(), late, AgentTurnEnd(), late, UserInterruption(), late)
+    for event in (UserInterruption(), late, AgentTurnEnd(), late, UserInterruption(), late):
+        scene.agent.feed(event)
+        await trio.sleep(0.2)  # time for anything stale to get out
     await trio.sleep(5)
     after = scene.core.heard[before:]
     assert after == [(began, Interruption()), (began, Transcript("agent", "A long story."))]
@@ -225,6 +228,89 @@ async def test_a_reply_whose_end_is_never_announced_is_played_to_its_last_sample
     assert len(scene.core.audio) == 13 * 320  # 250 ms in frames of 20
     assert scene.core.messages == [Transcript("agent", "Yes.")]
     scene.core.hang_up()
+
+
+@pytest.mark.parametrize("length", [1.003, 1.7, 2.0])
+async def test_a_reply_in_long_chunks_at_real_time_is_one_reply(
+    nursery: trio.Nursery, length: float, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Chunks longer than the gap that ends a reply, from a provider that is no faster than real time."""
+    scene = await begin(nursery)
+    voice = tone(length * 4, rate=24_000, hertz=300)
+    size = round(length * 24_000) * 2
+    scene.agent.feed(AgentText("a", "One story."))
+    for start in range(0, len(voice), size):
+        scene.agent.feed(AgentAudio("a", Wav(24_000, 1, memoryview(voice[start : start + size]))))
+        await trio.sleep(length)
+    scene.agent.feed(AgentTurnEnd())
+    await trio.sleep(5)
+    wanted = np.frombuffer(tone(length * 4, hertz=300), "<i2").astype(float)
+    heard = np.frombuffer(scene.core.audio, "<i2").astype(float)
+    assert 0 <= len(heard) - len(wanted) < 160
+    noise = heard[800 : len(wanted) - 800] - wanted[800:-800]
+    assert np.mean(noise**2) < np.mean(wanted**2) * 1e-5  # 50 dB
+    assert scene.core.messages == [Transcript("agent", "One story.")]
+    scene.core.hang_up()
+
+
+async def test_a_long_chunk_is_cut_so_that_other_calls_get_their_turn(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    class Steps(trio.abc.Instrument):
+        of_receiver = 0
+
+        def before_task_step(self, task: trio.lowlevel.Task) -> None:
+            self.of_receiver += task.name == "downstream receiver"
+
+    scene, steps = await begin(nursery), Steps()
+    scene.agent.feed(spoken(60.0, rate=48_000))
+    trio.lowlevel.add_instrument(steps)
+    await settle()
+    trio.lowlevel.remove_instrument(steps)
+    assert steps.of_receiver >= 120  # half a second each
+    scene.core.hang_up()
+
+
+async def test_what_the_agent_had_said_is_told_before_the_error_that_ends_the_call(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene = await begin(nursery)
+    scene.agent.feed(AgentText("a", "As I was saying"), ProviderLost("it broke"))
+    await scene.over.wait()
+    assert scene.core.messages == [Transcript("agent", "As I was saying"), Error("it broke")]
+
+
+async def test_an_error_stays_the_cause_though_a_farewell_follows_it(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene = await begin(nursery)
+    scene.agent.feed(AgentFault("inactive (E0714)", ends_session=True), spoken(0.2), AgentClosed("bye", normal=True))
+    await scene.over.wait()
+    assert scene.core.messages == [Error("inactive (E0714)")]
+    assert scene.core.closed == (1011, "provider failed")
+
+
+@pytest.mark.parametrize("code", [1002, 1007, 1009])
+async def test_a_caller_who_broke_the_protocol_did_not_hang_up(
+    nursery: trio.Nursery, code: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene = await begin(nursery)
+    scene.core.hang_up(code)
+    await scene.over.wait()
+    assert scene.outcome is not None
+    assert scene.outcome.cause == Cause.CALLER_BROKE_PROTOCOL
+
+
+async def test_a_call_that_comes_in_while_the_service_stops_is_told_so(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    registry = Registry()
+    await registry.drain()
+    scene = await begin(nursery, registry=registry)
+    await scene.over.wait()
+    assert scene.core.messages == [Error("the service is stopping; no new calls")]
+    assert scene.core.closed == (1001, "drained")
+    assert scene.agent.calls == []
 
 
 async def test_the_agent_says_good_bye_and_the_caller_hears_it_out(
@@ -342,6 +428,20 @@ async def test_a_hang_up_ends_everything_at_once(
     assert scene.registry.live == 0
 
 
+async def test_floods_of_odd_messages_do_not_flood_the_log_or_core(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene = await begin(nursery)
+    with structlog.testing.capture_logs() as lines:
+        for number in range(1000):
+            scene.core.say(Init("again"), NotUnderstood("a test"))
+            scene.agent.feed(AgentFault(f"bad field {number}", ends_session=False))
+        await settle()
+    assert len(lines) == 5
+    assert len(scene.core.messages) == 20
+    scene.core.hang_up()
+
+
 async def test_a_hang_up_while_the_provider_is_being_reached_ends_at_once(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -418,7 +518,8 @@ async def test_stopping_the_service_tells_core_and_closes_with_1001(
 async def test_draining_waits_for_the_last_call_only(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
-    scene = await begin(nursery)
+    registry = Registry()
+    first, scene = await begin(nursery, registry=registry), await begin(nursery, registry=registry)
     began = trio.current_time()
     drained = trio.Event()
 
@@ -427,7 +528,9 @@ async def test_draining_waits_for_the_last_call_only(
         drained.set()
 
     nursery.start_soon(drain)
-    await trio.sleep(7)
+    await trio.sleep(3)
+    first.core.hang_up()
+    await trio.sleep(4)
     assert not drained.is_set()
     scene.core.hang_up()
     await drained.wait()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gc
 import json
+import socket
 import ssl
 import statistics
+import time
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -26,6 +29,7 @@ from sts_trio.providers.events import AgentReady, CallInfo
 from sts_trio.providers.hume.link import HumeProvider
 from sts_trio.settings import Secret, Settings
 from tests.e2e.evi import open_core, open_evi, until
+from tests.fakes.rude import CLOSE, TEXT, frame, upgrade
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -141,6 +145,67 @@ async def test_tls_is_verified() -> None:
         with pytest.raises(ProviderRefused, match=rf"TLS certificate of localhost:{port} is not trusted"):
             async with HumeProvider(endpoint, "k", TcpDial(ssl.create_default_context()))(CallInfo(id="b")):
                 pass
+        nursery.cancel_scope.cancel()
+
+
+async def test_core_hears_that_the_connection_was_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    async with service(f"ws://127.0.0.1:{port}/") as url, open_core(url) as core:
+        await core.send_message(INIT)
+        error = json.loads(await core.get_message())
+        assert error["message"] == f"cannot connect to 127.0.0.1:{port}: Connection refused"
+
+
+async def test_closes_that_cross_each_other_are_no_fault(capfd: pytest.CaptureFixture[str]) -> None:
+    """The provider hangs up in its handshake while the caller does, too: both sides close, at about the same time."""
+
+    async def hang_up(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+
+    def hang_up_early(address: tuple[str, int]) -> None:
+        for number in range(120):
+            with socket.create_connection(address, timeout=5) as core:
+                core.sendall(upgrade())
+                core.recv(4096)
+                core.sendall(frame(TEXT, INIT.encode()))
+                time.sleep(number % 30 * 0.0002)
+                with contextlib.suppress(OSError):
+                    core.sendall(frame(CLOSE, b"\x03\xe8"))
+                    while core.recv(4096):
+                        pass
+
+    async with trio.open_nursery() as nursery:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, hang_up, listeners)
+        async with service(f"ws://127.0.0.1:{listeners[0].socket.getsockname()[1]}/") as url:
+            host, _, port = url.removeprefix("ws://").rpartition(":")
+            await trio.to_thread.run_sync(hang_up_early, (host, int(port)))
+            await trio.sleep(0.2)
+        nursery.cancel_scope.cancel()
+    logged = capfd.readouterr().out
+    assert logged.count("call ended") == 120
+    assert "Busy" not in logged
+    assert "cancelled" not in logged
+
+
+async def test_a_refusal_without_end_is_cut_off() -> None:
+    async def refuse(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+        with contextlib.suppress(trio.BrokenResourceError):
+            while True:
+                await stream.send_all(b"x" * 65536)
+
+    async with trio.open_nursery() as nursery:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, refuse, listeners)
+        port = listeners[0].socket.getsockname()[1]
+        async with service(f"ws://127.0.0.1:{port}/") as url, open_core(url) as core:
+            await core.send_message(INIT)
+            began = trio.current_time()
+            assert json.loads(await core.get_message())["type"] == "error"
+            assert trio.current_time() - began < 1
         nursery.cancel_scope.cancel()
 
 

@@ -78,6 +78,22 @@ async def test_a_running_call_may_finish_after_sigterm_and_no_new_one_is_taken(t
     assert ended["cause"] == "caller hung up"
 
 
+async def test_a_second_signal_ends_the_running_calls_at_once(tmp_path: Path) -> None:
+    async with (
+        open_evi() as evi,
+        running(tmp_path, evi.url) as (process, url, log),
+        open_core(url) as core,
+    ):
+        await core.send_message('{"type":"init","uuid":"u-1"}')
+        await until(lambda: evi.chats)
+        process.send_signal(signal.SIGTERM)
+        await until(lambda: "draining" in log.read_text())
+        process.send_signal(signal.SIGTERM)
+        with trio.fail_after(5):
+            assert await process.wait() == 0
+        assert json.loads(await core.get_message())["message"] == "the service is stopping"
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_calls_that_outlast_the_drain_are_told_and_closed_with_1001(
     tmp_path: Path, number: signal.Signals
@@ -117,6 +133,28 @@ async def test_the_log_holds_no_key_and_no_telephone_number(tmp_path: Path) -> N
     assert "call ended" in text
     for secret in (KEY, NUMBER, NUMBER[1:], "my secret"):
         assert secret not in text
+
+
+@pytest.mark.parametrize("command", [["demo"], ["check"], ["call", "URL"], ["emulate", "--port", "0"]])
+async def test_ctrl_c_ends_a_command_without_a_traceback(tmp_path: Path, command: list[str]) -> None:
+    async with open_evi() as evi:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")  # takes connections and says nothing
+        mute = f"ws://127.0.0.1:{listeners[0].socket.getsockname()[1]}/"
+        env = {"PATH": os.environ["PATH"], "HUMEAI_API_KEY": KEY, "HUMEAI_WS_URL": mute}
+        words = [mute if word == "URL" else word for word in command]
+        async with trio.open_nursery() as nursery:
+            output = (tmp_path / "output").open("wb")
+            start = partial(trio.run_process, stdout=output, stderr=output, check=False, env=env, cwd=tmp_path)
+            process = await nursery.start(start, [sys.executable, "-m", "sts_trio", *words])
+            await trio.sleep(1.5)  # it is somewhere in the middle by now
+            process.send_signal(signal.SIGINT)
+            with trio.fail_after(5):
+                code = await process.wait()
+        output.close()
+        await listeners[0].aclose()
+        assert "Traceback" not in (tmp_path / "output").read_text()
+        assert code == (0 if command[0] == "emulate" else 130)
+        assert evi.chats == []
 
 
 async def test_a_port_that_is_taken_is_one_clear_line(tmp_path: Path) -> None:

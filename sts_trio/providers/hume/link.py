@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
 import trio
 
-from sts_trio.errors import ProviderError, ProviderLost, ProviderRefused, ProviderTimeout
+from sts_trio.errors import ProviderLost, ProviderRefused, ProviderTimeout
 from sts_trio.providers.events import AgentClosed, AgentFault, AgentReady
 from sts_trio.providers.hume import wire
 from sts_trio.providers.socket import SocketEnd, SocketTimes, open_socket
@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 
 # A shorter key is no secret but a test's, and hiding it would riddle the text with stars.
 _SHORTEST_KEY = 8
+
+_MOST_WARNINGS = 5  # log lines a chat; their texts may quote the caller, so they are left out
 
 _HINTS = {
     401: "check HUMEAI_API_KEY",
@@ -67,25 +69,23 @@ class HumeProvider:
         ready_by = trio.current_time() + self.times.open
         separator = "&" if "?" in self.endpoint.path else "?"
         path = f"{self.endpoint.path}{separator}{wire.handshake_query(request)}"
-        try:
-            async with open_socket(
-                self.endpoint,
-                path=path,
-                headers={"X-Hume-Api-Key": self.api_key},
-                dial=self.dial,
-                times=self.times,
-                hints=_HINTS,
-            ) as socket:
-                link = HumeLink(socket, request.session_id, self._without_key)
-                with trio.move_on_at(ready_by) as waiting:
-                    await link.wait_ready(wire.late_prompt(request))
-                if waiting.cancelled_caught:
-                    raise ProviderTimeout(
-                        f"{self.endpoint} took the connection but sent no chat_metadata within {self.times.open:g} s"
-                    )
-                yield link
-        except ProviderError as exc:
-            raise type(exc)(self._without_key(str(exc))) from exc.__cause__
+        async with open_socket(
+            self.endpoint,
+            path=path,
+            headers={"X-Hume-Api-Key": self.api_key},
+            dial=self.dial,
+            times=self.times,
+            hints=_HINTS,
+            hide=self._without_key,
+        ) as socket:
+            link = HumeLink(socket, request.session_id, self._without_key)
+            with trio.move_on_at(ready_by) as waiting:
+                await link.wait_ready(wire.late_prompt(request))
+            if waiting.cancelled_caught:
+                raise ProviderTimeout(
+                    f"{self.endpoint} took the connection but sent no chat_metadata within {self.times.open:g} s"
+                )
+            yield link
 
     def _without_key(self, text: str) -> str:
         # A peer may repeat what it was asked with: in a refusal, an error, the reason of a close.
@@ -100,6 +100,7 @@ class HumeLink:
         self._call_id = call_id
         self._hide = hide
         self._ready: AgentReady | None = None
+        self._warnings_logged = 0
 
     async def wait_ready(self, prompt: str | None) -> None:
         """Wait for `chat_metadata`, then send a `prompt` that did not fit into the URL.
@@ -122,7 +123,8 @@ class HumeLink:
                 case _:
                     pass
         if prompt is not None:
-            await self._socket.send(wire.encode_to_hume(wire.SessionSettings(system_prompt=prompt)))
+            with suppress(ProviderLost):  # `receive` will tell why
+                await self._socket.send(wire.encode_to_hume(wire.SessionSettings(system_prompt=prompt)))
         self._ready = ready
 
     async def receive(self) -> AgentEvent:
@@ -137,14 +139,17 @@ class HumeLink:
             message = await self._socket.receive()
             if isinstance(message, SocketEnd):
                 return wire.closed(message.code, self._hide(message.reason))
-            heard = wire.parse_from_hume(self._hide(message) if isinstance(message, str) else message)
+            heard = wire.parse_from_hume(message)
+            if isinstance(heard, wire.HumeError):
+                heard = wire.HumeError(
+                    *(self._hide(str(part or "")) for part in (heard.code, heard.slug, heard.message))
+                )
             event = wire.to_event(heard) if heard is not None else None
             if event is not None:
                 return event
-            if heard is None:
-                log.debug("Hume sent a message of an unknown type; ignored", call=self._call_id)
-            elif isinstance(heard, wire.HumeError):
-                log.warning("Hume warns", call=self._call_id, warning=wire.describe(heard))
+            if isinstance(heard, wire.HumeError) and self._warnings_logged < _MOST_WARNINGS:
+                self._warnings_logged += 1
+                log.warning("Hume warns", call=self._call_id, code=heard.code, slug=heard.slug)
 
     async def send_audio(self, pcm: bytes) -> None:
         """Send caller audio as a binary frame: no base64, a quarter less to send (hume-evi.md 2.1)."""

@@ -101,13 +101,15 @@ class ToolResult(_FromHume, tag="tool_response"):
 
 
 class ToolFailure(_FromHume, tag="tool_error"):
-    error: str | None = None
+    pass
 
 
 class HumeError(_FromHume, tag="error"):
-    code: str | None = None
-    slug: str | None = None
-    message: str | None = None
+    """Taken in any shape: it is the cause of what follows, and must not get lost for being odd."""
+
+    code: object = None
+    slug: object = None
+    message: object = None
 
 
 HumeMessage = (
@@ -172,7 +174,7 @@ def to_event(message: HumeMessage) -> AgentEvent | None:
         ProviderProtocolError: the audio is no WAV file that we can play.
     """
     match message:
-        case AudioOutput():
+        case AudioOutput() if message.data:
             try:
                 return AgentAudio(message.id or "", parse_wav(message.data))
             except WavError as exc:
@@ -188,7 +190,7 @@ def to_event(message: HumeMessage) -> AgentEvent | None:
         case ToolRequest():
             arguments, answer = message.parameters or "{}", bool(message.response_required)
             return ToolCall(message.tool_call_id, message.name or "", arguments, answer)
-        case HumeError() if not (code := message.code or "").startswith("W"):
+        case HumeError() if not (code := str(message.code or "")).startswith("W"):
             return AgentFault(
                 message=f"Hume reports an error: {describe(message)}",
                 ends_session=code not in _CHAT_GOES_ON,
@@ -207,8 +209,8 @@ def _emotions(models: _Models | None) -> Mapping[str, float]:
 
 def describe(error: HumeError) -> str:
     """One line for a person: what Hume said, its code and slug."""
-    said = " ".join((error.message or "").split())[:_LONGEST_DETAIL]
-    name = " ".join(part for part in (error.code, error.slug) if part)[:_LONGEST_DETAIL]
+    said = " ".join(str(error.message or "").split())[:_LONGEST_DETAIL]
+    name = " ".join(" ".join(str(part) for part in (error.code, error.slug) if part).split())[:_LONGEST_DETAIL]
     return f"{said} ({name})" if said and name else said or name or "no details given"
 
 
@@ -216,10 +218,12 @@ def closed(code: int, reason: str) -> AgentClosed:
     """What a close code of EVI means (hume-evi.md 6.4)."""
     if code == 1000:
         return AgentClosed("Hume ended the chat (close 1000)", normal=True)
-    if code == 1006:
-        return AgentClosed("the connection to Hume broke (1006)", normal=False, retryable=True)
     said = f": {' '.join(reason.split())[:_LONGEST_DETAIL]}" if reason else ""
-    return AgentClosed(f"Hume closed the chat with code {code}{said}", normal=False, retryable=code in _WORTH_RESUMING)
+    if code == 1006:
+        return AgentClosed(f"the connection to Hume broke{said} (1006)", normal=False, retryable=True)
+    # Not "Hume closed it": of 1002, 1007 and 1009 it is often we who failed the connection.
+    message = f"the chat with Hume was closed with code {code}{said}"
+    return AgentClosed(message, normal=False, retryable=code in _WORTH_RESUMING)
 
 
 # What we say (hume-evi.md, section 2). Caller audio needs no message: it goes as binary frames.
