@@ -18,7 +18,7 @@ from sts_trio.errors import ProviderError, ProviderLost
 from sts_trio.providers.events import AgentAudio, AgentClosed, AgentReady
 
 if TYPE_CHECKING:
-    from sts_trio.call.actions import Actions
+    from sts_trio.call.actions import Action, Actions
     from sts_trio.call.bridge import Bridge
     from sts_trio.call.playout import Playout
     from sts_trio.core.link import CoreLink
@@ -148,7 +148,7 @@ class Call:
             self._alarm.deadline = self._bridge.deadline
         self._work_to_do.unpark_all()
 
-    async def _perform(self, action: object) -> None:
+    async def _perform(self, action: Action) -> None:
         match action:
             case SendAudio(pcm=pcm):
                 await self._uplink.send(pcm)

@@ -16,6 +16,7 @@ import pytest
 import trio
 
 from tests.e2e.evi import open_core, open_evi, until
+from tests.fakes.rude import hear_head, upgrade
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -61,12 +62,12 @@ async def test_a_running_call_may_finish_after_sigterm_and_no_new_one_is_taken(t
             await until(lambda: evi.chats)
             process.send_signal(signal.SIGTERM)
             await until(lambda: "draining" in log.read_text())
-            upgrade = ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"]
-            headers = [f"-H{header}" for header in (*upgrade, "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==")]
-            curl = ["curl", "-si", "-m", "3", *headers, url.replace("ws", "http")]
-            refused = await trio.run_process(curl, capture_stdout=True)
-            assert b" 503 " in refused.stdout
-            assert b"retry-after" in refused.stdout.lower()
+            host, _, port = url.removeprefix("ws://").partition("/")[0].rpartition(":")
+            async with await trio.open_tcp_stream(host, int(port)) as stream:
+                await stream.send_all(upgrade())
+                refused = await hear_head(stream)
+            assert " 503 " in refused
+            assert "retry-after" in refused.lower()
             await evi.speak(0, 0.2, "r")  # the call still works
             while json.loads(await core.get_message())["type"] != "audio":
                 pass

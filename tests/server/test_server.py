@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import socket
 import subprocess
 import sys
@@ -118,6 +119,7 @@ async def test_a_foreign_client_is_told_that_its_message_is_too_big() -> None:
         ),
     ],
 )
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed; .ci/run installs it")
 async def test_curl(arguments: list[str], status: str, body: dict[str, str]) -> None:
     *options, path = arguments
     async with serving() as (address, _):
