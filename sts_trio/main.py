@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
+from sts_trio.audio.resample import prepare
 from sts_trio.call.answer import Switchboard
 from sts_trio.call.bridge import CallRules
 from sts_trio.call.outcome import CallOutcome, Cause
@@ -18,6 +19,7 @@ from sts_trio.call.registry import Registry
 from sts_trio.core.websocket import WebSocketLink
 from sts_trio.providers.dial import Endpoint, TcpDial
 from sts_trio.providers.hume.link import HumeProvider
+from sts_trio.providers.hume.wire import SPOKEN_RATES
 from sts_trio.providers.socket import SocketTimes
 from sts_trio.web.app import create_app
 from sts_trio.web.server import serve_app
@@ -52,6 +54,8 @@ def open_provider(settings: Settings, dial: Dial | None = None) -> HumeProvider:
 
 def build_switchboard(settings: Settings, registry: Registry, dial: Dial | None = None) -> Switchboard:
     """Build what all calls share."""
+    for rate in SPOKEN_RATES:
+        prepare(rate)
     rules = CallRules(
         greeting=settings.greeting,
         init_seconds=settings.init_seconds,

@@ -57,6 +57,11 @@ class _Filter:
         return ready.ravel(), samples[blocks * self.hop :]
 
 
+def prepare(rate: int) -> None:
+    """Make the table of a rate now; it takes some 10 ms, which the first call would wait for otherwise."""
+    _design(rate)
+
+
 @lru_cache(maxsize=16)
 def _design(rate: int) -> _Filter:
     common = gcd(rate, RATE)

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from sts_trio.providers.events import AgentEvent
 
+SPOKEN_RATES = (24_000, 48_000)  # Hz of the agent's voice: seen, and documented (hume-evi.md 4.2)
+
 # What EVI says (hume-evi.md, section 3): the twelve types of the SDK's SubscribeEvent.
 
 
