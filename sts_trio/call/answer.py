@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+_REFUSAL_SECONDS = 2.0
 _FAULTS = (Cause.PROVIDER_FAILED, Cause.CALLER_BROKE_PROTOCOL, Cause.NO_INIT, Cause.INTERNAL)
 
 
@@ -42,8 +43,9 @@ class Switchboard:
     async def answer(self, core: CoreLink, arrival: Arrival) -> CallOutcome | None:
         """Hold one call from its first message to its end; None for one that came in while the service was stopping."""
         if (refusal := self.registry.refusal()) is not None:  # asked at the door already, but that was a while ago
-            await core.send(Error(refusal))
-            await core.close(1001, Cause.DRAINED)
+            with trio.move_on_after(_REFUSAL_SECONDS):
+                await core.send(Error(refusal))
+                await core.close(1001, Cause.DRAINED)
             return None
         uuid = arrival.uuid if arrival.uuid and usable_id(arrival.uuid) else None
         known = CallInfo(id=uuid or f"call-{secrets.token_hex(4)}", uuid=uuid, query=arrival.query)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-# Resampling half a second takes about 0.1 ms; longer chunks are cut, so that they do not hold up the other calls.
+# Resampling half a second takes at most 0.25 ms; longer chunks are cut, so that they do not hold up the other calls.
 _SLICE_SECONDS = 0.5
 # What is left to tell Core at the end, with the close handshake.
 _LAST_WORDS_SECONDS = 2.0
@@ -61,7 +61,6 @@ class Call:
             # One call's fault, ours: logged whole, told to Core without details, and kept away from the other calls.
             log.exception("the call failed", call=self._bridge.call.id)
             self._outcome = CallOutcome(Cause.INTERNAL, 1011, "internal error of the connector")
-            self._bridge.end(self._outcome)
         try:
             await self._close_core()
         except Exception:
@@ -180,6 +179,7 @@ class Call:
         outcome = self._outcome
         if outcome is None or outcome.by_caller:
             return
+        self._bridge.end(outcome)  # tells what has not been told yet
         with trio.move_on_after(_LAST_WORDS_SECONDS, shield=True):
             for message in self._playout.left_over():
                 await self._core.send(message)

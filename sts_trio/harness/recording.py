@@ -162,7 +162,7 @@ def write_stereo(path: Path, recording: Recording) -> None:
     for side, line in enumerate((recording.caller, recording.agent)):
         samples = np.frombuffer(line, dtype="<i2")
         both[: len(samples), side] = samples
-    with wave.open(str(path), "wb") as file:
+    with path.open("wb") as out, wave.open(out, "wb") as file:
         file.setnchannels(2)
         file.setsampwidth(SAMPLE_BYTES)
         file.setframerate(RATE)

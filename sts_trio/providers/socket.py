@@ -8,6 +8,7 @@ because the reader died too. So we dial ourselves, watch the reader, and keep it
 from __future__ import annotations
 
 import math
+import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -32,6 +33,8 @@ _MAX_MESSAGE_BYTES = 16 * 2**20
 _READ_BYTES = 2**16
 _MOST_HANDSHAKE_BYTES = 2**17
 _REFUSAL_BODY_CHARACTERS = 200
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([2-5]\d\d)")
+_STATUS_LINE_BYTES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +55,30 @@ class SocketEnd:
 
 
 class _Metered(trio.abc.Stream):
-    """A stream that ends after `unread` more bytes have been read.
+    """A stream that ends after `unread` more bytes have been read, and knows how the answer to the upgrade began.
 
-    trio_websocket reads the body of a refusal whatever its length, and in quadratic time.
+    trio_websocket reads the body of a refusal whatever its length, in quadratic time, and tells of its status only when
+    the body is complete.
     """
 
     def __init__(self, stream: trio.abc.Stream, unread: float) -> None:
         self._stream = stream
+        self._head = b""
         self.unread = unread
+
+    @property
+    def status(self) -> int | None:
+        """The HTTP status that was answered, if there was any yet."""
+        found = _STATUS_LINE.match(self._head)
+        return int(found[1]) if found else None
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         if self.unread <= 0:
             return b""
         data = await self._stream.receive_some(max_bytes)
         self.unread -= len(data)
+        if len(self._head) < _STATUS_LINE_BYTES:
+            self._head += data[:_STATUS_LINE_BYTES]
         return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
@@ -81,9 +94,30 @@ class _Metered(trio.abc.Stream):
 class _HandshakeFailed(Exception):
     """The reader ended before the handshake did; `reason` is what it raised, if anything."""
 
-    def __init__(self, reason: Exception | None) -> None:
+    def __init__(self, reason: Exception | None, status: int | None) -> None:
         super().__init__()
-        self.reason = reason
+        self._reason = reason
+        self._status = status
+
+    def explain(self, endpoint: Endpoint, hints: Mapping[int, str], hide: Callable[[str], str]) -> ProviderError:
+        """Say what it means."""
+        if isinstance(self._reason, tws.ConnectionRejected):
+            body = one_line(hide((self._reason.body or b"").decode("utf-8", "replace")))[:_REFUSAL_BODY_CHARACTERS]
+            return _refusal(endpoint, self._reason.status_code, body, hints)
+        if self._status is not None:
+            return _refusal(endpoint, self._status, "", hints)
+        if isinstance(self._reason, ProtocolError):
+            return ProviderRefused(f"{endpoint} does not speak WebSocket: {first_line(self._reason)}")
+        return ProviderLost(
+            f"{endpoint} closed the connection, or answered with something other than a WebSocket handshake"
+        )
+
+
+def _refusal(endpoint: Endpoint, status: int, body: str, hints: Mapping[int, str]) -> ProviderError:
+    message = f"{endpoint} answered HTTP {status} to the upgrade" + (f": {body}" if body else "")
+    message += f" ({hints[status]})" if status in hints else ""
+    may_pass = status in (408, 425, 429) or status >= 500
+    return ProviderLost(message) if may_pass else ProviderRefused(message)
 
 
 class ProviderSocket:
@@ -176,6 +210,7 @@ async def open_socket(
         ProviderLost: no connection, or it broke.
     """
     failure: Exception | None = None
+    stream: _Metered | None = None
     async with trio.open_nursery() as nursery:
         reader = _Reader(nursery)
         try:
@@ -189,8 +224,10 @@ async def open_socket(
                     raise
         except trio.TooSlowError:
             failure = ProviderTimeout(f"{endpoint} did not complete the handshake within {times.open:g} s")
+            if stream is not None and stream.status is not None:
+                failure = _refusal(endpoint, stream.status, "", hints)
         except _HandshakeFailed as exc:
-            failure = _handshake_error(endpoint, exc.reason, hints, hide)
+            failure = exc.explain(endpoint, hints, hide)
         except ProviderError as exc:
             failure = exc
         else:
@@ -220,7 +257,7 @@ async def _dial(dial: Dial, endpoint: Endpoint) -> trio.abc.Stream:
 
 async def _upgrade(
     reader: _Reader,
-    stream: trio.abc.Stream,
+    stream: _Metered,
     endpoint: Endpoint,
     path: str,
     headers: Mapping[str, str],
@@ -237,21 +274,4 @@ async def _upgrade(
             max_message_size=_MAX_MESSAGE_BYTES,
             receive_buffer_size=_READ_BYTES,
         )
-    raise _HandshakeFailed(reader.failure)
-
-
-def _handshake_error(
-    endpoint: Endpoint, failure: Exception | None, hints: Mapping[int, str], hide: Callable[[str], str]
-) -> ProviderError:
-    if isinstance(failure, tws.ConnectionRejected):
-        status = failure.status_code
-        body = one_line(hide((failure.body or b"").decode("utf-8", "replace")))[:_REFUSAL_BODY_CHARACTERS]
-        message = f"{endpoint} answered HTTP {status} to the upgrade" + (f": {body}" if body else "")
-        message += f" ({hints[status]})" if status in hints else ""
-        may_pass = status in (408, 425, 429) or status >= 500
-        return ProviderLost(message) if may_pass else ProviderRefused(message)
-    if isinstance(failure, ProtocolError):
-        return ProviderRefused(f"{endpoint} does not speak WebSocket: {first_line(failure)}")
-    return ProviderLost(
-        f"{endpoint} closed the connection, or answered with something other than a WebSocket handshake"
-    )
+    raise _HandshakeFailed(reader.failure, stream.status)

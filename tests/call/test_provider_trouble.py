@@ -116,6 +116,35 @@ async def test_a_refused_connection(failure: OSError, cause: str, autojump_clock
         assert code == 1011
 
 
+@pytest.mark.parametrize(
+    ("answer", "then_closes"),
+    [
+        (b"HTTP/1.1 401 Unauthorized\r\n\r\nno", True),
+        (b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 3000000\r\n\r\n" + b"x" * 3_000_000, True),
+        (b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 100\r\n\r\nno", False),
+        (b"HTTP/1.1 401 Unauth", False),
+    ],
+)
+async def test_the_status_of_a_refusal_is_told_whatever_its_body_is_like(
+    answer: bytes, then_closes: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def refuse(stream: trio.abc.Stream) -> None:
+        await stream.receive_some()
+        await stream.send_all(answer)
+        if then_closes:
+            await stream.aclose()
+
+    async def dial(endpoint: Endpoint) -> trio.abc.Stream:
+        ours, theirs = trio.testing.memory_stream_pair()
+        nursery.start_soon(refuse, theirs)
+        return ours
+
+    async with trio.open_nursery() as nursery, open_stage(dial=dial) as stage:
+        heard, code = await (await stage.call()).hear_out()
+        assert code == 1011
+        assert "answered HTTP 401 to the upgrade (check HUMEAI_API_KEY)" in str(heard)
+
+
 async def test_an_error_after_which_evi_goes_on_is_told_and_the_call_goes_on(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

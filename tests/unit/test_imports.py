@@ -47,7 +47,7 @@ ONLY_IN = {  # library: where it may be imported
     "h11": {"web", "harness"},
     "trio_websocket": {"providers.socket", "emulator", "harness"},
     "decouple": {"settings"},
-    "soxr": {"audio", "emulator", "harness"},
+    "soxr": {"emulator", "harness"},
     "click": {"cli"},
     "rich": {"cli", "demo", "harness"},
 }
