@@ -6,15 +6,14 @@ hears it out) → ended. What the caller hears goes into the `Playout`; everythi
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
 
 from sts_trio.audio.pcm import FRAME_BYTES, SampleAligner, pieces, seconds
-from sts_trio.audio.resample import TelephoneResampler
 from sts_trio.call.actions import Attach, End, Note, OpenSession, RefuseTool, Say, SendAudio
 from sts_trio.call.outcome import CallCounts, CallOutcome, Cause
+from sts_trio.call.turn import AgentTurn
 from sts_trio.core.wire import CallerAudio, Digit, Error, Init, Interruption, NotUnderstood, Transcript
 from sts_trio.providers.events import (
     AgentAudio,
@@ -49,8 +48,6 @@ _FAREWELL_MARGIN_SECONDS = 0.2
 # Close codes of Core's side that are no hang-up: nothing came, not even a close; or what came was no WebSocket.
 _GONE = {1006: Cause.CALLER_LOST} | dict.fromkeys((1002, 1007, 1009), Cause.CALLER_BROKE_PROTOCOL)
 _STRONGEST_EMOTIONS = 3
-_MOST_SEGMENTS = 200  # of one agent turn, kept for its transcript
-_MOST_REPLIES = 64  # ids remembered, to tell late audio of an interrupted reply from new audio
 _LONGEST_ID = 128
 _FAULTS_TOLD = 20  # errors of the provider that a call passes on to Core; the rest are counted
 _NOTES = 5  # log lines a call about messages that were not understood; the rest are counted
@@ -79,10 +76,7 @@ class Bridge:
         self._initialised = False
         self._greeted = False
         self._aligner = SampleAligner()
-        self._voice = TelephoneResampler()
-        self._segments: list[str] = []
-        self._replies: deque[str] = deque(maxlen=_MOST_REPLIES)
-        self._interrupted: deque[str] = deque(maxlen=_MOST_REPLIES)
+        self._turn = AgentTurn()
         self._barge_in_told = False
         self._told = ""  # the last error that Core was told
         self._fault = ""  # the provider's last error, until the caller is heard again
@@ -174,21 +168,18 @@ class Bridge:
         if not self._speaks(audio.reply):
             self.counts.stale_chunks += 1
             return
-        self._play(self._voice.feed(audio.wav))
+        self._play(self._turn.speak(audio.wav))
         self._expect_more(now)
 
     def _agent_text(self, reply: str, text: str, now: float) -> None:
         if self._speaks(reply):
-            if len(self._segments) < _MOST_SEGMENTS:
-                self._segments.append(text)
+            self._turn.add_text(text)
             self._expect_more(now)
 
     def _speaks(self, reply: str) -> bool:
-        """Whether this is part of what the agent says now, and not left over from an interrupted reply."""
-        if reply in self._interrupted:
+        """Whether this is part of what the agent says now; if so, it has taken up speaking again."""
+        if not self._turn.admits(reply):
             return False
-        if reply and reply not in self._replies:
-            self._replies.append(reply)
         self._barge_in_told = False
         self._set("fault", inf)  # it goes on, if only to say good-bye; the error stays the cause of what follows
         return True
@@ -203,23 +194,20 @@ class Bridge:
 
     def _end_turn(self) -> None:
         self._set("reply", inf)
-        self._play(self._voice.flush())
+        self._play(self._turn.finish())
         self._playout.end_reply()
         self._tell_agent_turn()
 
     def _tell_agent_turn(self) -> None:
-        if self._segments:
+        if text := self._turn.take_text():
             self.counts.agent_turns += 1
-            self._playout.post(Transcript("agent", " ".join(self._segments)))
-            self._segments.clear()
+            self._playout.post(Transcript("agent", text))
 
     def _barge_in(self, now: float) -> None:
         """Drop what waits, and what may still come, of all replies so far; tell Core once."""
         self._set("reply", inf)
-        self._voice.reset()
+        self._turn.cut_off()
         self._playout.clear(now)
-        self._interrupted.extend(self._replies)
-        self._replies.clear()
         if not self._barge_in_told:
             self._barge_in_told = True
             self.counts.interruptions += 1

@@ -124,7 +124,7 @@ class BridgeMachine(RuleBasedStateMachine):
     @rule(reply=st.sampled_from("abcd"))
     def barge_in(self, reply: str) -> None:
         """All replies heard of so far are over; one of them tries to go on all the same."""
-        heard_of = {name for name in "abcd" if name in self.bridge._replies}
+        heard_of = {name for name in "abcd" if name in self.bridge._turn._replies}
         self.carry_out(self.bridge.on_agent(UserInterruption(), self.now))
         self.interrupted |= heard_of
         assert self.playout.played_at(self.now) == self.now, "something of the old reply is left"

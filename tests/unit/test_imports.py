@@ -59,6 +59,7 @@ PURE = [
     "providers.hume.wire",
     "call.actions",
     "call.bridge",
+    "call.turn",
     "call.outcome",
     "call.playout",
     "errors",
