@@ -264,9 +264,8 @@ async def _upgrade(
 ) -> tws.WebSocketConnection:
     with reader.handshake:
         return await tws.wrap_client_stream(
-            # The two types are narrower than the use: only start_soon() and the stream's three methods are called.
-            reader,  # type: ignore[arg-type]
-            stream,  # type: ignore[arg-type]
+            reader,  # type: ignore[arg-type]  # wants a Nursery, uses only its start_soon()
+            stream,  # type: ignore[arg-type]  # wants a SocketStream, uses only what every Stream has
             endpoint.host_header,
             path,
             extra_headers=[(name.encode(), value.encode()) for name, value in headers.items()],

@@ -40,7 +40,7 @@ class ScopeMeter:
 
         def count(*args: object, **kwargs: object) -> trio.CancelScope:
             self.made += 1
-            return make(*args, **kwargs)  # type: ignore[arg-type]
+            return make(*args, **kwargs)  # type: ignore[arg-type]  # passed on as they came
 
         monkeypatch.setattr("trio._timeouts.trio.CancelScope", count)
         monkeypatch.setattr(trio, "CancelScope", count)

@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 import wsproto
+from trio_websocket import wrap_server_stream
 
 from sts_trio.emulator import (
     CloseWith,
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
 
 NOT_BASE64 = json.dumps({"type": "audio_output", "id": "a", "index": 0, "data": "*not base64*"})
 NOT_WAV = json.dumps({"type": "audio_output", "id": "a", "index": 0, "data": base64.b64encode(b"ID3 no wav").decode()})
-
-
-def script(*steps: object, **handshake: object) -> Script:
-    return Script(steps=steps, **handshake)  # type: ignore[arg-type]
 
 
 TROUBLE = {
@@ -210,8 +207,6 @@ async def test_a_provider_that_answers_no_ping_is_dead(autojump_clock: trio.test
 
 class _Gate:
     async def metadata_and_nothing_more(self, stream: trio.abc.Stream) -> None:
-        from trio_websocket import wrap_server_stream  # noqa: PLC0415  (only here)
-
         async with trio.open_nursery() as nursery:
             request = await wrap_server_stream(nursery, stream)
             socket = await request.accept()

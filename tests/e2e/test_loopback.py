@@ -46,7 +46,8 @@ FRAME = json.dumps({"type": "audio", "audio": base64.b64encode(bytes(320)).decod
 async def service(evi_url: str, **settings: object) -> AsyncIterator[str]:
     values = {"api_key": Secret("k"), "ws_url": evi_url, "host": "127.0.0.1", "port": 0, "welcome_message": ""}
     async with trio.open_nursery() as nursery:
-        (url,) = await nursery.start(partial(run_service, Settings(**(values | settings))))  # type: ignore[arg-type]
+        chosen = Settings(**(values | settings))  # type: ignore[arg-type]  # fields by name
+        (url,) = await nursery.start(partial(run_service, chosen))
         yield url.replace("http", "ws")
         nursery.cancel_scope.cancel()
 

@@ -66,7 +66,7 @@ class Parrot:
 
     async def serve(self, stream: trio.abc.Stream) -> None:
         async with trio.open_nursery() as nursery:
-            request = await trio_websocket.wrap_server_stream(nursery, stream)  # type: ignore[arg-type]
+            request = await trio_websocket.wrap_server_stream(nursery, stream)  # type: ignore[arg-type]  # any Stream will do
             self.requested = request.path
             ws = await request.accept()
             with suppress(trio_websocket.ConnectionClosed):

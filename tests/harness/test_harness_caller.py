@@ -261,7 +261,7 @@ async def test_over_tls(nursery: trio.Nursery) -> None:
 
     async def listen(*, task_status: trio.TaskStatus[int]) -> None:
         listeners = await trio.open_ssl_over_tcp_listeners(0, context, host="127.0.0.1", https_compatible=True)
-        port = listeners[0].transport_listener.socket.getsockname()[1]  # type: ignore[attr-defined]
+        port = listeners[0].transport_listener.socket.getsockname()[1]  # type: ignore[attr-defined]  # a TCP listener
         await trio.serve_listeners(serve, listeners, task_status=_Started(task_status, port))
 
     port = await nursery.start(listen)

@@ -34,13 +34,13 @@ class FakeAgent:
         self.heard.append(pcm)
 
     async def receive(self) -> AgentEvent:
-        raise NotImplementedError
+        raise AssertionError("an uplink only sends audio")
 
     async def say(self, text: str) -> None:
-        raise NotImplementedError
+        raise AssertionError("an uplink only sends audio")
 
     async def tool_error(self, call_id: str, message: str) -> None:
-        raise NotImplementedError
+        raise AssertionError("an uplink only sends audio")
 
 
 def frames(start: int, stop: int) -> list[bytes]:
