@@ -6,125 +6,55 @@ that nobody filled in as an empty text, ``undefined`` or ``null``: all three mea
 
 from __future__ import annotations
 
-import hmac
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlsplit
 
 import decouple
 
+from sts_trio import values
 from sts_trio.errors import ConfigError
+from sts_trio.values import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-REQUIRED = object()
+__all__ = ["DEFAULT_INSTRUCTIONS", "DEFAULT_TOOLS_DIR", "Secret", "Settings", "load_settings"]
+
+DEFAULT_INSTRUCTIONS = "You are a helpful assistant"  # what the family's documents say (contract 7.2)
+DEFAULT_TOOLS_DIR = "tools"
+
+_REQUIRED = object()
 _UNSET = ("", "undefined", "null")
 _LONGEST_SHOWN = 60
 
 
-class Secret:
-    """A text that shows as stars in whatever way it is shown; `reveal` gives the text itself."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def __repr__(self) -> str:
-        return "***"
-
-    def __format__(self, spec: str) -> str:
-        return format(repr(self), spec)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and hmac.compare_digest(self._text.encode(), other._text.encode())
-
-    def __hash__(self) -> int:
-        return hash(self._text)
-
-    def reveal(self) -> str:
-        """Return the secret."""
-        return self._text
-
-
-def _text(value: str) -> str:
-    return value
-
-
-def _secret(value: str) -> Secret:
-    if not value.isascii() or not value.isprintable() or " " in value:
-        raise ValueError("a key of printable ASCII characters without spaces")
-    return Secret(value)
-
-
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def parse(value: str) -> int:
-        if not (value.isascii() and value.isdecimal()) or len(value) > len(str(high)) or not low <= int(value) <= high:
-            raise ValueError(f"a whole number from {low} to {high}")
-        return int(value)
-
-    return parse
-
-
-def _seconds(low: float, high: float) -> Callable[[str], float]:
-    def parse(value: str) -> float:
-        try:
-            number = float(value)
-        except ValueError:
-            number = float("nan")
-        if not low <= number <= high:
-            raise ValueError(f"a number of seconds from {low:g} to {high:g}")
-        return number
-
-    return parse
-
-
-def _switch(value: str) -> bool:
-    try:
-        return bool(decouple.strtobool(value))
-    except ValueError:
-        raise ValueError("true or false") from None
-
-
-def _one_of(*words: str) -> Callable[[str], str]:
-    def parse(value: str) -> str:
-        if value.lower() not in words:
-            raise ValueError("one of " + ", ".join(words))
-        return value.lower()
-
-    return parse
-
-
-def _websocket_url(value: str) -> str:
-    try:
-        parts = urlsplit(value)
-        usable = parts.scheme in ("ws", "wss") and (parts.hostname or "").encode("idna") and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or any(not (" " < character < "\x7f") for character in value):
-        raise ValueError("a URL such as wss://host/path")
-    if parts.username or parts.password or {"api_key", "access_token"} & {name for name, _ in parse_qsl(parts.query)}:
-        raise SecretInValueError("a URL without a key in it; the key belongs in HUMEAI_API_KEY")
-    return value
-
-
-class SecretInValueError(ValueError):
-    """A value is wrong because it holds a secret; it must not be shown."""
-
-
 def _setting(
-    name: str, default: object, parse: Callable[[str], object], meaning: str, *aliases: str, empty_is_set: bool = False
+    name: str,
+    default: object,
+    parse: Callable[[str], object],
+    meaning: str,
+    *aliases: str,
+    empty_is_set: bool = False,
+    show: Callable[[Any], str] = str,
 ) -> Any:
+    """Describe a variable. `show` makes of its value what a log may have; None is never given to it."""
     metadata = {
         "name": name,
         "parse": parse,
         "help": meaning,
         "aliases": aliases,
         "empty_is_set": empty_is_set,
+        "show": show,
     }
-    return field(metadata=metadata) if default is REQUIRED else field(metadata=metadata, default=default)
+    hidden = show is values.shown_url  # such a URL may hold a password, so it stays out of repr, too
+    if default is _REQUIRED:
+        return field(metadata=metadata, repr=not hidden)
+    return field(metadata=metadata, repr=not hidden, default=default)
+
+
+def _count(rules: tuple[values.EmotionRule, ...]) -> str:
+    return str(len(rules))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,79 +62,168 @@ class Settings:
     """What the operator chose. Times in seconds unless a name says otherwise."""
 
     api_key: Secret = _setting(
-        "HUMEAI_API_KEY", REQUIRED, _secret, "Key of the Hume account; sent as a header, never logged", "HUME_API_KEY"
+        "HUMEAI_API_KEY",
+        _REQUIRED,
+        values.secret,
+        "Key of the Hume account; sent as a header, never logged",
+        "HUME_API_KEY",
     )
     ws_url: str = _setting(
         "HUMEAI_WS_URL",
         "wss://api.hume.ai/v0/evi/chat",
-        _websocket_url,
+        values.websocket_url,
         "Where the chat API listens: `ws://` or `wss://`, any host that speaks the EVI protocol",
         "HUMEAI_ENDPOINT",
+        show=values.shown_url,
     )
     config_id: str | None = _setting(
         "HUMEAI_CONFIG_ID",
         None,
-        _text,
+        values.text,
         "A stored Hume configuration; it overrides instructions and voice",
         "HUME_CONFIG_ID",
     )
-    voice_id: str | None = _setting("HUMEAI_VOICE_ID", None, _text, "The agent's voice, without a config")
-    instructions: str = _setting(
-        "HUMEAI_INSTRUCTIONS", "You are a helpful assistant", _text, "The agent's prompt, without a config"
+    voice_id: str | None = _setting("HUMEAI_VOICE_ID", None, values.text, "The agent's voice, without a config")
+    instructions: str | None = _setting(
+        "HUMEAI_INSTRUCTIONS",
+        None,
+        values.text,
+        f"The agent's prompt, without a config; unset: the URL's, else the file's, else `{DEFAULT_INSTRUCTIONS}`",
+    )
+    url_instructions: str | None = _setting(
+        "HUMEAI_URL_INSTRUCTIONS",
+        None,
+        values.http_url,
+        'Where each call asks for its prompt: `GET`, header `X-DSAI-UUID`, answer `{"system": "..."}`',
+        show=values.shown_url,
+    )
+    file_instructions: str | None = _setting(
+        "HUMEAI_FILE_INSTRUCTIONS", None, values.text, "A text file with the prompt, read for each call"
+    )
+    instructions_seconds: float = _setting(
+        "INSTRUCTIONS_SECONDS", 3.0, values.seconds(0.1, 30), "How long a call may look for its prompt at URL and file"
     )
     welcome_message: str = _setting(
         "HUMEAI_WELCOME_MESSAGE",
         "Hello, how can I help you today?",
-        _text,
+        values.text,
         "What the agent says first, without a config; set but empty: it says nothing first",
         empty_is_set=True,
     )
     greet_with_config: bool = _setting(
-        "HUMEAI_GREET_WITH_CONFIG", False, _switch, "Send the welcome message with a config too (a config may greet)"
+        "HUMEAI_GREET_WITH_CONFIG",
+        False,
+        values.switch,
+        "Send the welcome message with a config too (a config may greet)",
     )
-    host: str = _setting("HOST", "0.0.0.0", _text, "Address to listen on; `::` for IPv6")
-    port: int = _setting("PORT", 6039, _whole(0, 65535), "Port to listen on; 0 takes a free one")
+    call_variables: tuple[str, ...] = _setting(
+        "CALL_VARIABLES",
+        (),
+        values.names,
+        "Parameters of Core's URL that the provider gets as variables of the prompt, such as `from,to`",
+        show=", ".join,
+    )
+    allow_call_overrides: bool = _setting(
+        "ALLOW_CALL_OVERRIDES",
+        False,
+        values.switch,
+        "Let `config_id`, `voice_id`, `instructions`, `welcome_message` in Core's URL replace ours for that call",
+    )
+    host: str = _setting("HOST", "0.0.0.0", values.text, "Address to listen on; `::` for IPv6")
+    port: int = _setting("PORT", 6039, values.whole(0, 65535), "Port to listen on; 0 takes a free one")
     playout_lead_ms: int = _setting(
-        "PLAYOUT_LEAD_MS", 500, _whole(20, 10_000), "How far agent audio may run ahead of what the caller hears"
+        "PLAYOUT_LEAD_MS", 500, values.whole(20, 10_000), "How far agent audio may run ahead of what the caller hears"
     )
-    emotions: bool = _setting("EMOTIONS", True, _switch, "Put the strongest emotions of a turn into its transcript")
+    ami_url: str | None = _setting(
+        "AMI_URL",
+        None,
+        values.base_url,
+        "The AMI service, such as `http://dsai-ami:6006`; unset: the agent cannot transfer or hang up",
+        show=values.shown_url,
+    )
+    call_control_grace_ms: int = _setting(
+        "CALL_CONTROL_GRACE_MS",
+        3000,
+        values.whole(0, 30_000),
+        "How long a transfer or hang-up waits at most until the caller has heard the agent out",
+    )
+    tools_dir: str = _setting(
+        "TOOLS_DIR", DEFAULT_TOOLS_DIR, values.text, "The directory of your own tools, one Python file each"
+    )
+    tool_seconds: float = _setting(
+        "TOOL_SECONDS", 8.0, values.seconds(0.1, 60), "How long a tool may take; then the agent is told that it failed"
+    )
+    declare_tools: bool = _setting(
+        "DECLARE_TOOLS",
+        True,
+        values.switch,
+        "Tell the provider of the tools; `false` if its config declares them itself",
+    )
+    dtmf_mode: str = _setting(
+        "DTMF_MODE",
+        "input",
+        values.one_of("input", "context", "off"),
+        "Keys that the caller presses: the agent answers them (`input`), knows them when it next speaks (`context`), "
+        "or never hears of them (`off`)",
+    )
+    dtmf_gap_ms: int = _setting(
+        "DTMF_GAP_MS", 1500, values.whole(100, 10_000), "Without a key for so long, the keys so far go to the agent"
+    )
+    emotions: bool = _setting(
+        "EMOTIONS", True, values.switch, "Put the strongest emotions of a turn into its transcript"
+    )
+    emotion_rules: tuple[values.EmotionRule, ...] = _setting(
+        "EMOTION_RULES",
+        (),
+        values.emotion_rules,
+        "What to do when an emotion stays strong: a JSON list of rules, each calls a tool or a webhook, once a call",
+        show=_count,
+    )
     init_seconds: float = _setting(
-        "INIT_SECONDS", 10.0, _seconds(1, 120), "How long a connection may take to say `init`"
+        "INIT_SECONDS", 10.0, values.seconds(1, 120), "How long a connection may take to say `init`"
     )
     ready_seconds: float = _setting(
-        "READY_SECONDS", 10.0, _seconds(1, 120), "How long the provider may take until the agent can talk"
+        "READY_SECONDS", 10.0, values.seconds(1, 120), "How long the provider may take until the agent can talk"
     )
     provider_dead_seconds: float = _setting(
-        "PROVIDER_DEAD_SECONDS", 20.0, _seconds(2, 600), "Without an answer to a ping for so long, the provider is gone"
+        "PROVIDER_DEAD_SECONDS",
+        20.0,
+        values.seconds(2, 600),
+        "Without an answer to a ping for so long, the provider is gone",
     )
     core_dead_seconds: float = _setting(
-        "CORE_DEAD_SECONDS", 30.0, _seconds(2, 600), "Without a byte or a pong for so long, the caller's side is gone"
+        "CORE_DEAD_SECONDS",
+        30.0,
+        values.seconds(2, 600),
+        "Without a byte or a pong for so long, the caller's side is gone",
     )
-    max_call_seconds: float = _setting("MAX_CALL_SECONDS", 14_400.0, _seconds(1, 86_400), "The longest a call may last")
+    max_call_seconds: float = _setting(
+        "MAX_CALL_SECONDS", 14_400.0, values.seconds(1, 86_400), "The longest a call may last"
+    )
     drain_seconds: float = _setting(
-        "DRAIN_SECONDS", 600.0, _seconds(0, 86_400), "How long running calls may go on after SIGTERM"
+        "DRAIN_SECONDS", 600.0, values.seconds(0, 86_400), "How long running calls may go on after SIGTERM"
     )
     log_level: str = _setting(
-        "LOG_LEVEL", "info", _one_of("debug", "info", "warning", "error"), "The least important line that is logged"
+        "LOG_LEVEL",
+        "info",
+        values.one_of("debug", "info", "warning", "error"),
+        "The least important line that is logged",
     )
     log_format: str = _setting(
-        "LOG_FORMAT", "auto", _one_of("auto", "text", "json"), "`auto`: text on a terminal, JSON otherwise"
+        "LOG_FORMAT", "auto", values.one_of("auto", "text", "json"), "`auto`: text on a terminal, JSON otherwise"
     )
-    log_transcripts: bool = _setting("LOG_TRANSCRIPTS", False, _switch, "Log what is said in calls")
-
-    @property
-    def greeting(self) -> str:
-        """What the agent is asked to say first, or nothing: a config greets by itself."""
-        return self.welcome_message if self.config_id is None or self.greet_with_config else ""
+    log_transcripts: bool = _setting("LOG_TRANSCRIPTS", False, values.switch, "Log what is said in calls")
 
     def shown(self) -> dict[str, str]:
-        """Every setting by its variable's name, fit for a log: secrets starred, long texts and queries cut."""
+        """Every setting by its variable's name, fit for a log.
+
+        Secrets are starred, long texts cut; URLs come without user, password and query, rules as their number.
+        """
         shown = {}
         for each in fields(self):
-            value = str(getattr(self, each.name))
-            if each.name == "ws_url":
-                value = value.partition("?")[0]
-            shown[each.metadata["name"]] = value if len(value) <= _LONGEST_SHOWN else value[:_LONGEST_SHOWN] + "…"
+            value = getattr(self, each.name)
+            words = str(None) if value is None else each.metadata["show"](value)
+            shown[each.metadata["name"]] = words if len(words) <= _LONGEST_SHOWN else words[:_LONGEST_SHOWN] + "…"
         return shown
 
 
@@ -215,7 +234,7 @@ def load_settings() -> Settings:
         ConfigError: with a line for each variable that is missing or wrong.
     """
     source = _open_source()
-    values: dict[str, Any] = {}
+    chosen: dict[str, Any] = {}
     problems = []
     for each in fields(Settings):
         meta = each.metadata
@@ -225,15 +244,14 @@ def load_settings() -> Settings:
                 problems.append(f"{name} is not set; it is required: {meta['help']}")
             continue
         try:
-            values[each.name] = meta["parse"](value)
-        except SecretInValueError as exc:
+            chosen[each.name] = meta["parse"](value)
+        except values.HiddenValueError as exc:
             problems.append(f"{name} has a value that is not shown here; it must be {exc}")
         except ValueError as exc:
-            got = "a value that is not shown here" if meta["parse"] is _secret else repr(value[:_LONGEST_SHOWN])
-            problems.append(f"{name} is {got}; it must be {exc}")
+            problems.append(f"{name} is {value[:_LONGEST_SHOWN]!r}; it must be {exc}")
     if problems:
         raise ConfigError(problems)
-    return Settings(**values)
+    return Settings(**chosen)
 
 
 def _open_source() -> decouple.Config:

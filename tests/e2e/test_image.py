@@ -25,6 +25,7 @@ import yaml
 from packaging.requirements import Requirement
 
 from sts_trio.settings import Settings, load_settings
+from sts_trio.values import emotion_rules
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -181,10 +182,21 @@ def compose() -> dict[str, Any]:
     return found
 
 
-def variables(service: str) -> dict[str, str | None]:
+def resolved(value: str, outside: Mapping[str, str]) -> str:
+    """Put values in place of ``${NAME-default}`` and ``${NAME:-default}``, as Compose does."""
+
+    def choose(found: re.Match[str]) -> str:
+        name, colon, default = found.groups()
+        given = outside.get(name)
+        return default if given is None or (colon and not given) else given
+
+    return re.sub(r"\$\{(\w+)(:?)-([^}]*)\}", choose, value)
+
+
+def variables(service: str, **outside: str) -> dict[str, str | None]:
     """What a service gets; None for what is passed through from outside."""
     pairs = (each.partition("=") for each in compose()["services"][service]["environment"])
-    return {name: value if equals else None for name, equals, value in pairs}
+    return {name: resolved(value, outside) if equals else None for name, equals, value in pairs}
 
 
 def seconds(text: str) -> int:
@@ -196,8 +208,38 @@ def seconds(text: str) -> int:
 def test_compose_passes_every_setting_through_and_invents_none() -> None:
     given = variables("dsai-sts-humeai")
     assert given.pop("PORT") == str(DEFAULTS["PORT"])
-    assert sorted(given) == sorted({*NAMES, *ALIASES} - {"HOST", "PORT"})
+    del given["AMI_URL"]  # the one with a default of its own, below
+    assert sorted(given) == sorted({*NAMES, *ALIASES} - {"HOST", "PORT", "AMI_URL", "TOOLS_DIR"})
     assert set(given.values()) == {None}, "an unset variable must stay unset"
+
+
+@pytest.mark.parametrize("service", ["dsai-sts-humeai", "dsai-sts-demo"])
+@pytest.mark.parametrize(
+    ("outside", "url"),
+    [({}, "http://dsai-ami:6006"), ({"AMI_URL": "http://other:1"}, "http://other:1"), ({"AMI_URL": ""}, None)],
+)
+def test_compose_controls_calls_through_the_familys_service_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, service: str, outside: dict[str, str], url: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HUMEAI_API_KEY", "k")
+    monkeypatch.setenv("AMI_URL", variables(service, **outside)["AMI_URL"] or "")
+    assert load_settings().ami_url == url
+
+
+@pytest.mark.parametrize("service", ["dsai-sts-humeai", "dsai-sts-demo"])
+@pytest.mark.parametrize(("outside", "source"), [({}, "./tools"), ({"TOOLS_DIR": "/srv/t"}, "/srv/t")])
+def test_compose_mounts_the_operators_tools_where_the_service_looks_for_them(
+    service: str, outside: dict[str, str], source: str
+) -> None:
+    [mount] = compose()["services"][service]["volumes"]
+    # The long form: in the short one, TOOLS_DIR=tools would name a volume instead of a directory.
+    assert mount["type"] == "bind"
+    assert resolved(mount["source"], outside) == source
+    assert mount["target"] == f"{only('WORKDIR').rest}/{DEFAULTS['TOOLS_DIR']}"
+    assert mount["read_only"] is True
+    assert mount["bind"] == {"create_host_path": True}
+    assert "TOOLS_DIR" not in variables(service), "a path outside means nothing inside"
 
 
 def test_compose_is_the_seeds_service_on_the_seeds_network() -> None:
@@ -258,6 +300,13 @@ def test_the_example_has_every_setting_with_its_default(tmp_path: Path, monkeypa
     for each in fields(Settings):
         if each.default is not MISSING:
             assert getattr(filled, each.name) == each.default, each.metadata["name"]
+
+
+def test_the_rules_in_the_example_can_be_taken_as_they_stand() -> None:
+    examples = re.findall(r"^# (\[.*\])$", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    assert len(examples) == 2
+    for example in examples:
+        assert len(emotion_rules(example)) == 1
 
 
 # What the container would run, run here.

@@ -14,16 +14,25 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sts_trio.errors import ConfigError
 from sts_trio.logs import set_up_logging
-from sts_trio.settings import Secret, Settings, load_settings
+from sts_trio.settings import DEFAULT_INSTRUCTIONS, Secret, Settings, load_settings
+from sts_trio.values import EmotionRule, HiddenValueError, emotion_rules, shown_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 KEY = "sk-1234-very-secret"
 ROOT = Path(__file__).parents[2]
+WEBHOOK = f"https://crm:{KEY}@crm/alert?token={KEY}"
+RULES = f"""[
+  {{"emotion": "Anger", "above": 0.6, "turns": 2, "tool": "dsai_transfer",
+    "arguments": {{"transfer_extension": "2000"}}}},
+  {{"emotion": " Surprise (negative) ", "above": 1, "webhook": "{WEBHOOK}"}}
+]"""
 BY_FIELD = {each.name: each for each in fields(Settings)}
 
 # Variable: its field, its default, then pairs of a text and what it means.
@@ -46,9 +55,16 @@ GOOD: dict[str, tuple[str, Any, list[tuple[str, Any]]]] = {
     "HUMEAI_VOICE_ID": ("voice_id", None, [("voice", "voice")]),
     "HUMEAI_INSTRUCTIONS": (
         "instructions",
-        "You are a helpful assistant",
-        [("Be brief, grüße.", "Be brief, grüße.")],
+        None,
+        [("Be brief, grüße.", "Be brief, grüße."), ("  two\nlines ", "two\nlines")],
     ),
+    "HUMEAI_URL_INSTRUCTIONS": (
+        "url_instructions",
+        None,
+        [(url, url) for url in ("http://crm", "https://me:pw@crm:8443/prompt?line=1", "HTTP://[::1]:80/")],
+    ),
+    "HUMEAI_FILE_INSTRUCTIONS": ("file_instructions", None, [("/etc/sts/prompt ü.txt", "/etc/sts/prompt ü.txt")]),
+    "INSTRUCTIONS_SECONDS": ("instructions_seconds", 3.0, [("0.1", 0.1), ("30", 30.0)]),
     "HUMEAI_WELCOME_MESSAGE": (
         "welcome_message",
         "Hello, how can I help you today?",
@@ -67,10 +83,60 @@ GOOD: dict[str, tuple[str, Any, list[tuple[str, Any]]]] = {
             ("0", False),
         ],
     ),
+    "CALL_VARIABLES": (
+        "call_variables",
+        (),
+        [
+            ("from", ("from",)),
+            (" from, to ,vicidial[leadId],from,,", ("from", "to", "vicidial[leadId]")),
+            ("From,from", ("From", "from")),
+            (",", ()),
+            (",".join(f"n{number}" for number in range(32)), tuple(f"n{number}" for number in range(32))),
+            ("a," * 1000 + "x" * 64, ("a", "x" * 64)),
+        ],
+    ),
+    "ALLOW_CALL_OVERRIDES": ("allow_call_overrides", False, [("true", True), ("0", False)]),
     "HOST": ("host", "0.0.0.0", [("127.0.0.1", "127.0.0.1"), ("::", "::")]),
     "PORT": ("port", 6039, [("0", 0), ("65535", 65535), (" 8080 ", 8080)]),
     "PLAYOUT_LEAD_MS": ("playout_lead_ms", 500, [("20", 20), ("10000", 10_000)]),
+    "AMI_URL": (
+        "ami_url",
+        None,
+        [
+            ("http://dsai-ami:6006", "http://dsai-ami:6006"),
+            ("http://dsai-ami:6006/", "http://dsai-ami:6006"),
+            ("https://me:pw@ami/control//", "https://me:pw@ami/control"),
+        ],
+    ),
+    "CALL_CONTROL_GRACE_MS": ("call_control_grace_ms", 3000, [("0", 0), ("30000", 30_000)]),
+    "TOOLS_DIR": ("tools_dir", "tools", [("/srv/our tools", "/srv/our tools")]),
+    "TOOL_SECONDS": ("tool_seconds", 8.0, [("0.1", 0.1), ("60", 60.0)]),
+    "DECLARE_TOOLS": ("declare_tools", True, [("false", False)]),
+    "DTMF_MODE": ("dtmf_mode", "input", [("context", "context"), ("OFF", "off")]),
+    "DTMF_GAP_MS": ("dtmf_gap_ms", 1500, [("100", 100), ("10000", 10_000)]),
     "EMOTIONS": ("emotions", True, [("false", False), ("off", False)]),
+    "EMOTION_RULES": (
+        "emotion_rules",
+        (),
+        [
+            ("[]", ()),
+            (
+                RULES,
+                (
+                    EmotionRule("Anger", 0.6, 2, "dsai_transfer", '{"transfer_extension":"2000"}'),
+                    EmotionRule("Surprise (negative)", 1.0, webhook=WEBHOOK),
+                ),
+            ),
+            (
+                '[{"emotion":"Joy","above":0,"turns":20,"tool":"note","webhook":null}]',
+                (EmotionRule("Joy", 0.0, 20, "note"),),
+            ),
+            (
+                json.dumps([{"emotion": "Joy", "above": 0.5, "tool": "t"}] * 16),
+                (EmotionRule("Joy", 0.5, tool="t"),) * 16,
+            ),
+        ],
+    ),
     "INIT_SECONDS": ("init_seconds", 10.0, [("1", 1.0), ("2.5", 2.5), ("120", 120.0)]),
     "READY_SECONDS": ("ready_seconds", 10.0, [("1", 1.0), ("120", 120.0)]),
     "PROVIDER_DEAD_SECONDS": ("provider_dead_seconds", 20.0, [("2", 2.0), ("600", 600.0)]),
@@ -83,6 +149,7 @@ GOOD: dict[str, tuple[str, Any, list[tuple[str, Any]]]] = {
 }
 CASES = [(name, text, field, value) for name, (field, _, good) in GOOD.items() for text, value in good]
 
+AN_HTTP_URL = "a URL such as http://host/path"
 A_SWITCH = (["maybe", "2", "tru e"], "true or false")
 WRONG: dict[str, tuple[list[str], str]] = {
     "HUMEAI_WS_URL": (
@@ -107,7 +174,24 @@ WRONG: dict[str, tuple[list[str], str]] = {
         ],
         "a URL such as wss://host/path",
     ),
+    "HUMEAI_INSTRUCTIONS": (["Gr\udcfc\udcdfe"], "text in UTF-8"),
+    "HUMEAI_URL_INSTRUCTIONS": (["ws://crm", "crm/prompt", "http://", "http://crm:0", "http://crm/a b"], AN_HTTP_URL),
+    "INSTRUCTIONS_SECONDS": (["0", "31", "nan", "3s"], "a number of seconds from 0.1 to 30"),
     "HUMEAI_GREET_WITH_CONFIG": A_SWITCH,
+    "CALL_VARIABLES": (
+        ["x" * 65, ",".join(f"n{number}" for number in range(33)), "fr\nom"],
+        "at most 32 names of at most 64 characters, with commas between them",
+    ),
+    "ALLOW_CALL_OVERRIDES": A_SWITCH,
+    "AMI_URL": (
+        ["dsai-ami:6006", "tcp://dsai-ami", "true", "http://dsai-ami:60060606"],
+        "a URL such as http://host:6006, without a query",
+    ),
+    "CALL_CONTROL_GRACE_MS": (["-1", "30001", "3.5"], "a whole number from 0 to 30000"),
+    "TOOL_SECONDS": (["0", "61", "inf"], "a number of seconds from 0.1 to 60"),
+    "DECLARE_TOOLS": A_SWITCH,
+    "DTMF_MODE": (["on", "input,context"], "one of input, context, off"),
+    "DTMF_GAP_MS": (["99", "10001"], "a whole number from 100 to 10000"),
     "PORT": (["65536", "-1", "80.0", "http", "0x50", "1e3", "²", "6 0"], "a whole number from 0 to 65535"),
     "PLAYOUT_LEAD_MS": (["19", "10001", "0", "half"], "a whole number from 20 to 10000"),
     "EMOTIONS": A_SWITCH,
@@ -176,7 +260,7 @@ def test_a_wrong_value_is_one_line_with_the_variable_what_it_got_and_what_it_wan
     environment: pytest.MonkeyPatch, name: str, text: str, wants: str
 ) -> None:
     environment.setenv(name, text)
-    assert problems() == [f"{name} is {text!r}; it must be {wants}"]
+    assert problems() == [f"{name} is {text[:60]!r}; it must be {wants}"]
 
 
 def test_a_long_wrong_value_is_cut(environment: pytest.MonkeyPatch) -> None:
@@ -244,30 +328,24 @@ def test_a_wrong_value_of_an_alias_is_told_by_the_name_that_was_used(environment
 
 
 def test_no_name_that_the_panel_refuses_is_without_an_alias_that_it_takes() -> None:
-    refused = re.compile(r".*_URL|PROVIDER_.*")  # contract 7.5; PORT is set by the panel itself
+    refused = re.compile(r".*_URL|PROVIDER_.*")  # contract 7.5; PORT and AMI_URL are set by the panel itself
     for each in fields(Settings):
         names = [each.metadata["name"], *each.metadata["aliases"]]
-        ours = each.metadata["name"] == "PROVIDER_DEAD_SECONDS"  # a limit that a panel's operator can do without
+        # The first is a limit that a panel's operator can do without.
+        ours = each.metadata["name"] in {"PROVIDER_DEAD_SECONDS", "AMI_URL"}
         assert ours or any(not refused.fullmatch(name) for name in names)
 
 
 @pytest.mark.parametrize("empty", ["", "   "])
 def test_an_empty_welcome_message_turns_the_greeting_off(environment: pytest.MonkeyPatch, empty: str) -> None:
     environment.setenv("HUMEAI_WELCOME_MESSAGE", empty)
-    assert load_settings().greeting == ""
+    assert load_settings().welcome_message == ""
 
 
 @pytest.mark.parametrize("unset", ["undefined", "null"])
 def test_a_welcome_message_that_nobody_filled_in_is_the_default(environment: pytest.MonkeyPatch, unset: str) -> None:
     environment.setenv("HUMEAI_WELCOME_MESSAGE", unset)
-    assert load_settings().greeting == "Hello, how can I help you today?"
-
-
-def test_a_config_greets_by_itself_unless_the_operator_wants_both() -> None:
-    settings = Settings(api_key=Secret(KEY), config_id="c-1", welcome_message="Moin!")
-    assert settings.greeting == ""
-    assert dataclasses.replace(settings, greet_with_config=True).greeting == "Moin!"
-    assert dataclasses.replace(settings, config_id=None).greeting == "Moin!"
+    assert load_settings().welcome_message == "Hello, how can I help you today?"
 
 
 def test_the_file_env_is_read_and_the_environment_beats_it(environment: pytest.MonkeyPatch) -> None:
@@ -282,7 +360,7 @@ def test_the_file_env_is_read_and_the_environment_beats_it(environment: pytest.M
     assert settings.api_key.reveal() == KEY
     assert settings.port == 7001
     assert settings.log_level == "info"
-    assert settings.greeting == ""
+    assert settings.welcome_message == ""
     assert settings.instructions == "Grüße = gut"
 
 
@@ -320,7 +398,7 @@ def test_a_key_that_no_header_can_carry_is_refused_without_showing_it(
 ) -> None:
     environment.setenv("HUMEAI_API_KEY", key)
     [line] = problems()
-    assert line.startswith("HUMEAI_API_KEY is a value that is not shown here; it must be a key")
+    assert line.startswith("HUMEAI_API_KEY has a value that is not shown here; it must be a key")
     assert key not in line
     assert repr(key) not in line
 
@@ -340,6 +418,25 @@ def test_a_url_with_a_key_in_it_is_refused_without_showing_it(environment: pytes
     assert line.startswith("HUMEAI_WS_URL has a value that is not shown here")
     assert "HUMEAI_API_KEY" in line
     assert KEY not in line
+
+
+@pytest.mark.parametrize("name", ["HUMEAI_WS_URL", "HUMEAI_URL_INSTRUCTIONS", "AMI_URL"])
+@pytest.mark.parametrize("url", [f"ftp://me:{KEY}@host/", f"me:{KEY}@host", f"host/?key={KEY}", f"http://:1/#{KEY}"])
+def test_a_wrong_url_that_may_hold_a_password_or_a_token_is_not_shown(
+    environment: pytest.MonkeyPatch, name: str, url: str
+) -> None:
+    environment.setenv(name, url)
+    [line] = problems()
+    assert line.startswith(f"{name} has a value that is not shown here; it must be a URL such as ")
+    assert KEY not in line
+
+
+@pytest.mark.parametrize("url", ["http://ami/?key=1", "http://ami/?", "http://ami/#top"])
+def test_the_address_of_the_ami_service_has_no_query(environment: pytest.MonkeyPatch, url: str) -> None:
+    environment.setenv("AMI_URL", url)
+    assert problems() == [
+        "AMI_URL has a value that is not shown here; it must be a URL such as http://host:6006, without a query"
+    ]
 
 
 def test_the_key_is_starred_in_every_form_that_could_reach_a_log() -> None:
@@ -376,9 +473,131 @@ def test_what_is_shown_names_every_variable_and_cuts_long_texts_and_queries() ->
     ).shown()
     assert set(shown) == set(GOOD)
     assert shown["HUMEAI_API_KEY"] == "***"
+    assert shown["AMI_URL"] == "None"
+    assert shown["EMOTION_RULES"] == "0"
     assert shown["HUMEAI_INSTRUCTIONS"] == "i" * 60 + "…"
     assert shown["HUMEAI_WS_URL"] == "wss://evi/chat"
     assert shown["HUMEAI_CONFIG_ID"] == "c-1"
+
+
+def test_urls_are_shown_without_their_secrets_and_rules_as_their_number(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("HUMEAI_WS_URL", f"wss://evi/chat?token={KEY}")
+    environment.setenv("HUMEAI_URL_INSTRUCTIONS", f"https://me:{KEY}@crm:8443/prompt?token={KEY}#{KEY}")
+    environment.setenv("AMI_URL", f"http://{KEY}@ami/control")
+    environment.setenv("EMOTION_RULES", RULES)
+    environment.setenv("CALL_VARIABLES", "from,to")
+    settings = load_settings()
+    shown = settings.shown()
+    assert shown["HUMEAI_URL_INSTRUCTIONS"] == "https://crm:8443/prompt"
+    assert shown["AMI_URL"] == "http://ami/control"
+    assert shown["EMOTION_RULES"] == "2"
+    assert shown["CALL_VARIABLES"] == "from, to"
+    for words in (str(shown), repr(settings), str(settings)):
+        assert KEY not in words
+        assert "2000" not in words
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://host:1/a", "http://host:1/a"),
+        ("https://a@b:c@host/p?q=http://x@y#z", "https://host/p"),
+        ("http://[::1]:80", "http://[::1]:80"),
+        ("http://[::1/", "a broken URL"),
+    ],
+)
+def test_a_url_is_shown_without_user_password_query_and_fragment(url: str, words: str) -> None:
+    assert shown_url(url) == words
+
+
+# Rules about emotions.
+
+
+def a_rule(**fields: object) -> dict[str, object]:
+    return {"emotion": "Anger", "above": 0.6, "tool": "t"} | fields
+
+
+@pytest.mark.parametrize(
+    ("rules", "wants"),
+    [
+        ("x", " (JSON is malformed: invalid character (byte 0))"),
+        ("true", " (Expected `array`, got `bool`)"),
+        (a_rule(), " (Expected `array`, got `object`)"),
+        ("[" * 100_000, ""),
+        ("[\udcff]", ""),
+        ([1], "; rule 1: it must be an object"),
+        ([a_rule(), {"above": 0.5, "tool": "t"}], "; rule 2: it has no emotion"),
+        ([{"emotion": "Anger", "tool": "t"}], "; rule 1: it has no above"),
+        ([a_rule(treshold=1)], "; rule 1: a rule has no field 'treshold'"),
+        ([a_rule(**{"a\n` - at `$.b": 1})], "; rule 1: a rule has no field 'a\\n` - at `$.b'"),
+        ([a_rule(**{"x" * 1000: 1})], f"; rule 1: a rule has no field '{'x' * 64}'"),
+        ([a_rule(emotion="")], "; rule 1: emotion must be a name of 1 to 64 characters"),
+        ([a_rule(emotion="  ")], "; rule 1: emotion must be a name of 1 to 64 characters"),
+        ([a_rule(emotion="An\nger")], "; rule 1: emotion must be a name of 1 to 64 characters"),
+        ([a_rule(emotion="x" * 65)], "; rule 1: emotion must be a name of 1 to 64 characters"),
+        ([a_rule(emotion=7)], "; rule 1: emotion must be a name of 1 to 64 characters"),
+        ([a_rule(above=1.01)], "; rule 1: above must be a number from 0 to 1"),
+        ([a_rule(above=-0.1)], "; rule 1: above must be a number from 0 to 1"),
+        ([a_rule(above="0.5")], "; rule 1: above must be a number from 0 to 1"),
+        ([a_rule(turns=0)], "; rule 1: turns must be a whole number from 1 to 20"),
+        ([a_rule(turns=21)], "; rule 1: turns must be a whole number from 1 to 20"),
+        ([a_rule(turns=1.5)], "; rule 1: turns must be a whole number from 1 to 20"),
+        ([a_rule(turns=True)], "; rule 1: turns must be a whole number from 1 to 20"),
+        ([a_rule(tool="a b")], "; rule 1: tool must be the name of a tool"),
+        ([a_rule(tool="t\n")], "; rule 1: tool must be the name of a tool"),
+        ([a_rule(tool=None)], "; rule 1: it must have either a tool or a webhook"),
+        ([a_rule(webhook="http://crm/")], "; rule 1: it must have either a tool or a webhook"),
+        ([a_rule(tool=None, webhook=f"crm/{KEY}")], f"; rule 1: webhook must be {AN_HTTP_URL}"),
+        ([a_rule(tool=None, webhook=7)], f"; rule 1: webhook must be {AN_HTTP_URL}"),
+        ([a_rule(arguments=[KEY])], "; rule 1: arguments must be an object"),
+        (
+            [a_rule(tool=None, webhook="http://crm/", arguments={"a": KEY})],
+            "; rule 1: arguments go with a tool, not with a webhook",
+        ),
+    ],
+)
+def test_a_wrong_rule_is_one_line_that_says_which_and_what_but_shows_no_value(
+    environment: pytest.MonkeyPatch, rules: object, wants: str
+) -> None:
+    environment.setenv("EMOTION_RULES", rules if isinstance(rules, str) else json.dumps(rules))
+    assert problems() == [
+        f"EMOTION_RULES has a value that is not shown here; it must be a JSON list of rules{wants}",
+    ]
+
+
+def test_there_are_at_most_so_many_rules(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("EMOTION_RULES", json.dumps([a_rule()] * 17))
+    [line] = problems()
+    assert line.endswith("it must be a JSON list of at most 16 rules")
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
+    max_leaves=5,
+)
+A_RULE = st.fixed_dictionaries(
+    {"emotion": st.text() | ANYTHING, "above": st.floats(0, 1) | ANYTHING},
+    optional={
+        "turns": st.integers(0, 21) | ANYTHING,
+        "tool": st.from_regex(r"[a-z_-]{1,70}", fullmatch=True) | ANYTHING,
+        "arguments": st.dictionaries(st.text(), ANYTHING, max_size=2) | ANYTHING,
+        "webhook": st.just(WEBHOOK) | ANYTHING,
+        "more": ANYTHING,
+    },
+)
+
+
+@given(A_RULE | ANYTHING)
+def test_whatever_a_rule_holds_it_is_taken_or_refused_in_one_line(rule: object) -> None:
+    refusal = ""
+    try:
+        [taken] = emotion_rules(json.dumps([rule]))
+        assert (taken.tool is None) != (taken.webhook is None)
+        assert isinstance(json.loads(taken.arguments), dict)
+    except HiddenValueError as exc:
+        refusal = str(exc)
+    assert not refusal or re.fullmatch(r"a JSON list of rules; rule 1: .+", refusal)
 
 
 # What the reader of the README and of `.env.example` is told.
@@ -399,7 +618,7 @@ def shown_default(default: object) -> str:
     match default:
         case dataclasses.MISSING:
             return "required"
-        case None:
+        case None | ():
             return "none"
         case bool():
             return f"`{str(default).lower()}`"
@@ -407,6 +626,11 @@ def shown_default(default: object) -> str:
             return f"`{default:g}`" if default < 1e5 else f"`{default:.0f}`"
         case _:
             return f"`{default}`"
+
+
+def test_the_readme_and_the_example_tell_the_prompt_that_is_left_when_there_is_no_other() -> None:
+    assert f"`{DEFAULT_INSTRUCTIONS}`" in BY_FIELD["instructions"].metadata["help"]
+    assert DEFAULT_INSTRUCTIONS in (ROOT / ".env.example").read_text(encoding="utf-8")
 
 
 def test_the_readme_lists_every_setting_with_its_default_and_meaning() -> None:
