@@ -1,0 +1,155 @@
+"""Short HTTP requests to the operator's own services: one connection each, a time limit, a bounded answer."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import socket
+import ssl
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import httpx
+import trio
+
+from sts_trio.errors import StsError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+# A prompt, or one line of JSON. Whatever is longer is no answer to what we ask.
+MOST_BYTES = 2**18
+_LONGEST_DETAIL = 200
+# Compressed, a small answer could unpack to a very large one in a single step.
+_PLAIN = {"Accept-Encoding": "identity"}
+
+
+class HttpFailed(StsError):
+    """No usable answer came. The message is one line, with the address but without its query, which may be secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpReply:
+    """An answer, whatever its status."""
+
+    status: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HttpClient:
+    """Sends requests. No redirect is followed, and no proxy of the environment is used: these are local services.
+
+    There is no pool: a call makes two or three requests in its life, and one that hangs must not hold up another's.
+    """
+
+    tls: ssl.SSLContext
+
+    def __post_init__(self) -> None:
+        """Have httpx import what it needs now: it takes 50 ms, which would hold up every call in the first request."""
+        self._client()
+        codecs.lookup("idna")
+
+    async def get(self, url: str, *, seconds: float, headers: Mapping[str, str] | None = None) -> HttpReply:
+        """Fetch `url`.
+
+        Raises:
+            HttpFailed: no connection, no complete answer within `seconds`, or one longer than `MOST_BYTES`.
+        """
+        return await self._request("GET", url, seconds, headers=dict(headers or {}))
+
+    async def post_json(self, url: str, payload: object, *, seconds: float) -> HttpReply:
+        """Post `payload` as JSON. Raises as `get` does."""
+        return await self._request("POST", url, seconds, headers={}, json=payload)
+
+    def _client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(verify=self.tls, trust_env=False, timeout=None)  # noqa: S113 - ours is in `_request`
+
+    async def _request(
+        self, method: str, url: str, seconds: float, *, headers: dict[str, str], json: object = None
+    ) -> HttpReply:
+        try:
+            with trio.fail_after(seconds):
+                async with (
+                    _closing_connection() as trace,
+                    self._client() as client,
+                    client.stream(method, url, headers=headers | _PLAIN, json=json, extensions=trace) as response,
+                ):
+                    return HttpReply(response.status_code, await _body(response))
+        except trio.TooSlowError:
+            raise HttpFailed(f"{shown(url)} did not answer within {seconds:g} s") from None
+        except _Unusable as exc:
+            raise HttpFailed(f"{shown(url)} {exc}") from None
+        except (
+            httpx.HTTPError,
+            httpx.InvalidURL,
+            ValueError,
+        ) as exc:  # ValueError: an address or a header that is none
+            raise HttpFailed(f"{shown(url)}: {_words(exc)}") from exc
+
+
+class _Unusable(Exception):
+    """An answer came that we do not take."""
+
+
+@asynccontextmanager
+async def _closing_connection() -> AsyncIterator[dict[str, Any]]:
+    """Close the connection at the request's end: httpcore 1.0.9 leaves it open if cancelled in the TLS handshake."""
+    opened = []
+
+    async def note(event: str, info: Mapping[str, Any]) -> None:
+        if event == "connection.connect_tcp.complete":
+            opened.append(info["return_value"])
+
+    try:
+        yield {"trace": note}
+    finally:
+        for stream in opened:
+            await stream.aclose()  # of a socket: done at once, cancelled or not
+
+
+async def _body(response: httpx.Response) -> bytes:
+    if response.headers.get("content-encoding", "identity").lower() != "identity":
+        raise _Unusable("sent a compressed answer, which was not asked for")
+    body = bytearray()
+    with trio.CancelScope() as reading:
+        async for part in response.aiter_raw():
+            body += part
+            if len(body) > MOST_BYTES:
+                # Not left with `raise`: httpx's generators close as they should only if the end comes from within.
+                reading.cancel()
+    if len(body) > MOST_BYTES:
+        raise _Unusable(f"answered with more than {MOST_BYTES} bytes")
+    return bytes(body)
+
+
+def shown(url: str) -> str:
+    """Return `url` fit for a log: without user, password and query."""
+    try:
+        parts = urlsplit(url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    except ValueError:
+        return "the address"
+
+
+def _words(exc: BaseException) -> str:
+    """Say why a request failed. The true cause is the last of a chain: httpx, httpcore, trio, the system."""
+    while True:
+        if isinstance(exc, BaseExceptionGroup):  # trio's attempts to connect, one for each address: the first will do
+            exc = exc.exceptions[0]
+        elif (deeper := exc.__cause__ or exc.__context__) is not None:  # httpcore cuts `__cause__` off on its way up
+            exc = deeper
+        else:
+            break
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        return f"its TLS certificate is not trusted: {exc.verify_message}"
+    if isinstance(exc, ssl.SSLError) and exc.reason:
+        return f"TLS failed: {exc.reason.lower().replace('_', ' ')}"
+    if isinstance(exc, socket.gaierror) and exc.strerror:
+        return exc.strerror
+    if isinstance(exc, OSError) and exc.errno:
+        return os.strerror(exc.errno)  # the texts of trio and of the system repeat the address
+    text = " ".join("".join(character if character.isprintable() else " " for character in str(exc)).split())
+    return text[:_LONGEST_DETAIL] or type(exc).__name__
