@@ -1,0 +1,33 @@
+"""Events of a call for an operator's own service, in the shape that DSAI Core gives its webhooks (contract 6.2)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import structlog
+
+from sts_trio.http_client import HttpFailed, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sts_trio.http_client import HttpClient
+
+log = structlog.get_logger(__name__)
+
+# Core's own limit for a webhook, and like Core we do not try again.
+WEBHOOK_SECONDS = 3.0
+
+
+async def post_event(http: HttpClient, url: str, call: str, kind: str, payload: Mapping[str, object]) -> None:
+    """Tell the service at `url` of an event of `call`. Never raises: a failure is a log line."""
+    timestamp = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    event = {"uuid": call, "type": kind, "timestamp": timestamp, "payload": dict(payload)}
+    try:
+        reply = await http.post_json(url, event, seconds=WEBHOOK_SECONDS)
+    except HttpFailed as exc:
+        log.warning("webhook failed", call=call, reason=str(exc))
+        return
+    if reply.status >= 300:
+        log.warning("webhook failed", call=call, reason=f"{shown(url)} answered HTTP {reply.status}")
