@@ -103,6 +103,30 @@ AgentEvent = (
 
 
 @dataclass(frozen=True, slots=True)
+class ToolOffer:
+    """A function that the agent may ask for; `parameters` is the JSON Schema of its arguments, as text."""
+
+    name: str
+    description: str
+    parameters: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentBrief:
+    """What the agent is told about this one call when its session is opened.
+
+    `config`, `voice`, `instructions` are this call's own, and stand above the provider's settings; None leaves those.
+    `variables` are values by name for the prompt.
+    """
+
+    config: str | None = None
+    voice: str | None = None
+    instructions: str | None = field(default=None, repr=False)
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    tools: tuple[ToolOffer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class CallInfo:
     """What is known of a call when its agent session is opened.
 
@@ -112,8 +136,9 @@ class CallInfo:
 
     id: str
     uuid: str | None = None
-    query: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict, repr=False)
     resume: str | None = None
+    brief: AgentBrief = field(default_factory=AgentBrief)
 
 
 class AgentLink(Protocol):
@@ -135,8 +160,20 @@ class AgentLink(Protocol):
         """Have the agent speak `text` as it stands."""
         ...
 
+    async def user_text(self, text: str) -> None:
+        """Give the agent `text` as if the caller had said it; it answers."""
+        ...
+
+    async def add_context(self, text: str) -> None:
+        """Let the agent know `text` for its next reply; it does not answer now."""
+        ...
+
+    async def tool_response(self, call_id: str, content: str) -> None:
+        """Answer a `ToolCall` with its result."""
+        ...
+
     async def tool_error(self, call_id: str, message: str) -> None:
-        """Answer a `ToolCall` that could not be carried out."""
+        """Answer a `ToolCall` that could not be carried out; the agent hears `message`."""
         ...
 
 

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import replace
 from typing import Any, get_args
-from urllib.parse import parse_qsl, urlsplit
 
-import httpx
 import pydantic
 import pytest
-from hume.core.query_encoder import single_query_encoder
 from hume.empathic_voice import types as vendor
 from hume.empathic_voice.chat.types import PublishEvent
 from hypothesis import given
@@ -31,7 +27,9 @@ from sts_trio.providers.events import (
     UserTurn,
 )
 from sts_trio.providers.hume import wire
-from sts_trio.providers.hume.wire import ChatRequest, handshake_query, late_prompt, parse_from_hume, to_event
+from sts_trio.providers.hume.emotions import EMOTIONS
+from sts_trio.providers.hume.meaning import closed, describe, to_event
+from sts_trio.providers.hume.wire import parse_from_hume
 from tests.unit.signals import chunk, fmt, riff
 
 SOUND = bytes(range(40))
@@ -42,37 +40,79 @@ PUBLISHED: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(PublishEvent)
 SUBSCRIBED: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(vendor.SubscribeEvent)
 
 
-EMOTIONS = [field.alias or name for name, field in vendor.EmotionScores.model_fields.items()]
-
-
 def known_to_vendor(text: str, union: pydantic.TypeAdapter[Any]) -> str:
     """Validate with the SDK, allowing no field that it does not know; return the name of its type."""
     model = union.validate_json(text, strict=True)
     assert model.type == json.loads(text)["type"], "the SDK took it for another message"
-    assert not model.model_extra, f"the SDK does not know {model.model_extra}"
+    nothing_extra(model)
     return type(model).__name__
+
+
+def nothing_extra(value: object) -> None:
+    if isinstance(value, pydantic.BaseModel):
+        assert not value.model_extra, f"the SDK does not know {value.model_extra}"
+        for name in type(value).model_fields:
+            nothing_extra(getattr(value, name))
+    elif isinstance(value, list):
+        for item in value:
+            nothing_extra(item)
+
+
+def test_the_emotions_are_the_vendors() -> None:
+    assert {field.alias or name for name, field in vendor.EmotionScores.model_fields.items()} == EMOTIONS
+    assert len(EMOTIONS) == 48
 
 
 # What we say.
 
 
-@pytest.mark.parametrize(
-    ("message", "kind", "fields"),
-    [
-        (wire.SessionSettings(system_prompt="Be brief."), "SessionSettings", {"system_prompt": "Be brief."}),
-        (wire.SessionSettings(), "SessionSettings", {}),
-        (wire.AssistantInput("Hello, 'Grüße' 😀"), "AssistantInput", {"text": "Hello, 'Grüße' 😀"}),
-        (
-            wire.ToolErrorAnswer(tool_call_id="call_A1", error="no such tool", content="Say sorry."),
-            "ToolErrorMessage",
-            {"tool_call_id": "call_A1", "error": "no such tool", "content": "Say sorry."},
-        ),
-    ],
+WEATHER = {
+    "type": "function",
+    "name": "weather",
+    "description": "What the weather is like.",
+    "parameters": '{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}',
+}
+EVERYTHING = wire.SessionSettings(
+    system_prompt="You answer for {{shop}}.",
+    voice_id="v-1",
+    variables={"shop": "Kestrel Bikes", "from": ""},
+    context=wire.Context("The caller pressed 1.", "temporary"),
+    tools=[wire.ToolDeclaration(WEATHER["name"], WEATHER["description"], WEATHER["parameters"])],
 )
+
+
+SENT: list[tuple[wire.ToHume, str, dict[str, object]]] = [
+    (wire.SessionSettings(), "SessionSettings", {}),
+    (wire.SessionSettings(system_prompt="Be brief."), "SessionSettings", {"system_prompt": "Be brief."}),
+    (
+        EVERYTHING,
+        "SessionSettings",
+        {
+            "system_prompt": "You answer for {{shop}}.",
+            "voice_id": "v-1",
+            "variables": {"shop": "Kestrel Bikes", "from": ""},
+            "context": {"text": "The caller pressed 1.", "type": "temporary"},
+            "tools": [WEATHER],
+        },
+    ),
+    (wire.UserInput("(1 2 3)"), "UserInput", {"text": "(1 2 3)"}),
+    (wire.AssistantInput("Hello, 'Grüße' 😀"), "AssistantInput", {"text": "Hello, 'Grüße' 😀"}),
+    (
+        wire.ToolAnswer(tool_call_id="call_A1", content='{"state":"shipped"}'),
+        "ToolResponseMessage",
+        {"tool_call_id": "call_A1", "content": '{"state":"shipped"}'},
+    ),
+    (
+        wire.ToolErrorAnswer(tool_call_id="call_A1", error="no such tool", content="Say sorry."),
+        "ToolErrorMessage",
+        {"tool_call_id": "call_A1", "error": "no such tool", "content": "Say sorry."},
+    ),
+]
+
+
+@pytest.mark.parametrize(("message", "kind", "fields"), SENT)
 def test_what_we_send_is_what_the_vendors_sdk_would_send(
-    message: wire.SessionSettings | wire.AssistantInput | wire.ToolErrorAnswer,
-    kind: str,
-    fields: dict[str, str],
+    message: wire.ToHume, kind: str, fields: dict[str, object]
 ) -> None:
     text = wire.encode_to_hume(message)
     assert known_to_vendor(text, PUBLISHED) == kind
@@ -81,13 +121,21 @@ def test_what_we_send_is_what_the_vendors_sdk_would_send(
     assert sent == fields
 
 
+def test_the_oracle_has_seen_each_of_our_messages() -> None:
+    assert {type(message) for message, _, _ in SENT} == set(get_args(wire.ToHume))
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
         {"type": "assistant_input", "txt": "Hello"},
         {"type": "tool_error", "tool_call_id": "x", "content": "y"},
+        {"type": "tool_response", "tool_call_id": "x", "content": {"state": "shipped"}},
         {"type": "session_settings", "systemPrompt": "x"},
         {"type": "session_settings", "system_prompt": 5},
+        {"type": "session_settings", "context": {"text": "x", "kind": "temporary"}},
+        {"type": "session_settings", "tools": [{**WEATHER, "schema": "{}"}]},
+        {"type": "session_settings", "tools": [{**WEATHER, "parameters": {"type": "object"}}]},
     ],
 )
 def test_the_oracle_sees_a_missing_or_misspelt_field(wrong: dict[str, Any]) -> None:
@@ -256,6 +304,7 @@ def test_the_samples_hold_all_twelve_types_of_the_sdk() -> None:
         ({"type": "error", "code": 7}, AgentFault("Hume reports an error: 7", ends_session=True)),
         ({"type": "audio_output", "id": "a", "data": ""}, None),
         ({"type": "tool_error", "error": {"a": 1}}, None),
+        ({"type": "tool_error", "tool_call_id": {"a": 1}}, None),
         ({"type": "user_message", "message": {"content": "hi"}, "interim": None}, UserTurn("hi")),
         (
             {
@@ -424,11 +473,11 @@ def test_a_warning_is_no_fault() -> None:
     ],
 )
 def test_an_error_is_described_on_one_line(error: wire.HumeError, line: str) -> None:
-    assert wire.describe(error) == line
+    assert describe(error) == line
 
 
 def test_a_long_error_is_cut() -> None:
-    assert len(wire.describe(wire.HumeError("c" * 5000, "s" * 5000, "m" * 5000))) < 500
+    assert len(describe(wire.HumeError("c" * 5000, "s" * 5000, "m" * 5000))) < 500
 
 
 @pytest.mark.parametrize(
@@ -447,111 +496,11 @@ def test_a_long_error_is_cut() -> None:
     ],
 )
 def test_a_close_code_says_whether_it_was_a_good_bye(code: int, *, normal: bool, retryable: bool) -> None:
-    closed = wire.closed(code, "over\nload")
-    assert (closed.normal, closed.retryable) == (normal, retryable)
-    assert str(code) in closed.message
+    end = closed(code, "over\nload")
+    assert (end.normal, end.retryable) == (normal, retryable)
+    assert str(code) in end.message
     if code not in (1000, 1006):
-        assert "over load" in closed.message
-        assert wire.closed(code, "") == AgentClosed(
+        assert "over load" in end.message
+        assert closed(code, "") == AgentClosed(
             f"the chat with Hume was closed with code {code}", normal=normal, retryable=retryable
         )
-
-
-# The handshake.
-
-OURS = ChatRequest(session_id="call-7f3a", voice_id="v-1", instructions="Be brief & kind: 100 % [yes]?")
-HOSTILE = "a&config_id=x#y"
-
-
-def parameters(request: ChatRequest) -> dict[str, str]:
-    """What a server reads of the query when it stands in a URL."""
-    url = urlsplit(f"wss://evi/chat?{handshake_query(request)}")
-    assert not url.fragment
-    pairs = parse_qsl(url.query, keep_blank_values=True, strict_parsing=True)
-    assert len(dict(pairs)) == len(pairs), "a parameter came twice"
-    return dict(pairs)
-
-
-def of_vendor(request: ChatRequest) -> dict[str, str]:
-    """What the vendor's SDK puts into the URL for the same settings."""
-    prompt = None if request.config_id or late_prompt(request) else request.instructions
-    settings = vendor.ConnectSessionSettings(
-        audio=vendor.ConnectSessionSettingsAudio(encoding="linear16", sample_rate=8000, channels=1),
-        custom_session_id=request.session_id,
-        voice_id=None if request.config_id else request.voice_id,
-        system_prompt=prompt,
-    )
-    pairs = single_query_encoder("session_settings", settings)
-    if request.config_id:
-        pairs.append(("config_id", request.config_id))
-    if request.resume:
-        pairs.append(("resumed_chat_group_id", request.resume))
-    encoded = str(httpx.QueryParams([(name, value) for name, value in pairs if value is not None]))
-    return dict(parse_qsl(encoded, keep_blank_values=True))
-
-
-@pytest.mark.parametrize(
-    "request_",
-    [
-        OURS,
-        ChatRequest("x"),
-        replace(OURS, config_id="11111111-2222-3333-4444-555555555555"),
-        replace(OURS, resume="9b6d"),
-        replace(OURS, session_id=HOSTILE),
-        replace(OURS, instructions="long " * 400),
-    ],
-)
-def test_the_query_says_what_the_vendors_sdk_would_say(request_: ChatRequest) -> None:
-    assert parameters(request_) == of_vendor(request_)
-
-
-def test_the_audio_format_is_declared_before_the_first_byte() -> None:
-    asked = parameters(ChatRequest("x"))
-    assert asked == {
-        "session_settings[audio][encoding]": "linear16",
-        "session_settings[audio][sample_rate]": "8000",
-        "session_settings[audio][channels]": "1",
-        "session_settings[custom_session_id]": "x",
-    }
-
-
-def test_a_config_overrides_prompt_and_voice() -> None:
-    asked = parameters(replace(OURS, config_id="c-1"))
-    assert asked["config_id"] == "c-1"
-    assert not {"session_settings[voice_id]", "session_settings[system_prompt]"} & set(asked)
-    assert late_prompt(replace(OURS, config_id="c-1", instructions="p" * 5000)) is None
-
-
-@given(st.text(max_size=40).filter(lambda text: text.isprintable()) | st.just(HOSTILE))
-def test_no_value_can_become_another_parameter(value: str) -> None:
-    names = set(parameters(replace(OURS, resume="r")))
-    asked = parameters(ChatRequest(value or "x", voice_id=value or "x", instructions=value or "x", resume=value or "x"))
-    assert set(asked) == names
-    assert asked["session_settings[custom_session_id]"] == (value or "x")
-
-
-def test_the_query_is_plain_ascii_with_percent_20_for_a_space() -> None:
-    query = handshake_query(replace(OURS, instructions="Grüße + mehr"))
-    assert query.isascii()
-    assert "Gr%C3%BC%C3%9Fe%20%2B%20mehr" in query
-    assert not set("+[] #") & set(query)
-
-
-def test_no_key_is_in_the_query() -> None:
-    assert not {"api_key", "access_token"} & set(parameters(replace(OURS, config_id="c", resume="r")))
-
-
-@pytest.mark.parametrize(
-    ("prompt", "late"),
-    [
-        ("p" * 1000, False),
-        ("p" * 1001, True),
-        ("ü" * 166, False),  # 6 characters each once encoded
-        ("ü" * 167, True),
-        ("", False),
-    ],
-)
-def test_a_prompt_too_long_for_a_url_goes_as_a_message_instead(prompt: str, *, late: bool) -> None:
-    request = replace(OURS, instructions=prompt)
-    assert late_prompt(request) == (prompt if late else None)
-    assert ("session_settings[system_prompt]" in parameters(request)) == (bool(prompt) and not late)

@@ -10,8 +10,11 @@ import structlog
 import trio
 
 from sts_trio.errors import ProviderLost, ProviderRefused, ProviderTimeout
+from sts_trio.providers.dial import one_line
 from sts_trio.providers.events import AgentClosed, AgentFault, AgentReady
 from sts_trio.providers.hume import wire
+from sts_trio.providers.hume.meaning import closed, to_event
+from sts_trio.providers.hume.opening import chat_request, plan_opening
 from sts_trio.providers.socket import SocketEnd, SocketTimes, open_socket
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
     from sts_trio.providers.dial import Dial, Endpoint
     from sts_trio.providers.events import AgentEvent, CallInfo
+    from sts_trio.providers.hume.opening import Opening
     from sts_trio.providers.socket import ProviderSocket
 
 log = structlog.get_logger(__name__)
@@ -28,6 +32,7 @@ log = structlog.get_logger(__name__)
 _SHORTEST_KEY = 8
 
 _MOST_WARNINGS = 5  # log lines a chat; their texts may quote the caller, so they are left out
+_LONGEST_ID = 64
 
 _HINTS = {
     401: "check HUMEAI_API_KEY",
@@ -39,7 +44,10 @@ _HINTS = {
 
 @dataclass(frozen=True, slots=True)
 class HumeProvider:
-    """How to open chats: an `OpenAgent`. `api_key` stays out of URLs, logs, errors and `repr`."""
+    """How to open chats: an `OpenAgent`. `api_key` stays out of URLs, logs, errors and `repr`.
+
+    `config_id`, `voice_id` and `instructions` are for calls that bring none of their own (`opening.chat_request`).
+    """
 
     endpoint: Endpoint
     api_key: str = field(repr=False)
@@ -55,32 +63,24 @@ class HumeProvider:
         Raises (on entry):
             ProviderError: refused, not ready in time, lost, or not speaking EVI's protocol.
         """
-        request = wire.ChatRequest(
-            session_id=call.id,
-            config_id=self.config_id,
-            voice_id=self.voice_id,
-            instructions=self.instructions,
-            resume=call.resume,
-        )
-        return self._open(request)
+        request = chat_request(call, config_id=self.config_id, voice_id=self.voice_id, instructions=self.instructions)
+        return self._open(call.id, plan_opening(request, self.endpoint.path))
 
     @asynccontextmanager
-    async def _open(self, request: wire.ChatRequest) -> AsyncIterator[HumeLink]:
+    async def _open(self, call_id: str, opening: Opening) -> AsyncIterator[HumeLink]:
         ready_by = trio.current_time() + self.times.open
-        separator = "&" if "?" in self.endpoint.path else "?"
-        path = f"{self.endpoint.path}{separator}{wire.handshake_query(request)}"
         async with open_socket(
             self.endpoint,
-            path=path,
+            path=opening.target,
             headers={"X-Hume-Api-Key": self.api_key},
             dial=self.dial,
             times=self.times,
             hints=_HINTS,
             hide=self._without_key,
         ) as socket:
-            link = HumeLink(socket, request.session_id, self._without_key)
+            link = HumeLink(socket, call_id, self._without_key)
             with trio.move_on_at(ready_by) as waiting:
-                await link.wait_ready(wire.late_prompt(request))
+                await link.wait_ready(opening.late)
             if waiting.cancelled_caught:
                 raise ProviderTimeout(
                     f"{self.endpoint} took the connection but sent no chat_metadata within {self.times.open:g} s"
@@ -102,8 +102,8 @@ class HumeLink:
         self._ready: AgentReady | None = None
         self._warnings_logged = 0
 
-    async def wait_ready(self, prompt: str | None) -> None:
-        """Wait for `chat_metadata`, then send a `prompt` that did not fit into the URL.
+    async def wait_ready(self, late: wire.SessionSettings | None) -> None:
+        """Wait for `chat_metadata`, then send the `late` settings: those that the URL could not hold.
 
         Raises:
             ProviderError: Hume reported an error, or closed, instead.
@@ -122,9 +122,9 @@ class HumeLink:
                     raise ProviderLost(cause) if retryable else ProviderRefused(cause)
                 case _:
                     pass
-        if prompt is not None:
+        if late is not None:
             with suppress(ProviderLost):  # `receive` will tell why
-                await self._socket.send(wire.encode_to_hume(wire.SessionSettings(system_prompt=prompt)))
+                await self._send(late)
         self._ready = ready
 
     async def receive(self) -> AgentEvent:
@@ -138,18 +138,30 @@ class HumeLink:
         while True:
             message = await self._socket.receive()
             if isinstance(message, SocketEnd):
-                return wire.closed(message.code, self._hide(message.reason))
+                return closed(message.code, self._hide(message.reason))
             heard = wire.parse_from_hume(message)
             if isinstance(heard, wire.HumeError):
                 heard = wire.HumeError(
                     *(self._hide(str(part or "")) for part in (heard.code, heard.slug, heard.message))
                 )
-            event = wire.to_event(heard) if heard is not None else None
+            event = to_event(heard) if heard is not None else None
             if event is not None:
                 return event
-            if isinstance(heard, wire.HumeError) and self._warnings_logged < _MOST_WARNINGS:
-                self._warnings_logged += 1
-                log.warning("Hume warns", call=self._call_id, code=heard.code, slug=heard.slug)
+            self._warn_of(heard)
+
+    def _warn_of(self, heard: wire.HumeMessage | None) -> None:
+        """Log what a call does not act on, but an operator may want to know."""
+        if self._warnings_logged >= _MOST_WARNINGS:
+            return
+        match heard:
+            case wire.HumeError(code=code, slug=slug):
+                log.warning("Hume warns", call=self._call_id, code=code, slug=slug)
+            case wire.ToolFailure(tool_call_id=tool_call_id):
+                shown = one_line(self._hide(str(tool_call_id or "")))[:_LONGEST_ID]
+                log.warning("Hume reports a tool call that failed", call=self._call_id, tool_call_id=shown)
+            case _:
+                return
+        self._warnings_logged += 1
 
     async def send_audio(self, pcm: bytes) -> None:
         """Send caller audio as a binary frame: no base64, a quarter less to send (hume-evi.md 2.1)."""
@@ -157,9 +169,23 @@ class HumeLink:
 
     async def say(self, text: str) -> None:
         """Have EVI speak `text` as it stands."""
-        await self._socket.send(wire.encode_to_hume(wire.AssistantInput(text)))
+        await self._send(wire.AssistantInput(text))
+
+    async def user_text(self, text: str) -> None:
+        """Have EVI answer `text`, as if the caller had said it."""
+        await self._send(wire.UserInput(text))
+
+    async def add_context(self, text: str) -> None:
+        """Let EVI's next reply know `text`; a later one replaces it until then (hume-evi.md 2.2)."""
+        await self._send(wire.SessionSettings(context=wire.Context(text, "temporary")))
+
+    async def tool_response(self, call_id: str, content: str) -> None:
+        """Answer a tool call with its result."""
+        await self._send(wire.ToolAnswer(tool_call_id=call_id, content=content))
 
     async def tool_error(self, call_id: str, message: str) -> None:
         """Answer a tool call that could not be carried out; the model hears `message` as well."""
-        answer = wire.ToolErrorAnswer(tool_call_id=call_id, error=message, content=message)
-        await self._socket.send(wire.encode_to_hume(answer))
+        await self._send(wire.ToolErrorAnswer(tool_call_id=call_id, error=message, content=message))
+
+    async def _send(self, message: wire.ToHume) -> None:
+        await self._socket.send(wire.encode_to_hume(message))
