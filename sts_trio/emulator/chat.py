@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 from msgspec import UNSET
 
 from sts_trio.emulator.outbox import Action, Close
 from sts_trio.emulator.parrot import Parrot
+from sts_trio.emulator.settings import AudioFormat, SessionSettings
 from sts_trio.emulator.turns import Turn, TurnDetector
 from sts_trio.emulator.voice import VoiceFormat
 from sts_trio.emulator.wire import (
     AssistantInput,
-    AudioFormat,
     AudioInput,
+    BadAnswer,
     ChatMetadata,
     Fault,
     Pause,
     Resume,
-    SessionSettings,
     ToolError,
     ToolResponse,
     UserInput,
-    UserMessage,
     WireError,
     parse_client,
 )
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from sts_trio.emulator.wire import ClientMessage
 
 KEPT_SECONDS = 120  # caller audio kept for tests to look at: 1.9 MB at 8 kHz mono
+KEPT_TEXTS = 100  # each of what the client typed and of what its tools answered
+KEPT_CHARACTERS = 100_000  # of one text
 SAME_ERRORS = 10  # so many identical ones end a chat (Hume's errors page)
 
 
@@ -44,6 +46,7 @@ class Chat:
     """One chat's state. Methods take the time and return what is to be sent.
 
     `caller_audio` is what came as audio, byte for byte, the newest `KEPT_SECONDS`; `caller_bytes` counts all of it.
+    `user_inputs` is what the client typed for the caller, the newest `KEPT_TEXTS`.
     """
 
     def __init__(
@@ -62,6 +65,8 @@ class Chat:
         self.messages_received = 0
         self.caller_audio = bytearray()
         self.caller_bytes = 0
+        self.user_inputs: deque[str] = deque(maxlen=KEPT_TEXTS)
+        self._tool_answers: deque[ToolResponse | ToolError] = deque(maxlen=KEPT_TEXTS)
         self._request_id = _uuid(rng)
         self._options = options
         self._errors: Counter[tuple[str, str]] = Counter()
@@ -87,6 +92,19 @@ class Chat:
         given = self.settings.custom_session_id
         return None if given is UNSET else given
 
+    @property
+    def prompt(self) -> str:
+        """The prompt in force, with the variables in their places."""
+        return self.settings.filled(self.settings.system_prompt or "")
+
+    @property
+    def tool_answers(self) -> dict[str, list[ToolResponse | ToolError]]:
+        """What the client answered, by the id of the tool call, in order: the newest `KEPT_TEXTS`, useless ones too."""
+        answers: dict[str, list[ToolResponse | ToolError]] = {}
+        for answer in self._tool_answers:
+            answers.setdefault(answer.tool_call_id, []).append(answer)
+        return answers
+
     def open(self, now: float, *, metadata: bool = True) -> list[Action]:
         """Begin. A resumed chat is not greeted again (EVI: not documented)."""
         self._listen()
@@ -98,7 +116,7 @@ class Chat:
             actions += self._error(WireError("E0101", "invalid_message", self.query.problem))
         greeting = self._options.greetings.get(self.query.config_id)
         if greeting is not None and not self.resumed:
-            actions += self._parrot.say(greeting, now, from_text=False)
+            actions += self._parrot.say(self.settings.filled(greeting), now, from_text=False)
         return actions
 
     def refuse(self, code: str, slug: str, message: str) -> list[Action]:
@@ -114,6 +132,8 @@ class Chat:
             if isinstance(data, bytes):
                 return self._hear(data, now)
             return self._read(parse_client(data), now)
+        except BadAnswer as exc:
+            return [ToolError(tool_call_id=exc.tool_call_id, error=exc.message, code=exc.code, level="warn")]
         except WireError as exc:
             return self._error(exc)
 
@@ -148,10 +168,12 @@ class Chat:
                 self._listen()
                 return [self.settings.public()]
             case UserInput():
-                return self._noted(self._parrot.user_input(message.text, self.settings, now), now)
+                self.user_inputs.append(message.text[:KEPT_CHARACTERS])
+                return self._heard(self._parrot.user_input(message.text, self.settings, now), now)
             case AssistantInput():
                 return self._parrot.say(message.text, now)
             case ToolResponse() | ToolError():
+                self._tool_answers.append(_cut(message))
                 return self._parrot.tool_answer(message, now)
             case Pause():
                 return self._parrot.pause(now)
@@ -181,10 +203,11 @@ class Chat:
         actions: list[Action] = []
         for event in self._detector.feed(mono):
             if isinstance(event, Turn):
-                actions += self._parrot.turn(event, self._format.sample_rate, self._offset_ms, now)
+                rate, offset_ms = self._format.sample_rate, self._offset_ms
+                actions += self._heard(self._parrot.turn(event, rate, offset_ms, self.settings, now), now)
             else:
                 actions += self._parrot.speaking(event, now)
-        return self._noted(actions, now)
+        return actions
 
     def _keep(self, data: bytes) -> None:
         self.caller_bytes += len(data)
@@ -193,9 +216,10 @@ class Chat:
         if len(self.caller_audio) > (KEPT_SECONDS + 10) * a_second:  # not on each frame: it moves what is kept
             del self.caller_audio[: -KEPT_SECONDS * a_second]
 
-    def _noted(self, actions: list[Action], now: float) -> list[Action]:
-        if any(isinstance(action, UserMessage) and not action.interim for action in actions):
-            self._last_user_message = now
+    def _heard(self, actions: list[Action], now: float) -> list[Action]:
+        """The caller has had a turn, spoken or typed; `actions` are what it led to."""
+        self._last_user_message = now
+        self.settings = self.settings.after_reply()
         return actions
 
     def _error(self, error: WireError) -> list[Action]:
@@ -216,3 +240,8 @@ class Chat:
 
 def _uuid(rng: np.random.Generator) -> str:
     return str(uuid.UUID(bytes=rng.bytes(16), version=4))
+
+
+def _cut(answer: ToolResponse | ToolError) -> ToolResponse | ToolError:
+    content = answer.content if answer.content is None else answer.content[:KEPT_CHARACTERS]
+    return msgspec.structs.replace(answer, content=content)

@@ -15,7 +15,8 @@ from sts_trio.emulator.options import EmulatorOptions
 
 if TYPE_CHECKING:
     from sts_trio.emulator.query import ChatQuery
-    from sts_trio.emulator.wire import SessionSettings
+    from sts_trio.emulator.settings import SessionSettings
+    from sts_trio.emulator.wire import ToolError, ToolResponse
 
 KEPT_SESSIONS = 64  # ended ones, with their audio: at most 2 MB each at 8 kHz, 128 MB in all
 KEPT_GROUPS = 10_000  # chat groups that can be resumed: 100 bytes each
@@ -54,6 +55,21 @@ class Session:
     def caller_audio(self) -> bytes:
         """The caller's audio as it came, the newest 120 s."""
         return bytes(self.chat.caller_audio)
+
+    @property
+    def prompt(self) -> str:
+        """The prompt that the client gave, with the variables in their places; empty when it gave none."""
+        return self.chat.prompt
+
+    @property
+    def user_inputs(self) -> tuple[str, ...]:
+        """What the client typed for the caller, the newest 100 texts."""
+        return tuple(self.chat.user_inputs)
+
+    @property
+    def tool_answers(self) -> dict[str, list[ToolResponse | ToolError]]:
+        """What the client answered, in order, by the id of the tool call; useless answers too."""
+        return self.chat.tool_answers
 
     @property
     def messages_received(self) -> int:

@@ -9,15 +9,13 @@ It knows what the client still plays by its own estimate: speech begins when it 
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import msgspec
-from msgspec import UNSET
-
 from sts_trio.emulator import emotions, voice
 from sts_trio.emulator.outbox import Action, Close, Hush, Item, Say
+from sts_trio.emulator.settings import Context
+from sts_trio.emulator.typed import WantsAnswer, WantsEnd, WantsTool, understand
 from sts_trio.emulator.wire import (
     AssistantEnd,
     AssistantMessage,
@@ -26,7 +24,6 @@ from sts_trio.emulator.wire import (
     Interval,
     Models,
     Prosody,
-    SessionSettings,
     ToolCall,
     ToolError,
     ToolResponse,
@@ -39,20 +36,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from sts_trio.emulator.options import EmulatorOptions
+    from sts_trio.emulator.settings import SessionSettings, Tool
     from sts_trio.emulator.turns import Speaking, Turn
     from sts_trio.emulator.voice import Recording, VoiceFormat
 
 INTERIM_MS = 500  # a provisional transcript for each half second of speech
-CALL_TOOL = re.compile(r"call\s+(\S+)\s*(\{.*\})?\s*", re.DOTALL)
 LANGUAGE = "en"
 
 
 @dataclass(frozen=True, slots=True)
 class PendingTool:
-    """A tool call that waits for its answer until `until`."""
+    """A tool call that is sent at `asked`, and waits for its answer until `until`."""
 
     id: str
     fallback: str
+    asked: float
     until: float
 
 
@@ -109,7 +107,7 @@ class Parrot:
             )
         return actions
 
-    def turn(self, turn: Turn, rate: int, offset_ms: int, now: float) -> list[Action]:
+    def turn(self, turn: Turn, rate: int, offset_ms: int, settings: SessionSettings, now: float) -> list[Action]:
         """The caller has finished an utterance, at `rate` Hz, in a stream that began `offset_ms` into the chat."""
         self._interim_ms = 0
         text = _seconds_of_speech(turn.end_ms - turn.begin_ms)
@@ -122,10 +120,11 @@ class Parrot:
             language=LANGUAGE,
         )
         recording = voice.Recording(turn.samples, rate)
-        return [said, *self._answer(lambda at: [self._say(f"You said: {text}", recording, at)], now)]
+        words = f"You said: {text}{_context(settings)}"
+        return [said, *self._answer(lambda at: [self._say(words, recording, at)], now)]
 
     def user_input(self, text: str, settings: SessionSettings, now: float) -> list[Action]:
-        """The client said `text` for the caller: "call TOOL {json}" and "goodbye" have a meaning, others a reply."""
+        """The client said `text` for the caller; `typed` knows what it asks for."""
         at = self._since_began(now)
         said = UserMessage(
             message=Words("user", text),
@@ -134,7 +133,7 @@ class Parrot:
             interim=False,
             from_text=True,
         )
-        return [said, *self._answer(lambda at: self._reply(text, settings, at), now)]
+        return [said, *self._answer(lambda then: self._reply(text, settings, then), now)]
 
     def say(self, text: str, now: float, *, from_text: bool = True) -> list[Action]:
         """Speak `text`, as told by the client or by the config's `on_new_chat`. Nothing while paused."""
@@ -186,28 +185,31 @@ class Parrot:
         return reply(now)
 
     def _reply(self, text: str, settings: SessionSettings, now: float) -> list[Action]:
-        tools = {tool.name: tool for tool in settings.tools or ()} if settings.tools is not UNSET else {}
-        if (match := CALL_TOOL.fullmatch(text)) and (tool := tools.get(match[1])):
-            call = f"call_{self._new_id()}"
-            fallback = tool.fallback_content or f"{tool.name} is not available."
-            self._tool = PendingTool(call, fallback, now + self._options.tool_limit)
-            parameters = _json_or_empty(match[2])
-            return [
-                ToolCall(
-                    name=tool.name,
-                    parameters=parameters,
-                    tool_call_id=call,
-                    tool_type="function",
-                    response_required=True,
+        match understand(text, settings):
+            case WantsTool(tool, arguments, first):
+                return self._call(tool, arguments, first, now)
+            case WantsEnd():
+                hung_up = ToolResponse(
+                    tool_call_id=f"call_{self._new_id()}", content="", tool_name="hang_up", tool_type="builtin"
                 )
-            ]
-        builtin = settings.builtin_tools if settings.builtin_tools is not UNSET else None
-        if "goodbye" in text.lower() and any(tool.name == "hang_up" for tool in builtin or ()):
-            hung_up = ToolResponse(
-                tool_call_id=f"call_{self._new_id()}", content="", tool_name="hang_up", tool_type="builtin"
-            )
-            return [self._say("Goodbye.", self._greeting, now, then=(hung_up, Close()))]
-        return [self._say("How can I help you?", self._greeting, now)]
+                return [self._say("Goodbye.", self._greeting, now, then=(AssistantEnd(), hung_up, Close()))]
+            case WantsAnswer(words):
+                return [self._say(words + _context(settings), self._greeting, now)]
+
+    def _call(self, tool: Tool, arguments: str, first: str, now: float) -> list[Action]:
+        """Ask for a tool. What is said first goes out before the request, and the turn is not over with it (5.4)."""
+        call = ToolCall(
+            name=tool.name,
+            parameters=arguments,
+            tool_call_id=f"call_{self._new_id()}",
+            tool_type="function",
+            response_required=True,
+        )
+        actions: list[Action] = [self._say(first, self._greeting, now, then=(call,))] if first else [call]
+        asked = self._sent_until if first else now
+        fallback = tool.fallback_content or f"{tool.name} is not available."
+        self._tool = PendingTool(call.tool_call_id, fallback, asked, asked + self._options.tool_limit)
+        return actions
 
     def _say(
         self,
@@ -216,7 +218,7 @@ class Parrot:
         now: float,
         *,
         from_text: bool = False,
-        then: tuple[Item, ...] = (),
+        then: tuple[Item, ...] = (AssistantEnd(),),
     ) -> Say:
         if now >= self._plays_until:
             self._plays_from = now
@@ -227,7 +229,7 @@ class Parrot:
     def _segment(
         self, segment: str, text: str, speech: Recording, from_text: bool, then: tuple[Item, ...]
     ) -> Iterator[tuple[float, Item]]:
-        """One turn with one segment of speech, paced by the time its audio takes."""
+        """One segment of speech and what follows it, paced by the time its audio takes."""
         yield (
             0.0,
             AssistantMessage(
@@ -245,11 +247,12 @@ class Parrot:
             yield at, AudioOutput(id=segment, index=index, data=chunk.wav)
         scores = emotions.scores(speech.samples, speech.rate)
         yield at, AssistantProsody(id=segment, models=Models(Prosody(scores)))
-        yield at, AssistantEnd()
         for item in then:
             yield at, item
 
     def _silent(self, now: float) -> None:
+        if self._tool is not None and now < self._tool.asked:
+            self._tool = None  # its request was still to be sent, and is forgotten with the speech before it
         self._plays_until = min(self._plays_until, now)
         self._sent_until = min(self._sent_until, now)
 
@@ -261,9 +264,6 @@ def _seconds_of_speech(ms: int) -> str:
     return f"({ms / 1000:.1f} s of speech)"
 
 
-def _json_or_empty(text: str | None) -> str:
-    try:
-        msgspec.json.decode(text or "{}")
-    except msgspec.DecodeError:
-        return "{}"
-    return text or "{}"
+def _context(settings: SessionSettings) -> str:
+    """What a reply shows of the context in force, in the form in which EVI adds it to the caller's words."""
+    return f" {{Context: {settings.context.text}}}" if isinstance(settings.context, Context) else ""

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
-from sts_trio.emulator.wire import SessionSettings
+from sts_trio.emulator.settings import SessionSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

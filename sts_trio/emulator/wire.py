@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated, Any, Literal
+import contextlib
+from typing import Literal
 
 import msgspec
-from msgspec import UNSET, UnsetType
 
-PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
+from sts_trio.emulator.settings import SessionSettings
 
 
 class WireError(Exception):
@@ -26,78 +26,12 @@ class WireError(Exception):
         self.message = message
 
 
-# --- session settings: the same shape both ways ----------------------------------------------------------------
+class BadAnswer(WireError):
+    """An answer to a tool call that cannot be read: EVI tells by a `tool_error` with the same id (hume-evi.md 3.7)."""
 
-
-class AudioFormat(msgspec.Struct, frozen=True):
-    """The caller's raw audio: signed 16 bit little-endian PCM, `sample_rate` in Hz."""
-
-    encoding: Literal["linear16"]
-    sample_rate: Annotated[int, msgspec.Meta(ge=1000, le=192_000)]
-    channels: Annotated[int, msgspec.Meta(ge=1, le=8)]
-
-
-class Context(msgspec.Struct, frozen=True):
-    """Text that the agent keeps in mind."""
-
-    text: str
-    type: Literal["persistent", "temporary", "editable"] = "temporary"
-
-
-class Tool(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A function that the client offers; `parameters` is JSON Schema as text."""
-
-    type: Literal["function", "builtin"]
-    name: str
-    parameters: str
-    description: str | None = None
-    fallback_content: str | None = None
-
-
-class BuiltinTool(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A tool of the server's own."""
-
-    name: Literal["web_search", "hang_up"]
-    fallback_content: str | None = None
-
-
-class SessionSettings(
-    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag="session_settings"
-):
-    """A partial update from the client, or the settings in force for the echo. What is not set is not sent."""
-
-    audio: AudioFormat | UnsetType | None = UNSET
-    builtin_tools: list[BuiltinTool] | UnsetType | None = UNSET
-    context: Context | UnsetType | None = UNSET
-    custom_session_id: str | UnsetType | None = UNSET
-    event_limit: PositiveInt | UnsetType | None = UNSET
-    language_model_api_key: str | UnsetType | None = UNSET
-    metadata: dict[str, Any] | UnsetType | None = UNSET
-    system_prompt: str | UnsetType | None = UNSET
-    tools: list[Tool] | UnsetType | None = UNSET
-    variables: dict[str, str | bool | int | float] | UnsetType | None = UNSET
-    voice_id: str | UnsetType | None = UNSET
-
-    def updated(self, change: SessionSettings) -> SessionSettings:
-        """Return the settings in force after `change`. A null leaves a field alone, but clears the context."""
-        fields = {
-            name: value
-            for name in self.__struct_fields__
-            if (value := getattr(change, name)) is not UNSET and (value is not None or name == "context")
-        }
-        if fields.get("context", UNSET) is None:
-            fields["context"] = UNSET
-        if "variables" in fields:  # they are kept as strings, whatever they came as
-            fields["variables"] = {key: _text(value) for key, value in fields["variables"].items()}
-        return msgspec.structs.replace(self, **fields)
-
-    def public(self) -> SessionSettings:
-        """Return what the echo may show: no key of anybody's."""
-        return msgspec.structs.replace(self, language_model_api_key=UNSET)
-
-
-def _text(value: str | bool | float) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    def __init__(self, tool_call_id: str, message: str) -> None:
+        super().__init__("E0101", "invalid_message", message)
+        self.tool_call_id = tool_call_id
 
 
 # --- client to server ------------------------------------------------------------------------------------------
@@ -169,15 +103,26 @@ ClientMessage = AudioInput | SessionSettings | UserInput | AssistantInput | Tool
 _client: msgspec.json.Decoder[ClientMessage] = msgspec.json.Decoder(ClientMessage)
 
 
+class _AnyAnswer(msgspec.Struct):
+    type: Literal["tool_response", "tool_error"]
+    tool_call_id: str
+
+
+_any_answer = msgspec.json.Decoder(_AnyAnswer)
+
+
 def parse_client(text: str) -> ClientMessage:
     """Read one text frame of a client.
 
     Raises:
-        WireError: E0100 when it is not JSON, E0101 when a field is missing or wrong, or the type is unknown.
+        WireError: E0100 when it is not JSON, E0101 when a field is missing or wrong, or the type is unknown;
+            a `BadAnswer` when that is so in an answer to a tool call.
     """
     try:
         return _client.decode(text)
     except msgspec.ValidationError as exc:
+        with contextlib.suppress(msgspec.DecodeError, UnicodeError, RecursionError):
+            raise BadAnswer(_any_answer.decode(text).tool_call_id, str(exc)) from exc
         raise WireError("E0101", "invalid_message", str(exc)) from exc
     except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
         raise WireError("E0100", "invalid_json", "The message is not valid JSON.") from exc

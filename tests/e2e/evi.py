@@ -7,7 +7,7 @@ import json
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import trio
@@ -27,11 +27,12 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Evi:
-    """Chats that are open, and everything that came in binary frames."""
+    """Chats that are open, and everything that came in binary frames; `messages` is what came as text, decoded."""
 
     url: str = ""
     chats: list[WebSocketConnection] = field(default_factory=list)
     received: bytearray = field(default_factory=bytearray)
+    messages: list[dict[str, Any]] = field(default_factory=list)
 
     async def _serve(self, request: WebSocketRequest) -> None:
         chat = await request.accept()
@@ -42,8 +43,14 @@ class Evi:
                 message = await chat.get_message()
                 if isinstance(message, bytes):
                     self.received += message
+                else:
+                    self.messages.append(json.loads(message))
         except ConnectionClosed:
             self.chats.remove(chat)
+
+    def told(self, kind: str) -> list[dict[str, Any]]:
+        """The messages of one type that came, in order."""
+        return [message for message in self.messages if message["type"] == kind]
 
     async def say(self, chat: int, **message: object) -> float:
         """Send a message; return when."""

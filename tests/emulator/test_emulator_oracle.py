@@ -82,12 +82,18 @@ async def test_every_message_is_one_of_the_sdks_types(autojump_clock: MockClock)
         await client.speak(silence(3), tone(2), silence(1), tone(1.5))
         await client.send(
             type="session_settings",
-            tools=[{"type": "function", "name": "weather", "parameters": "{}", "fallback_content": "none"}],
+            tools=[
+                {"type": "function", "name": "weather", "parameters": "{}", "fallback_content": "none"},
+                {"type": "function", "name": "dsai_transfer", "description": "Transfer.", "parameters": "{}"},
+            ],
             builtin_tools=[{"name": "hang_up"}],
             metadata={"a": 1},
         )
         await client.send(type="user_input", text="call weather")
         await client.wait("tool_error")
+        await client.send(type="tool_response", tool_call_id="call_A1", content={})
+        await client.send(type="user_input", text="(The caller pressed 0 on the telephone keypad.)")
+        await client.wait("tool_call", 2)
         await client.send(type="nonsense")
         await client.send(type="user_input", text="goodbye")
         await client.wait_closed()

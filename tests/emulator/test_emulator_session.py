@@ -251,6 +251,80 @@ async def test_a_tool_over_the_wire_and_its_time_limit(autojump_clock: MockClock
         assert trio.current_time() - asked == pytest.approx(10.0)
 
 
+async def test_answers_to_tools_and_typed_texts_are_kept_for_a_test_to_see(autojump_clock: MockClock) -> None:
+    served = emulator()
+    async with open_chat(served) as client:
+        await client.send(type="session_settings", tools=[{"type": "function", "name": "weather", "parameters": "{}"}])
+        await client.send(type="user_input", text="call weather")
+        call = (await client.wait("tool_call"))["tool_call_id"]
+        await client.send(type="tool_response", tool_call_id=call, content={"sky": "grey"})
+        malformed = await client.wait("tool_error")
+        assert (malformed["tool_call_id"], malformed["code"]) == (call, "E0101")
+        (session,) = served.live
+        assert session.tool_answers == {}
+        await client.send(type="tool_response", tool_call_id=call, content="Rain.")
+        await client.wait("assistant_end")
+        await client.send(type="tool_error", tool_call_id=call, error="again")
+        await client.send(type="tool_response", tool_call_id="call_nobody", content="x" * 200_000)
+        await client.wait("tool_error", 3)
+        assert [message["tool_call_id"] for message in client.all("tool_error")] == [call, call, "call_nobody"]
+        again, nobody = session.tool_answers[call], session.tool_answers["call_nobody"]
+        assert [answer.content for answer in again] == ["Rain.", None]
+        assert [len(answer.content or "") for answer in nobody] == [100_000]
+        for number in range(150):
+            await client.send(type="user_input", text=f"text {number}")
+            await client.send(type="tool_error", tool_call_id="flood", error="e")
+        await client.wait("user_message", 151)
+        assert session.user_inputs == tuple(f"text {number}" for number in range(50, 150))
+        assert sum(map(len, session.tool_answers.values())) == 100
+
+
+async def test_variables_fill_the_greeting_of_a_config_and_the_prompt(autojump_clock: MockClock) -> None:
+    served = emulator(greetings={"c1": "Hello {{name}}."})
+    query = f"{PHONE}&config_id=c1&session_settings[variables][name]=Ada"
+    async with open_chat(served, query) as client:
+        assert (await client.wait("assistant_message"))["message"]["content"] == "Hello Ada."
+        await client.send(type="session_settings", system_prompt="Talk to {{name}}.")
+        await client.send(type="assistant_input", text="{{name}} as it stands")
+        assert (await client.wait("assistant_message", 2))["message"]["content"] == "{{name}} as it stands"
+        (session,) = served.live
+        assert session.prompt == "Talk to Ada."
+
+
+async def test_a_temporary_context_is_for_the_next_reply_and_a_persistent_one_stays(autojump_clock: MockClock) -> None:
+    async with open_chat(emulator()) as client:
+
+        async def reply(number: int) -> str:
+            words: str = (await client.wait("assistant_message", number))["message"]["content"]
+            return words
+
+        await client.send(type="session_settings", context={"text": "once"})
+        await client.send(type="assistant_input", text="Verbatim.")
+        await client.speak(speech(), silence(1.0))
+        assert await reply(1) == "Verbatim."
+        assert await reply(2) == "You said: (2.0 s of speech) {Context: once}"
+        await client.send(type="user_input", text="hi")
+        assert await reply(3) == "How can I help you?"
+        await client.send(type="session_settings", context={"text": "always", "type": "persistent"})
+        for number in (4, 5):
+            await client.send(type="user_input", text="hi")
+            assert await reply(number) == "How can I help you? {Context: always}"
+
+
+async def test_a_good_bye_is_sent_before_the_tool_that_hangs_up(autojump_clock: MockClock) -> None:
+    async with open_chat(emulator()) as client:
+        tools = [{"type": "function", "name": "dsai_hangup", "parameters": "{}"}]
+        await client.send(type="session_settings", tools=tools)
+        await client.send(type="user_input", text="(The caller pressed 9 on the telephone keypad.)")
+        call = await client.wait("tool_call")
+        order = client.kinds[client.kinds.index("user_message") :]
+        assert order[:2] == ["user_message", "assistant_message"]
+        assert order[-2:] == ["assistant_prosody", "tool_call"]
+        assert set(order[2:-2]) == {"audio_output"}
+        await client.send(type="tool_response", tool_call_id=call["tool_call_id"], content="Done.")
+        await client.wait("assistant_end")
+
+
 async def test_hang_up_closes_with_1000_after_the_farewell(autojump_clock: MockClock) -> None:
     async with open_chat(emulator()) as client:
         await client.send(type="session_settings", builtin_tools=[{"name": "hang_up"}])

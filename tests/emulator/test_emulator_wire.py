@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from sts_trio.emulator.query import parse_handshake
+from sts_trio.emulator.settings import SessionSettings
 from sts_trio.emulator.wire import (
     AudioInput,
-    SessionSettings,
+    BadAnswer,
     UserInput,
     WireError,
     encode_server,
@@ -65,6 +66,37 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         parse_client(text)
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '{"type":"tool_response","tool_call_id":"call_A1"}',
+        '{"type":"tool_response","tool_call_id":"call_A1","content":{"sky":"grey"}}',
+        '{"type":"tool_error","tool_call_id":"call_A1","content":"no error"}',
+        '{"type":"tool_error","tool_call_id":"call_A1","error":"e","level":"fatal"}',
+    ],
+)
+def test_a_malformed_answer_is_known_by_its_call(answer: str) -> None:
+    with pytest.raises(BadAnswer) as info:
+        parse_client(answer)
+    assert (info.value.tool_call_id, info.value.code) == ("call_A1", "E0101")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '{"type":"tool_response","content":"x"}',
+        '{"type":"tool_error","tool_call_id":7}',
+        '{"tool_call_id":"call_A1"}',
+        '{"type":"tool_response","tool_call_id":"call_A1","content":7,',
+        '{"type":"tool_response","tool_call_id":"call_A1","content":' + "[" * 5000,
+    ],
+)
+def test_a_malformed_answer_to_no_call_is_a_malformed_message(answer: str) -> None:
+    with pytest.raises(WireError) as info:
+        parse_client(answer)
+    assert (type(info.value), info.value.code) == (WireError, "E0101")
+
+
 def test_unknown_fields_are_ignored() -> None:
     assert parse_client('{"type":"user_input","text":"hi","new":1}') == UserInput(text="hi")
 
@@ -84,6 +116,32 @@ def test_partial_settings_add_up_and_null_clears_only_the_context() -> None:
         "voice_id": "v",
         "variables": {"age": "30", "open": "true", "f": "30.0", "s": "x"},
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "filled"),
+    [
+        ("Hello {{name}}.", "Hello Ada."),
+        ("{{ name }}/{{age}}/{{name}}", "Ada/30/Ada"),
+        ("Hello {{nobody}}.", "Hello {{nobody}}."),
+        ("{name} {{na me}} {{}}", "{name} {{na me}} {{}}"),
+        ("{{loop}}", "{{name}}"),  # what a caller brings is not filled in again
+        ("", ""),
+    ],
+)
+def test_variables_fill_their_places(text: str, filled: str) -> None:
+    settings = query("session_settings[variables][name]=Ada&session_settings[variables][age]=30")
+    assert settings.variables
+    settings.variables["loop"] = "{{name}}"
+    assert settings.filled(text) == filled
+    assert SessionSettings().filled(text) == text
+
+
+@pytest.mark.parametrize(("kind", "stays"), [("temporary", False), ("persistent", True)])
+def test_a_temporary_context_is_gone_after_a_reply(kind: str, stays: bool) -> None:
+    settings = query(f"session_settings[context][text]=t&session_settings[context][type]={kind}")
+    assert (settings.after_reply().context == settings.context) == stays
+    assert settings.after_reply().after_reply() == settings.after_reply()
 
 
 @pytest.mark.parametrize(("left", "right"), [("[", "]"), ("%5B", "%5D")])
