@@ -8,6 +8,7 @@ the caller hears: a barge-in is exact, and Core's memory is bounded. Core plays 
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -26,15 +27,24 @@ _MOST_QUEUED_MESSAGES = 256
 _EPSILON = 1e-6  # a microsecond: times are sums of floats
 
 
-class Playout:
-    """The queue towards Core. `lead` is in seconds and at least one frame."""
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How audio goes to Core, in seconds: at most `lead` ahead of what the caller hears, `message` in one message."""
 
-    def __init__(self, lead: float) -> None:
-        self._lead = max(lead, FRAME_SECONDS)
-        longest = min(_LONGEST_MESSAGE_SECONDS, self._lead)
+    lead: float = 0.5
+    message: float = _LONGEST_MESSAGE_SECONDS
+
+
+class Playout:
+    """The queue towards Core. Lead and messages are at least one frame."""
+
+    def __init__(self, pace: Pace) -> None:
+        self._lead = max(pace.lead, FRAME_SECONDS)
+        longest = min(max(pace.message, FRAME_SECONDS), self._lead)
         self._longest = int((longest + _EPSILON) / FRAME_SECONDS) * FRAME_BYTES
         self._messages: deque[ToCore] = deque(maxlen=_MOST_QUEUED_MESSAGES)
         self._audio = bytearray()
+        self._queued = 0.0
         self._played_at = -inf  # when the caller will have heard all that Core was given
 
     def post(self, message: ToCore) -> None:
@@ -44,15 +54,20 @@ class Playout:
     def push(self, pcm: bytes) -> float:
         """Queue agent audio of any length; it leaves in whole frames. Returns the seconds dropped for lack of room."""
         room = _MOST_QUEUED_BYTES - len(self._audio)
-        self._audio += pcm[:room] if len(pcm) > room else pcm
-        return seconds(max(len(pcm) - room, 0))
+        kept = pcm[:room] if len(pcm) > room else pcm
+        self._audio += kept
+        self._queued += seconds(len(kept))
+        return seconds(len(pcm) - len(kept))
 
     def end_reply(self) -> None:
         """Fill the last frame with silence, so that no part of the reply stays behind."""
-        self._audio += bytes(-len(self._audio) % FRAME_BYTES)
+        silence = -len(self._audio) % FRAME_BYTES
+        self._audio += bytes(silence)
+        self._queued += seconds(silence)
 
     def clear(self, now: float) -> None:
         """Barge-in: forget the audio that waits, and what Core has been given and is about to forget too."""
+        self._queued = self.heard(now)
         self._audio = bytearray()
         self._played_at = min(self._played_at, now)
 
@@ -86,6 +101,15 @@ class Playout:
     def played_at(self, now: float) -> float:
         """When the caller will have heard all that has been queued so far."""
         return max(self._played_at, now) + seconds(len(self._audio))
+
+    @property
+    def queued(self) -> float:
+        """Seconds of audio queued since the call began, without what a barge-in took back."""
+        return self._queued
+
+    def heard(self, now: float) -> float:
+        """How many of the `queued` seconds the caller has heard by `now`."""
+        return self._queued - (self.played_at(now) - now)
 
     def left_over(self) -> list[ToCore]:
         """Return the messages that were not sent. The audio is of no more use."""

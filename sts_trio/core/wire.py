@@ -59,11 +59,16 @@ class Interruption(msgspec.Struct, tag_field="type", tag="interruption", frozen=
 
 
 class Transcript(msgspec.Struct, tag_field="type", tag="transcript", frozen=True, omit_defaults=True):
-    """The text of a finished turn. `role` is ``user`` or ``agent``; `emotions` holds the strongest, if any."""
+    """The text of a finished turn. `role` is ``user`` or ``agent``.
+
+    Beyond the contract: `emotions` holds a user turn's strongest, if any; `heard_ms` is how much of an interrupted
+    agent turn the caller heard, in milliseconds of its audio.
+    """
 
     role: str
     text: str
     emotions: Mapping[str, float] | None = None
+    heard_ms: int | None = None
 
 
 class Error(msgspec.Struct, tag_field="type", tag="error", frozen=True):

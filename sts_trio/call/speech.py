@@ -1,0 +1,147 @@
+"""What the agent says in a call: its voice into the playout, and its turns told once the caller has heard them. Pure.
+
+A provider generates faster than real time, so a turn is often complete long before it has been heard. Its transcript
+waits until then: at a barge-in we know how much of each turn reached the caller, and say so.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING
+
+from sts_trio.audio.pcm import seconds
+from sts_trio.call.turn import AgentTurn
+from sts_trio.core.wire import Interruption, Transcript
+
+if TYPE_CHECKING:
+    from sts_trio.audio.wav import Wav
+    from sts_trio.call.outcome import CallCounts
+    from sts_trio.call.playout import Playout
+
+# A reply that has been heard, and then gone quiet for so long, is over though its end was never announced: what the
+# resampler and the frame cutter still hold is played.
+_REPLY_GAP_SECONDS = 1.0
+# Turns said but not yet heard. The playout holds two minutes, a handful of turns; beyond, the oldest is told at once.
+_MOST_UNHEARD = 64
+_TOLERANCE_SECONDS = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """A turn whose text is complete; `begins` and `ends` are positions in the playout's audio, in seconds."""
+
+    text: str
+    begins: float
+    ends: float
+
+
+class AgentSpeech:
+    """The agent's side of the conversation. After every feed `deadline` says when `expire` wants to be called."""
+
+    def __init__(self, playout: Playout, counts: CallCounts) -> None:
+        self.deadline = inf
+        self._playout = playout
+        self._counts = counts
+        self._turn = AgentTurn()
+        self._begins: float | None = None  # where the turn that is being said begins
+        self._unheard: deque[_Said] = deque()
+        self._over_at = inf
+        self._barge_in_told = False
+
+    def audio(self, reply: str, wav: Wav, now: float) -> bool:
+        """Take a chunk of the agent's voice. False if it is left over from before a barge-in."""
+        if not self._speaks(reply):
+            self._counts.stale_chunks += 1
+            return False
+        self._play(self._turn.speak(wav))
+        self._expect_more(now)
+        return True
+
+    def text(self, reply: str, text: str, now: float) -> bool:
+        """Take a segment of what the agent says. False if it is left over from before a barge-in."""
+        if not self._speaks(reply):
+            return False
+        self._turn.add_text(text)
+        self._expect_more(now)
+        return True
+
+    def turn_end(self, now: float) -> None:
+        """The turn is complete; the caller may still be listening to it."""
+        self._over_at = inf
+        self._play(self._turn.finish())
+        self._playout.end_reply()
+        self._close_turn()
+        self._tell_heard(now)
+
+    def barge_in(self, now: float) -> None:
+        """Drop what waits, and what may still come, of all replies so far; tell Core once."""
+        self._over_at = inf
+        self._close_turn()
+        self._turn.cut_off()
+        heard = self._playout.heard(now)
+        self._playout.clear(now)
+        if not self._barge_in_told:
+            self._barge_in_told = True
+            self._counts.interruptions += 1
+            self._playout.post(Interruption())
+        self._tell_all(heard)
+        self._wake(now)
+
+    def expire(self, now: float) -> None:
+        """Act on what is overdue; harmless when nothing is."""
+        if self._over_at <= now:
+            self.turn_end(now)
+        else:
+            self._tell_heard(now)
+
+    def finish(self, now: float) -> None:
+        """The call is over: tell what has been said, and how much of it was heard."""
+        self._close_turn()
+        self._tell_all(self._playout.heard(now))
+        self._over_at = inf
+        self._wake(now)
+
+    def _speaks(self, reply: str) -> bool:
+        """Whether this is part of what the agent says now; if so, it has taken up speaking again."""
+        if not self._turn.admits(reply):
+            return False
+        self._barge_in_told = False
+        if self._begins is None:
+            self._begins = self._playout.queued
+        return True
+
+    def _play(self, pcm: bytes) -> None:
+        dropped = self._playout.push(pcm)
+        self._counts.downstream_seconds += seconds(len(pcm)) - dropped
+        self._counts.downstream_dropped_seconds += dropped
+
+    def _expect_more(self, now: float) -> None:
+        self._over_at = self._playout.played_at(now) + _REPLY_GAP_SECONDS
+        self._wake(now)
+
+    def _close_turn(self) -> None:
+        begins, self._begins = self._begins, None
+        if text := self._turn.take_text():
+            ends = self._playout.queued
+            self._unheard.append(_Said(text, ends if begins is None else begins, ends))
+            self._counts.agent_turns += 1
+
+    def _tell_heard(self, now: float) -> None:
+        heard = self._playout.heard(now) + _TOLERANCE_SECONDS
+        while self._unheard and (self._unheard[0].ends <= heard or len(self._unheard) > _MOST_UNHEARD):
+            self._playout.post(Transcript("agent", self._unheard.popleft().text))
+        self._wake(now)
+
+    def _tell_all(self, heard: float) -> None:
+        for said in self._unheard:
+            missed = said.ends - heard > _TOLERANCE_SECONDS
+            heard_ms = round(max(heard - said.begins, 0) * 1000) if missed else None
+            self._playout.post(Transcript("agent", said.text, heard_ms=heard_ms))
+        self._unheard.clear()
+
+    def _wake(self, now: float) -> None:
+        self.deadline = self._over_at
+        if self._unheard:
+            self.deadline = min(self.deadline, now + self._unheard[0].ends - self._playout.heard(now))
