@@ -1,4 +1,4 @@
-"""`sts-trio check`: does the provider take a call with these settings? One line for each finding."""
+"""`sts-trio check`: would a call work with these settings? One line for each finding."""
 
 from __future__ import annotations
 
@@ -7,14 +7,43 @@ from typing import TYPE_CHECKING
 import trio
 
 from sts_trio.errors import ProviderError
-from sts_trio.main import open_provider
 from sts_trio.providers.events import CallInfo
+from sts_trio.wiring import find_tools, open_ami, open_http, open_provider, read_instructions, rule_problems
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sts_trio.providers.dial import Dial
     from sts_trio.settings import Settings
+
+
+async def check_all(settings: Settings, report: Callable[[str], None], dial: Dial | None = None) -> bool:
+    """Check tools, rules, instructions and the provider. Returns whether all of it would work."""
+    tools_work = check_tools(settings, report)
+    instructions_load = await check_instructions(settings, report)
+    return await check_provider(settings, report, dial) and instructions_load and tools_work
+
+
+def check_tools(settings: Settings, report: Callable[[str], None]) -> bool:
+    """Load the tools as the service does."""
+    found = find_tools(settings, open_ami(settings, open_http()))
+    report("ok: tools " + (", ".join(tool.name for tool in found.tools) or "(none)"))
+    problems = (*found.problems, *rule_problems(settings, found.tools))
+    for problem in problems:
+        report(f"failed: {problem}")
+    return not problems
+
+
+async def check_instructions(settings: Settings, report: Callable[[str], None]) -> bool:
+    """Load the instructions as a call does, if they come from outside."""
+    if settings.config_id or settings.instructions or not (settings.url_instructions or settings.file_instructions):
+        return True
+    text = await read_instructions(settings, open_http()).load(None)
+    if text is None:
+        report("failed: no instructions from HUMEAI_URL_INSTRUCTIONS or HUMEAI_FILE_INSTRUCTIONS; the default is used")
+        return False
+    report(f"ok: instructions of {len(text)} characters")
+    return True
 
 
 async def check_provider(settings: Settings, report: Callable[[str], None], dial: Dial | None = None) -> bool:

@@ -44,14 +44,14 @@ def serve() -> None:
 
 @main.command()
 def check() -> None:
-    """Check the settings, then open a chat with the provider and say what answered."""
+    """Check settings, tools and instructions, then open a chat with the provider and say what answered."""
     settings = _settings_or_exit(1)
     click.echo("ok: settings")
     set_up_logging("error", "text", sys.stderr)
 
-    from sts_trio.check import check_provider
+    from sts_trio.check import check_all
 
-    if not _run(partial(check_provider, settings, click.echo)):
+    if not _run(partial(check_all, settings, click.echo)):
         sys.exit(1)
 
 

@@ -1,9 +1,8 @@
-"""The composition root: settings → collaborators → server; signals → drain → exit."""
+"""The composition root of `serve`: settings → calls (`wiring`) → server; signals → drain → exit."""
 
 from __future__ import annotations
 
 import signal
-import ssl
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -11,25 +10,19 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from sts_trio.audio.resample import prepare
-from sts_trio.call.answer import Switchboard
-from sts_trio.call.bridge import CallRules
 from sts_trio.call.outcome import CallOutcome, Cause
 from sts_trio.call.registry import Registry
 from sts_trio.core.websocket import WebSocketLink
-from sts_trio.providers.dial import Endpoint, TcpDial
-from sts_trio.providers.hume.link import HumeProvider
-from sts_trio.providers.hume.wire import SPOKEN_RATES
-from sts_trio.providers.socket import SocketTimes
 from sts_trio.web.app import create_app
 from sts_trio.web.server import serve_app
+from sts_trio.wiring import build_switchboard
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from sts_trio.call.answer import Switchboard
     from sts_trio.core.arrival import Arrival
     from sts_trio.core.link import CallerSocket
-    from sts_trio.providers.dial import Dial
     from sts_trio.settings import Settings
     from sts_trio.web.app import Door
 
@@ -37,38 +30,6 @@ log = structlog.get_logger(__name__)
 
 _PINGS_BEFORE_DEAD = 3
 _LAST_CALLS_SECONDS = 5.0  # for calls that were ended by a drain to say so and close
-
-
-def open_provider(settings: Settings, dial: Dial | None = None) -> HumeProvider:
-    """Build the way to the agent. `dial` replaces TCP in tests."""
-    return HumeProvider(
-        endpoint=Endpoint.from_url(settings.ws_url),
-        api_key=settings.api_key.reveal(),
-        dial=dial or TcpDial(ssl.create_default_context()),
-        config_id=settings.config_id,
-        voice_id=settings.voice_id,
-        instructions=settings.instructions,
-        times=SocketTimes(open=settings.ready_seconds, dead=settings.provider_dead_seconds),
-    )
-
-
-def build_switchboard(settings: Settings, registry: Registry, dial: Dial | None = None) -> Switchboard:
-    """Build what all calls share."""
-    for rate in SPOKEN_RATES:
-        prepare(rate)
-    rules = CallRules(
-        greeting=settings.greeting,
-        init_seconds=settings.init_seconds,
-        most_seconds=settings.max_call_seconds,
-        emotions=settings.emotions,
-    )
-    return Switchboard(
-        rules=rules,
-        lead=settings.playout_lead_ms / 1000,
-        open_agent=open_provider(settings, dial),
-        registry=registry,
-        log_transcripts=settings.log_transcripts,
-    )
 
 
 def build_app(switchboard: Switchboard) -> Door:

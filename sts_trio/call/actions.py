@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sts_trio.call.outcome import CallOutcome
     from sts_trio.providers.events import CallInfo
+    from sts_trio.tools.tool import Tool, ToolResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +40,50 @@ class Say:
 
 
 @dataclass(frozen=True, slots=True)
-class RefuseTool:
-    """Tell the agent that a tool call cannot be carried out."""
+class TypeIn:
+    """Give the agent this text as if the caller had said it."""
+
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AddContext:
+    """Let the agent know this text; it does not answer now."""
+
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RunTool:
+    """Start a tool. `id` is what its end, or a `CancelTool`, names it by."""
 
     id: str
-    message: str
+    tool: Tool
+    arguments: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTool:
+    """Stop a tool: nobody waits for it any more."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerTool:
+    """Answer a tool call of the agent."""
+
+    id: str
+    result: ToolResult
+
+
+@dataclass(frozen=True, slots=True)
+class CallWebhook:
+    """Tell an operator's service that something happened in this call."""
+
+    url: str = field(repr=False)
+    kind: str
+    payload: Mapping[str, object] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,5 +100,18 @@ class End:
     outcome: CallOutcome
 
 
-Action = SendAudio | OpenSession | Attach | Say | RefuseTool | Note | End
+Action = (
+    SendAudio
+    | OpenSession
+    | Attach
+    | Say
+    | TypeIn
+    | AddContext
+    | RunTool
+    | CancelTool
+    | AnswerTool
+    | CallWebhook
+    | Note
+    | End
+)
 Actions = tuple[Action, ...]

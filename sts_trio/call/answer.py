@@ -9,39 +9,44 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from sts_trio.call.bridge import Bridge, CallRules, usable_id
+from sts_trio.call.bridge import Bridge, CallRules
+from sts_trio.call.briefing import usable_id
 from sts_trio.call.outcome import Cause
 from sts_trio.call.playout import Playout
-from sts_trio.call.session import Call
+from sts_trio.call.session import Call, Services
 from sts_trio.core.wire import Error, Transcript
 from sts_trio.providers.events import CallInfo
 
 if TYPE_CHECKING:
     from sts_trio.call.outcome import CallOutcome
+    from sts_trio.call.playout import Pace
     from sts_trio.call.registry import Registry
     from sts_trio.core.arrival import Arrival
     from sts_trio.core.link import CoreLink, SocketClosed
     from sts_trio.core.wire import FromCore, ToCore
-    from sts_trio.providers.events import OpenAgent
 
 log = structlog.get_logger(__name__)
 
 _REFUSAL_SECONDS = 2.0
+_MOOD_SHOWN = 3  # the strongest emotions of the caller, over all of the call
 _FAULTS = (Cause.PROVIDER_FAILED, Cause.CALLER_BROKE_PROTOCOL, Cause.NO_INIT, Cause.INTERNAL)
 
 
 @dataclass(frozen=True, slots=True)
 class Switchboard:
-    """What all calls share: read-only rules, the way to an agent, and the register of live calls."""
+    """What all calls share: read-only rules, the ways to the world, and the register of live calls."""
 
     rules: CallRules
-    lead: float
-    open_agent: OpenAgent
+    pace: Pace
+    services: Services
     registry: Registry
     log_transcripts: bool = False
 
-    async def answer(self, core: CoreLink, arrival: Arrival) -> CallOutcome | None:
-        """Hold one call from its first message to its end; None for one that came in while the service was stopping."""
+    async def answer(self, core: CoreLink, arrival: Arrival, pace: Pace | None = None) -> CallOutcome | None:
+        """Hold one call from its first message to its end; None for one that came in while the service was stopping.
+
+        `pace` is for a link that needs one of its own.
+        """
         if (refusal := self.registry.refusal()) is not None:  # asked at the door already, but that was a while ago
             with trio.move_on_after(_REFUSAL_SECONDS):
                 await core.send(Error(refusal))
@@ -50,11 +55,11 @@ class Switchboard:
         uuid = arrival.uuid if arrival.uuid and usable_id(arrival.uuid) else None
         known = CallInfo(id=uuid or f"call-{secrets.token_hex(4)}", uuid=uuid, query=arrival.query)
         began = trio.current_time()
-        playout = Playout(self.lead)
+        playout = Playout(pace or self.pace)
         bridge = Bridge(self.rules, playout, known, began)
         if self.log_transcripts:
             core = _TranscriptLog(core, bridge)
-        call = Call(core, self.open_agent, bridge, playout)
+        call = Call(core, self.services, bridge, playout)
         try:
             with self.registry.enter(call):
                 await call.run()
@@ -73,6 +78,7 @@ class Switchboard:
             message=outcome.message if outcome else "",
             seconds=round(lasted, 2),
             **counts,
+            **({"mood": bridge.mood.strongest(_MOOD_SHOWN)} if bridge.mood.strongest(1) else {}),
         )
 
 

@@ -6,15 +6,20 @@ hears it out) → ended. What the caller hears goes into the `Playout`; everythi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TYPE_CHECKING
 
-from sts_trio.audio.pcm import FRAME_BYTES, SampleAligner, pieces, seconds
-from sts_trio.call.actions import Attach, End, Note, OpenSession, RefuseTool, Say, SendAudio
+from sts_trio.audio.pcm import FRAME_BYTES, SampleAligner, pieces
+from sts_trio.call.actions import AddContext, Attach, CallWebhook, End, Note, OpenSession, Say, SendAudio, TypeIn
+from sts_trio.call.briefing import Briefing, is_real_uuid, usable_id
+from sts_trio.call.keypad import Keypad, UnusableKeyError, describe
+from sts_trio.call.mood import EmotionWatch, Mood, strongest
 from sts_trio.call.outcome import CallCounts, CallOutcome, Cause
-from sts_trio.call.turn import AgentTurn
-from sts_trio.core.wire import CallerAudio, Digit, Error, Init, Interruption, NotUnderstood, Transcript
+from sts_trio.call.speech import AgentSpeech
+from sts_trio.call.toolcalls import LINE_SECONDS, ToolDesk
+from sts_trio.core.wire import CallerAudio, Digit, Error, Init, NotUnderstood, Transcript
 from sts_trio.providers.events import (
     AgentAudio,
     AgentClosed,
@@ -31,36 +36,40 @@ from sts_trio.providers.events import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sts_trio.call.actions import Actions
+    from sts_trio.call.actions import Action, Actions
     from sts_trio.call.playout import Playout
     from sts_trio.core.link import SocketClosed
     from sts_trio.core.wire import FromCore
     from sts_trio.errors import ProviderError
     from sts_trio.providers.events import AgentEvent
+    from sts_trio.tools.tool import Tool, ToolResult
+    from sts_trio.values import EmotionRule
 
 # A provider that reported a fatal error closes by itself; when it does not, we do.
 _FAULT_GRACE_SECONDS = 5.0
-# A reply that has been heard, and then gone quiet for so long, is over though its end was never announced: what the
-# resampler and the frame cutter still hold is played.
-_REPLY_GAP_SECONDS = 1.0
-# Core's own buffer and the line lag behind our clock; a farewell must not lose its last syllable.
-_FAREWELL_MARGIN_SECONDS = 0.2
+# After a hang-up that was ordered, Core closes by itself; when it does not, we do.
+_HANG_UP_GRACE_SECONDS = 3.0
 # Close codes of Core's side that are no hang-up: nothing came, not even a close; or what came was no WebSocket.
 _GONE = {1006: Cause.CALLER_LOST} | dict.fromkeys((1002, 1007, 1009), Cause.CALLER_BROKE_PROTOCOL)
 _STRONGEST_EMOTIONS = 3
-_LONGEST_ID = 128
+_KEYED_KEPT = 4  # entries of the keypad from before the agent was ready; the newest
 _FAULTS_TOLD = 20  # errors of the provider that a call passes on to Core; the rest are counted
 _NOTES = 5  # log lines a call about messages that were not understood; the rest are counted
 
 
 @dataclass(frozen=True, slots=True)
 class CallRules:
-    """What an operator decides about calls. Times in seconds; no greeting if it is empty."""
+    """What an operator decides about calls. Times in seconds; `keypad` is ``input``, ``context`` or ``off``."""
 
-    greeting: str = ""
+    briefing: Briefing = field(default_factory=Briefing)
+    tools: tuple[Tool, ...] = ()
+    tool_grace: float = 3.0
+    keypad: str = "input"
+    keypad_gap: float = 1.5
+    emotion_rules: tuple[EmotionRule, ...] = ()
+    emotions: bool = True
     init_seconds: float = 10.0
     most_seconds: float = 14_400.0
-    emotions: bool = True
 
 
 class Bridge:
@@ -68,33 +77,42 @@ class Bridge:
 
     def __init__(self, rules: CallRules, playout: Playout, fallback: CallInfo, now: float) -> None:
         self.counts = CallCounts()
+        self.mood = Mood()
         self.call = fallback  # what is known of the call; `init` makes it better
-        self.deadline = inf
         self._rules = rules
         self._playout = playout
         self._alarms: dict[str, float] = {}
         self._initialised = False
-        self._greeted = False
+        self._ready = False
+        self._greeting = ""
         self._aligner = SampleAligner()
-        self._turn = AgentTurn()
-        self._barge_in_told = False
+        self._speech = AgentSpeech(playout, self.counts)
+        self._tools = ToolDesk(playout, self.counts, rules.tool_grace)
+        self._keypad = Keypad(rules.keypad_gap)
+        self._keyed: deque[str] = deque(maxlen=_KEYED_KEPT)  # before the agent was ready
+        self._watch = EmotionWatch(rules.emotion_rules)
         self._told = ""  # the last error that Core was told
         self._fault = ""  # the provider's last error, until the caller is heard again
         self._farewell: CallOutcome | None = None  # the agent said good-bye; this is how the call will end
         self._set("init", now + rules.init_seconds)
         self._set("length", now + rules.most_seconds)
 
+    @property
+    def deadline(self) -> float:
+        """When `on_deadline` has something to do; infinity for never."""
+        return min(self._next_alarm, self._speech.deadline, self._tools.deadline, self._keypad.deadline)
+
     # The caller's side.
 
-    def on_core(self, message: FromCore) -> Actions:
+    def on_core(self, message: FromCore, now: float) -> Actions:
         """Take a message of Core."""
         match message:
             case CallerAudio(audio=pcm):
                 return self._caller_audio(pcm)
             case Init():
                 return self._init(message)
-            case Digit():
-                return ()  # a seam: nothing listens to the keypad yet
+            case Digit(digit=digit):
+                return self._digit(digit, now)
             case NotUnderstood(about=about):
                 return self._note(f"Core sent {about}; ignored")
 
@@ -118,7 +136,33 @@ class Bridge:
         self._set("init", inf)
         if isinstance(init.uuid, str) and usable_id(init.uuid):
             self.call = CallInfo(id=init.uuid, uuid=init.uuid, query=self.call.query)
+        controllable = is_real_uuid(self.call.uuid)
+        tools = tuple(tool for tool in self._rules.tools if controllable or not tool.ends_call)
+        self._tools.offer(tools)
+        self._greeting = self._rules.briefing.greeting_for(self.call.query)
+        self.call = replace(self.call, brief=self._rules.briefing.brief(self.call.query, tools))
         return (OpenSession(self.call),)
+
+    def _digit(self, digit: str, now: float) -> Actions:
+        if not self._initialised or self._rules.keypad == "off":
+            return ()
+        try:
+            digits = self._keypad.press(digit, now)
+        except UnusableKeyError as exc:
+            return self._note(f"Core sent {exc}; ignored")
+        self.counts.digits += 1
+        return self._key_in(digits)
+
+    def _key_in(self, digits: str | None) -> Actions:
+        """Give the agent what was keyed, as soon as there is one."""
+        if digits:
+            self._keyed.append(digits)
+        if not self._ready:
+            return ()
+        tell = TypeIn if self._rules.keypad == "input" else AddContext
+        actions = tuple(tell(describe(entry)) for entry in self._keyed)
+        self._keyed.clear()
+        return actions
 
     def _note(self, text: str) -> Actions:
         self.counts.not_understood += 1
@@ -129,90 +173,69 @@ class Bridge:
     def on_agent(self, event: AgentEvent, now: float) -> Actions:
         """Take an event of the provider."""
         match event:
-            case AgentAudio():
-                self._agent_audio(event, now)
+            case AgentAudio(reply=reply, wav=wav):
+                self._agent_speaks(self._speech.audio(reply, wav, now))
             case AgentText(reply=reply, text=text):
-                self._agent_text(reply, text, now)
+                self._agent_speaks(self._speech.text(reply, text, now))
             case AgentTurnEnd():
-                self._end_turn()
+                self._speech.turn_end(now)
+                return self._tools.agent_turn_end()
             case UserTurn():
-                self._fault = ""
-                self._set("fault", inf)
-                self.counts.user_turns += 1
-                self._playout.post(Transcript("user", event.text, self._strongest(event.emotions)))
+                return self._user_turn(event, now)
             case UserInterruption():
-                self._barge_in(now)
+                self._speech.barge_in(now)
+                self._tools.barge_in()
             case AgentReady():
-                return self._ready()
-            case ToolCall(response_required=True, id=tool_id, name=name):
-                return (RefuseTool(tool_id, f"The tool {name[:64]} is not available in this call."),)
+                return self._agent_ready()
             case ToolCall():
-                pass
+                return self._tools.ask(event, now)
             case AgentFault():
                 self._reported(event, now)
             case AgentClosed():
                 return self._agent_closed(event, now)
         return ()
 
-    def on_agent_failed(self, error: ProviderError) -> Actions:
+    def on_agent_failed(self, error: ProviderError, now: float) -> Actions:
         """The session could not be opened, or it broke."""
-        return self._fail(str(error))
+        return self._fail(str(error), now)
 
-    def _ready(self) -> Actions:
-        if self._rules.greeting and not self._greeted:
-            self._greeted = True
-            return (Say(self._rules.greeting), Attach())
-        return (Attach(),)
+    def on_tool_done(self, id_: str, result: ToolResult, now: float) -> Actions:
+        """A tool that was run has come to its end."""
+        if self._tools.is_hang_up(id_) and not result.failed:
+            self._set("hung up", now + _HANG_UP_GRACE_SECONDS)
+        return self._tools.done(id_, result)
 
-    def _agent_audio(self, audio: AgentAudio, now: float) -> None:
-        if not self._speaks(audio.reply):
-            self.counts.stale_chunks += 1
-            return
-        self._play(self._turn.speak(audio.wav))
-        self._expect_more(now)
+    def _agent_ready(self) -> Actions:
+        self._ready = True
+        greeting, self._greeting = self._greeting, ""  # once a call, whatever becomes of the session
+        say = (Say(greeting),) if greeting else ()
+        return (*say, Attach(), *self._key_in(None))
 
-    def _agent_text(self, reply: str, text: str, now: float) -> None:
-        if self._speaks(reply):
-            self._turn.add_text(text)
-            self._expect_more(now)
+    def _agent_speaks(self, speaks: bool) -> None:
+        if speaks:  # it goes on, if only to say good-bye; the error stays the cause of what follows
+            self._set("fault", inf)
 
-    def _speaks(self, reply: str) -> bool:
-        """Whether this is part of what the agent says now; if so, it has taken up speaking again."""
-        if not self._turn.admits(reply):
-            return False
-        self._barge_in_told = False
-        self._set("fault", inf)  # it goes on, if only to say good-bye; the error stays the cause of what follows
-        return True
+    def _user_turn(self, turn: UserTurn, now: float) -> Actions:
+        self._fault = ""
+        self._set("fault", inf)
+        self.counts.user_turns += 1
+        emotions = strongest(turn.emotions, _STRONGEST_EMOTIONS) if self._rules.emotions else None
+        self._playout.post(Transcript("user", turn.text, emotions or None))
+        self._tools.user_turn()
+        self.mood.feed(turn.emotions)
+        fired: list[Action] = []
+        for rule in self._watch.feed(turn.emotions):
+            self.counts.rules_fired += 1
+            fired += self._fire(rule, turn.emotions, now)
+        return tuple(fired)
 
-    def _expect_more(self, now: float) -> None:
-        self._set("reply", self._playout.played_at(now) + _REPLY_GAP_SECONDS)
-
-    def _play(self, pcm: bytes) -> None:
-        dropped = self._playout.push(pcm)
-        self.counts.downstream_seconds += seconds(len(pcm)) - dropped
-        self.counts.downstream_dropped_seconds += dropped
-
-    def _end_turn(self) -> None:
-        self._set("reply", inf)
-        self._play(self._turn.finish())
-        self._playout.end_reply()
-        self._tell_agent_turn()
-
-    def _tell_agent_turn(self) -> None:
-        if text := self._turn.take_text():
-            self.counts.agent_turns += 1
-            self._playout.post(Transcript("agent", text))
-
-    def _barge_in(self, now: float) -> None:
-        """Drop what waits, and what may still come, of all replies so far; tell Core once."""
-        self._set("reply", inf)
-        self._turn.cut_off()
-        self._playout.clear(now)
-        if not self._barge_in_told:
-            self._barge_in_told = True
-            self.counts.interruptions += 1
-            self._playout.post(Interruption())
-        self._tell_agent_turn()
+    def _fire(self, rule: EmotionRule, emotions: Mapping[str, float], now: float) -> Actions:
+        told = Note(f"emotion rule: {rule.emotion} above {rule.above:g} in {rule.turns} turns")
+        if rule.webhook:
+            scores = strongest(emotions, _STRONGEST_EMOTIONS)
+            payload = {"emotion": rule.emotion, "above": rule.above, "turns": rule.turns, "scores": scores}
+            return (told, CallWebhook(rule.webhook, "emotion", payload))
+        return (told, *self._tools.order(rule.tool or "", rule.arguments, now))
 
     def _reported(self, fault: AgentFault, now: float) -> None:
         self.counts.provider_faults += 1
@@ -224,8 +247,8 @@ class Bridge:
 
     def _agent_closed(self, closed: AgentClosed, now: float) -> Actions:
         if self._fault or not closed.normal:
-            return self._fail(self._fault or closed.message)
-        self._end_turn()
+            return self._fail(self._fault or closed.message, now)
+        self._speech.turn_end(now)
         self._farewell = CallOutcome(Cause.AGENT_ENDED, 1000, closed.message)
         return self._heard_out(now)
 
@@ -233,17 +256,17 @@ class Bridge:
         if self._farewell is None:
             return ()
         played_at = self._playout.played_at(now)
-        if played_at <= now:
-            return self.end(self._farewell)
-        self._set("heard out", played_at + _FAREWELL_MARGIN_SECONDS)
+        if played_at <= now and not self._tools.takes_call:
+            return self.end(self._farewell, now)
+        self._set("heard out", played_at + LINE_SECONDS)
         return ()
 
-    def _fail(self, message: str) -> Actions:
-        return self.end(CallOutcome(Cause.PROVIDER_FAILED, 1011, message))
+    def _fail(self, message: str, now: float) -> Actions:
+        return self.end(CallOutcome(Cause.PROVIDER_FAILED, 1011, message), now)
 
-    def end(self, outcome: CallOutcome) -> Actions:
+    def end(self, outcome: CallOutcome, now: float) -> Actions:
         """End the call, telling Core why (once), and what the agent had said so far."""
-        self._tell_agent_turn()
+        self._speech.finish(now)
         self._tell(outcome.message)
         return (End(outcome),)
 
@@ -251,12 +274,6 @@ class Bridge:
         if message != self._told:
             self._told = message
             self._playout.post(Error(message))
-
-    def _strongest(self, emotions: Mapping[str, float]) -> Mapping[str, float] | None:
-        if not self._rules.emotions or not emotions:
-            return None
-        strongest = sorted(emotions.items(), key=lambda item: item[1], reverse=True)[:_STRONGEST_EMOTIONS]
-        return {name: round(score, 3) for name, score in strongest}
 
     # Time.
 
@@ -267,24 +284,21 @@ class Bridge:
             self._set(name, inf)
         if "init" in overdue:
             waited = f"{self._rules.init_seconds:g} s"
-            return self.end(CallOutcome(Cause.NO_INIT, 1008, f"no init message within {waited} of connecting"))
+            return self.end(CallOutcome(Cause.NO_INIT, 1008, f"no init message within {waited} of connecting"), now)
         if "length" in overdue:
             limit = f"{self._rules.most_seconds:g} s"
-            return self.end(CallOutcome(Cause.TOO_LONG, 1000, f"the call reached its limit of {limit}"))
+            return self.end(CallOutcome(Cause.TOO_LONG, 1000, f"the call reached its limit of {limit}"), now)
         if "fault" in overdue:
-            return self._fail(self._fault)
-        if "reply" in overdue:
-            self._end_turn()
-        return self._heard_out(now) if "heard out" in overdue else ()
+            return self._fail(self._fault, now)
+        if "hung up" in overdue:
+            return self.end(CallOutcome(Cause.HUNG_UP, 1000), now)
+        self._speech.expire(now)
+        keyed = self._key_in(self._keypad.expire(now))
+        return (*keyed, *self._tools.expire(now), *(self._heard_out(now) if "heard out" in overdue else ()))
 
     def _set(self, alarm: str, at: float) -> None:
         if at == inf:
             self._alarms.pop(alarm, None)
         else:
             self._alarms[alarm] = at
-        self.deadline = min(self._alarms.values(), default=inf)
-
-
-def usable_id(uuid: str) -> bool:
-    """Whether Core's id of a call can name it. Any short text can, but ``unknown`` means none (contract 1.6)."""
-    return 0 < len(uuid) <= _LONGEST_ID and uuid.isprintable() and uuid != "unknown"
+        self._next_alarm = min(self._alarms.values(), default=inf)

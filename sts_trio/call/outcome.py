@@ -13,6 +13,7 @@ class Cause(StrEnum):
     CALLER_LOST = "caller lost"
     CALLER_BROKE_PROTOCOL = "caller broke protocol"
     AGENT_ENDED = "agent ended"
+    HUNG_UP = "hung up"
     PROVIDER_FAILED = "provider failed"
     NO_INIT = "no init"
     TOO_LONG = "too long"
@@ -46,5 +47,9 @@ class CallCounts:
     stale_chunks: int = 0
     user_turns: int = 0
     agent_turns: int = 0
+    digits: int = 0
+    tool_calls: int = 0
+    tools_failed: int = 0
+    rules_fired: int = 0
     provider_faults: int = 0
     not_understood: int = 0

@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from math import inf
 from typing import TYPE_CHECKING
 
 import structlog
 import trio
 
-from sts_trio.call.actions import Attach, End, Note, OpenSession, RefuseTool, Say, SendAudio
+from sts_trio.call.actions import (
+    AddContext,
+    AnswerTool,
+    Attach,
+    CallWebhook,
+    CancelTool,
+    End,
+    Note,
+    OpenSession,
+    RunTool,
+    Say,
+    SendAudio,
+    TypeIn,
+)
+from sts_trio.call.briefing import is_real_uuid
 from sts_trio.call.outcome import CallOutcome, Cause
 from sts_trio.call.uplink import Uplink
 from sts_trio.core.link import SocketClosed
 from sts_trio.core.wire import CallerAudio
 from sts_trio.errors import ProviderError, ProviderLost
 from sts_trio.providers.events import AgentAudio, AgentClosed, AgentReady
+from sts_trio.tools.tool import CallContext
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
     from sts_trio.call.actions import Action, Actions
     from sts_trio.call.bridge import Bridge
     from sts_trio.call.playout import Playout
@@ -30,6 +48,34 @@ log = structlog.get_logger(__name__)
 _SLICE_SECONDS = 0.5
 # What is left to tell Core at the end, with the close handshake.
 _LAST_WORDS_SECONDS = 2.0
+# For an operator's service to drop the line, before Core's side is closed.
+_HANG_UP_SECONDS = 3.0
+
+ToAgent = Attach | Say | TypeIn | AddContext | AnswerTool
+
+
+async def _no_instructions(_: CallInfo) -> str | None:
+    """Leave the prompt to the provider's settings."""
+    return None
+
+
+async def _nothing(*_: object) -> None:
+    """Stand for a service that the operator has not set up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What a call may use of the world, beside Core: the way to an agent, and services of the operator's own.
+
+    `instructions` returns the agent's prompt for a call, or None for the provider's own. `webhook` takes a URL, the
+    call's id, an event's kind and what it holds. `hang_up` drops the telephone call with this uuid, as far as it can.
+    None of these raises, and each ends in its own time.
+    """
+
+    open_agent: OpenAgent
+    instructions: Callable[[CallInfo], Awaitable[str | None]] = _no_instructions
+    webhook: Callable[[str, str, str, Mapping[str, object]], Awaitable[object]] = _nothing
+    hang_up: Callable[[str], Awaitable[object]] = _nothing
 
 
 class Call:
@@ -39,12 +85,13 @@ class Call:
     Only the playout task writes to Core while the call lasts, which makes the order of what Core hears exact.
     """
 
-    def __init__(self, core: CoreLink, open_agent: OpenAgent, bridge: Bridge, playout: Playout) -> None:
+    def __init__(self, core: CoreLink, services: Services, bridge: Bridge, playout: Playout) -> None:
         self._core = core
-        self._open_agent = open_agent
+        self._services = services
         self._bridge = bridge
         self._playout = playout
         self._uplink = Uplink(bridge.counts)
+        self._tools: dict[str, trio.CancelScope] = {}
         self._outcome: CallOutcome | None = None
         self._work_to_do = trio.lowlevel.ParkingLot()  # the playout task parks here
         self._alarm = trio.CancelScope()  # the watchdog sleeps in here; its deadline follows the bridge's
@@ -73,7 +120,7 @@ class Call:
 
     def end(self, outcome: CallOutcome) -> None:
         """End the call from outside; for example when the service stops."""
-        self._bridge.end(outcome)
+        self._bridge.end(outcome, trio.current_time())
         self._finish(outcome)
 
     async def _upstream_sender(self) -> None:
@@ -85,18 +132,18 @@ class Call:
         while True:
             message = await self._core.receive()
             if isinstance(message, CallerAudio):  # fifty times a second: nothing here but what must be
-                for action in self._bridge.on_core(message):
+                for action in self._bridge.on_core(message, trio.current_time()):
                     await self._perform(action)
             elif isinstance(message, SocketClosed):
                 await self._carry_out(self._bridge.on_caller_gone(message))
             else:
-                await self._carry_out(self._bridge.on_core(message))
+                await self._carry_out(self._bridge.on_core(message, trio.current_time()))
 
     async def _downstream_receiver(self, call: CallInfo) -> None:
         """Provider to playout: holds one session. A later one can take its place while the call lives on."""
         began = trio.current_time()
         try:
-            async with self._open_agent(call) as self._agent:
+            async with self._services.open_agent(await self._instructed(call)) as self._agent:
                 while True:
                     event = await self._agent.receive()
                     if isinstance(event, AgentReady):
@@ -106,9 +153,16 @@ class Call:
                     if isinstance(event, AgentClosed):
                         break
         except ProviderError as exc:
-            await self._carry_out(self._bridge.on_agent_failed(exc))
+            await self._carry_out(self._bridge.on_agent_failed(exc, trio.current_time()))
         finally:
             self._uplink.detach()
+
+    async def _instructed(self, call: CallInfo) -> CallInfo:
+        """Add the agent's prompt, unless the call brings its own, or a stored configuration that holds one."""
+        if call.brief.instructions is None and call.brief.config is None:
+            instructions = await self._services.instructions(call)
+            return replace(call, brief=replace(call.brief, instructions=instructions))
+        return call
 
     async def _hear(self, event: AgentEvent) -> None:
         if not isinstance(event, AgentAudio) or event.wav.seconds <= _SLICE_SECONDS:
@@ -151,24 +205,50 @@ class Call:
         match action:
             case SendAudio(pcm=pcm):
                 await self._uplink.send(pcm)
-            case OpenSession(call=call):
-                self._nursery.start_soon(self._downstream_receiver, call, name="downstream receiver")
-            case Attach() | Say() | RefuseTool():
+            case OpenSession(call=info):
+                self._nursery.start_soon(self._downstream_receiver, info, name="downstream receiver")
+            case Attach() | Say() | TypeIn() | AddContext() | AnswerTool():
                 with suppress(ProviderLost):  # its receiver is about to learn the cause, which may still be queued
                     await self._tell_agent(action)
+            case RunTool(id=id_):
+                self._tools[id_] = trio.CancelScope()
+                self._nursery.start_soon(self._run_tool, action, self._tools[id_], name="tool")
+            case CancelTool(id=id_):
+                self._tools[id_].cancel(reason="the request has changed")
+            case CallWebhook(url=url, kind=kind, payload=payload):
+                call = self._bridge.call.id
+                self._nursery.start_soon(self._services.webhook, url, call, kind, payload, name="webhook")
             case Note(text=text):
                 log.warning(text, call=self._bridge.call.id)
             case End(outcome=outcome):
                 self._finish(outcome)
 
-    async def _tell_agent(self, action: Attach | Say | RefuseTool) -> None:
+    async def _tell_agent(self, action: ToAgent) -> None:
         match action:
             case Attach():
                 await self._uplink.attach(self._agent)
             case Say(text=text):
                 await self._agent.say(text)
-            case RefuseTool(id=tool_id, message=message):
-                await self._agent.tool_error(tool_id, message)
+            case TypeIn(text=text):
+                await self._agent.user_text(text)
+            case AddContext(text=text):
+                await self._agent.add_context(text)
+            case AnswerTool(id=id_, result=result) if result.failed:
+                await self._agent.tool_error(id_, result.content)
+            case AnswerTool(id=id_, result=result):
+                await self._agent.tool_response(id_, result.content)
+
+    async def _run_tool(self, run: RunTool, scope: trio.CancelScope) -> None:
+        """Run a tool beside the conversation. Its answer is sent outside of the scope that stops it: never half."""
+        call, began = self._bridge.call, trio.current_time()
+        with scope:
+            result = await run.tool.run(run.arguments, CallContext(call.uuid, call.query))
+        del self._tools[run.id]
+        how = "stopped" if scope.cancelled_caught else "failed" if result.failed else "done"
+        took = round((trio.current_time() - began) * 1000)
+        log.info("tool run", call=call.id, tool=run.tool.name, how=how, took_ms=took)
+        if not scope.cancelled_caught:
+            await self._carry_out(self._bridge.on_tool_done(run.id, result, trio.current_time()))
 
     def _finish(self, outcome: CallOutcome) -> None:
         if self._outcome is None:
@@ -179,8 +259,17 @@ class Call:
         outcome = self._outcome
         if outcome is None or outcome.by_caller:
             return
-        self._bridge.end(outcome)  # tells what has not been told yet
+        self._bridge.end(outcome, trio.current_time())  # tells what has not been told yet
         with trio.move_on_after(_LAST_WORDS_SECONDS, shield=True):
             for message in self._playout.left_over():
                 await self._core.send(message)
+        await self._drop_line(outcome)
+        with trio.move_on_after(_LAST_WORDS_SECONDS, shield=True):
             await self._core.close(outcome.code, outcome.cause)
+
+    async def _drop_line(self, outcome: CallOutcome) -> None:
+        """The agent has hung up: so must the telephone, which Core's side alone may not bring about (contract 8)."""
+        uuid = self._bridge.call.uuid
+        if outcome.cause is Cause.AGENT_ENDED and uuid is not None and is_real_uuid(uuid):
+            with trio.move_on_after(_HANG_UP_SECONDS, shield=True):
+                await self._services.hang_up(uuid)

@@ -1,7 +1,8 @@
 """What a call needs of Core's side, whatever carries it.
 
-Two seams: a `CallerSocket` moves text messages (the web layer makes one of a WebSocket); a `CoreLink` speaks in
-Core's messages (`core.wire`), and is all that the call itself knows.
+Three seams: a `CallerSocket` moves text messages (the web layer makes one of a WebSocket), a `CallerStream` raw audio
+(of an HTTP request and its response); a `CoreLink` speaks in Core's messages (`core.wire`), and is all that the call
+itself knows.
 """
 
 from __future__ import annotations
@@ -34,6 +35,22 @@ class CallerSocket(Protocol):
 
     async def close(self, code: int, reason: str) -> None:
         """Close with `code`, and read on until the peer has answered or a short limit has passed."""
+        ...
+
+
+class CallerStream(Protocol):
+    """A streaming HTTP request with its response: raw audio both ways. Used by one reading and one writing task."""
+
+    async def receive(self) -> bytes | SocketClosed:
+        """Wait for the next bytes, cut anywhere. `SocketClosed` is the last: 1000 for the body's end, 1006 for less."""
+        ...
+
+    async def send(self, pcm: bytes) -> None:
+        """Send audio. Once the peer is gone this does nothing; it always passes a checkpoint."""
+        ...
+
+    async def close(self, error: str | None = None) -> None:
+        """End the response; with `error`, and if none of it has been sent, it is a 500 that says so."""
         ...
 
 

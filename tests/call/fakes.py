@@ -16,14 +16,16 @@ from sts_trio.audio.pcm import seconds
 from sts_trio.audio.wav import Wav
 from sts_trio.call.answer import Switchboard
 from sts_trio.call.bridge import CallRules
+from sts_trio.call.playout import Pace
 from sts_trio.call.registry import Registry
+from sts_trio.call.session import Services
 from sts_trio.core.arrival import Arrival
 from sts_trio.core.link import SocketClosed
 from sts_trio.core.wire import CallerAudio, Init, PlayoutAudio
 from sts_trio.providers.events import AgentAudio, AgentReady
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from sts_trio.call.outcome import CallOutcome
     from sts_trio.core.wire import FromCore, ToCore
@@ -110,7 +112,7 @@ class FakeCore:
 
 @dataclass(eq=False)
 class FakeAgent:
-    """A provider of one or more sessions: `feed` is what it says; `audio`, `said` and `refused` are what it was told.
+    """A provider of one or more sessions: `feed` is what it says; the other lists are what it was told.
 
     `ready_after`: seconds until a session is open. `failure`: raised instead of opening one.
     """
@@ -121,6 +123,9 @@ class FakeAgent:
     audio: list[bytes] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    answered: list[tuple[str, str]] = field(default_factory=list)
+    typed: list[tuple[float, str]] = field(default_factory=list)
+    context: list[str] = field(default_factory=list)
     open_sessions: int = 0
     send_failure: ProviderError | None = None
 
@@ -163,9 +168,22 @@ class FakeAgent:
         await trio.lowlevel.checkpoint()
         self.said.append(text)
 
+    async def user_text(self, text: str) -> None:
+        await trio.lowlevel.checkpoint()
+        self.typed.append((trio.current_time(), text))
+
+    async def add_context(self, text: str) -> None:
+        await trio.lowlevel.checkpoint()
+        self.context.append(text)
+
+    async def tool_response(self, call_id: str, content: str) -> None:
+        await trio.lowlevel.checkpoint()
+        self.answered.append((call_id, content))
+
     async def tool_error(self, call_id: str, message: str) -> None:
         await trio.lowlevel.checkpoint()
         self.refused.append(call_id)
+        self.answered.append((call_id, message))
 
 
 @dataclass(eq=False)
@@ -175,11 +193,14 @@ class Scene:
     core: FakeCore
     agent: FakeAgent
     registry: Registry
+    services: Services | None = None
     outcome: CallOutcome | None = None
     over: trio.Event = field(default_factory=trio.Event)
 
     async def play(self, rules: CallRules, lead: float = 0.5, arrival: Arrival | None = None) -> None:
-        board = Switchboard(rules=rules, lead=lead, open_agent=self.agent, registry=self.registry)
+        board = Switchboard(
+            rules=rules, pace=Pace(lead), services=self.services or Services(self.agent), registry=self.registry
+        )
         try:
             self.outcome = await board.answer(self.core, arrival or Arrival({}))
         finally:
@@ -194,11 +215,15 @@ async def begin(
     lead: float = 0.5,
     init: bool = True,
     registry: Registry | None = None,
+    services: Callable[[FakeAgent], Services] = Services,
+    uuid: str = "uuid-1",
+    query: Mapping[str, str] | None = None,
 ) -> Scene:
     """Start a call; with `init` it is talking when this returns."""
-    scene = Scene(FakeCore(), agent or FakeAgent(), registry or Registry())
-    nursery.start_soon(scene.play, rules or CallRules(), lead)
+    agent = agent or FakeAgent()
+    scene = Scene(FakeCore(), agent, registry or Registry(), services(agent))
+    nursery.start_soon(scene.play, rules or CallRules(), lead, Arrival(query or {}))
     if init:
-        scene.core.say(Init("uuid-1"))
+        scene.core.say(Init(uuid))
     await trio.testing.wait_all_tasks_blocked()
     return scene

@@ -10,6 +10,7 @@ import trio.testing
 
 from sts_trio.audio.wav import Wav
 from sts_trio.call.bridge import CallRules
+from sts_trio.call.briefing import Briefing
 from sts_trio.call.outcome import CallOutcome, Cause
 from sts_trio.call.registry import Registry
 from sts_trio.core.wire import (
@@ -41,7 +42,7 @@ settle = trio.testing.wait_all_tasks_blocked
 async def test_the_agent_is_asked_to_greet_once_and_before_any_caller_audio(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
-    scene = await begin(nursery, rules=CallRules(greeting="Hello!"))
+    scene = await begin(nursery, rules=CallRules(briefing=Briefing(greeting="Hello!")))
     scene.core.speak(3)
     await settle()
     assert scene.agent.said == ["Hello!"]
@@ -162,7 +163,7 @@ async def test_barge_in_stops_the_old_reply_for_good(
         await trio.sleep(0.2)  # time for anything stale to get out
     await trio.sleep(5)
     after = scene.core.heard[before:]
-    assert after == [(began, Interruption()), (began, Transcript("agent", "A long story."))]
+    assert after == [(began, Interruption()), (began, Transcript("agent", "A long story.", heard_ms=1000))]
     # The next reply begins cleanly: it is silence, and nothing of the old one is in it.
     scene.agent.feed(spoken(1.0, "new", rate=rate, level=0.0), AgentTurnEnd())
     await trio.sleep(2)

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from sts_trio.audio.wav import Wav
-from sts_trio.call.actions import Attach, End, OpenSession, RefuseTool, Say, SendAudio
+from sts_trio.call.actions import AnswerTool, Attach, CancelTool, End, OpenSession, RunTool, Say, SendAudio, TypeIn
 from sts_trio.call.bridge import Bridge, CallRules
+from sts_trio.call.briefing import Briefing
 from sts_trio.call.outcome import Cause
-from sts_trio.call.playout import Playout
+from sts_trio.call.playout import Pace, Playout
 from sts_trio.core.link import SocketClosed
 from sts_trio.core.wire import CallerAudio, Digit, Error, Init, Interruption, NotUnderstood, PlayoutAudio
 from sts_trio.errors import ProviderLost
@@ -28,9 +29,27 @@ from sts_trio.providers.events import (
     UserInterruption,
     UserTurn,
 )
+from sts_trio.tools.tool import CallContext, Tool, ToolResult
+from sts_trio.values import EmotionRule
 
+TOOLS = st.sampled_from(["hours", "dsai_transfer", "unknown"])
 REPLIES = st.sampled_from(["", "a", "b", "c", "d"])
-RULES = CallRules(greeting="Hello!", init_seconds=10, most_seconds=600)
+
+
+async def _never_run(_: str, __: CallContext) -> ToolResult:
+    raise AssertionError("decisions do not run anything")
+
+
+HOURS = Tool("hours", "When we are open.", "{}", _never_run)
+TRANSFER = Tool("dsai_transfer", "Put through.", "{}", _never_run, ends_call=True)
+RULES = CallRules(
+    briefing=Briefing(greeting="Hello!"),
+    tools=(HOURS, TRANSFER),
+    emotion_rules=(EmotionRule("Anger", 0.5, 2, tool="hours"),),
+    init_seconds=10,
+    most_seconds=600,
+)
+UUID = "0b6f1f6e-54f0-4f6b-9a49-3d2a1f0c7e11"
 
 
 def marked(reply: str, size: int) -> AgentAudio:
@@ -45,13 +64,16 @@ class BridgeMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 100.0
-        self.playout = Playout(0.5)
+        self.playout = Playout(Pace(0.5))
         self.bridge = Bridge(RULES, self.playout, CallInfo("fallback"), self.now)
         self.sent = b""
         self.received = b""
         self.opened = 0
         self.greeted = 0
+        self.asked: list[str] = []
         self.answered: list[str] = []
+        self.running: set[str] = set()
+        self.entered = 0
         self.end: End | None = None
         self.interrupted: set[str] = set()
         self.told_since_audio = False
@@ -70,8 +92,16 @@ class BridgeMachine(RuleBasedStateMachine):
                     self.opened += 1
                 case Say():
                     self.greeted += 1
-                case RefuseTool(id=tool):
+                case AnswerTool(id=tool):
+                    assert tool not in self.answered, "a second answer"
                     self.answered.append(tool)
+                case RunTool(id=tool):
+                    assert tool not in self.running
+                    self.running.add(tool)
+                case CancelTool(id=tool):
+                    self.running.remove(tool)
+                case TypeIn():
+                    self.entered += 1
                 case Attach():
                     assert self.opened
                 case End():
@@ -81,9 +111,9 @@ class BridgeMachine(RuleBasedStateMachine):
     talking = precondition(lambda self: self.end is None and self.opened)
 
     @alive
-    @rule(uuid=st.one_of(st.none(), st.text(max_size=10), st.integers()))
+    @rule(uuid=st.one_of(st.just(UUID), st.none(), st.text(max_size=10), st.integers()))
     def init(self, uuid: object) -> None:
-        self.carry_out(self.bridge.on_core(Init(uuid)))
+        self.carry_out(self.bridge.on_core(Init(uuid), self.now))
         assert self.opened == 1
 
     @alive
@@ -92,12 +122,12 @@ class BridgeMachine(RuleBasedStateMachine):
         pcm = bytes([byte]) * size
         if self.opened:
             self.sent += pcm
-        self.carry_out(self.bridge.on_core(CallerAudio(pcm)))
+        self.carry_out(self.bridge.on_core(CallerAudio(pcm), self.now))
 
     @alive
-    @rule(message=st.sampled_from([Digit("1"), NotUnderstood("a test")]))
+    @rule(message=st.sampled_from([Digit("1"), Digit("#"), Digit("?"), NotUnderstood("a test")]))
     def something_else(self, message: Digit | NotUnderstood) -> None:
-        self.carry_out(self.bridge.on_core(message))
+        self.carry_out(self.bridge.on_core(message, self.now))
 
     @talking
     @rule(reply=REPLIES, size=st.integers(0, 8000))
@@ -109,22 +139,28 @@ class BridgeMachine(RuleBasedStateMachine):
         event=st.one_of(
             st.builds(AgentText, REPLIES, st.text(min_size=1, max_size=5)),
             st.just(AgentTurnEnd()),
-            st.builds(UserTurn, st.text(min_size=1, max_size=5)),
+            st.builds(UserTurn, st.text(min_size=1, max_size=5), st.just({"Anger": 0.9})),
             st.just(AgentReady("s")),
-            st.builds(ToolCall, st.uuids().map(str), st.just("tool"), st.just("{}"), st.booleans()),
+            st.builds(ToolCall, st.uuids().map(str), TOOLS, st.just("{}"), st.booleans()),
             st.builds(AgentFault, st.sampled_from(["fault 1", "fault 2"]), st.just(False)),
         )
     )
     def agent_does(self, event: AgentText) -> None:
+        if isinstance(event, ToolCall) and event.response_required:
+            self.asked.append(event.id)
         self.carry_out(self.bridge.on_agent(event, self.now))
-        if isinstance(event, ToolCall):
-            assert (event.id in self.answered) == event.response_required
+
+    @alive
+    @rule(result=st.sampled_from([ToolResult("done"), ToolResult("no", failed=True)]))
+    def a_tool_ends(self, result: ToolResult) -> None:
+        if self.running:
+            self.carry_out(self.bridge.on_tool_done(self.running.pop(), result, self.now))
 
     @talking
     @rule(reply=st.sampled_from("abcd"))
     def barge_in(self, reply: str) -> None:
         """All replies heard of so far are over; one of them tries to go on all the same."""
-        heard_of = {name for name in "abcd" if name in self.bridge._turn._replies}
+        heard_of = {name for name in "abcd" if name in self.bridge._speech._turn._replies}
         self.carry_out(self.bridge.on_agent(UserInterruption(), self.now))
         self.interrupted |= heard_of
         assert self.playout.played_at(self.now) == self.now, "something of the old reply is left"
@@ -142,7 +178,7 @@ class BridgeMachine(RuleBasedStateMachine):
                 assert self.end is not None
                 assert self.end.outcome.by_caller
             case ProviderLost():
-                self.carry_out(self.bridge.on_agent_failed(end))
+                self.carry_out(self.bridge.on_agent_failed(end, self.now))
                 assert self.end is not None
             case AgentClosed():
                 self.carry_out(self.bridge.on_agent(end, self.now))
@@ -190,6 +226,14 @@ class BridgeMachine(RuleBasedStateMachine):
     @invariant()
     def caller_audio_is_bit_exact_and_in_order(self) -> None:
         assert self.received == self.sent[: len(self.sent) & ~1]
+
+    @invariant()
+    def every_tool_call_is_at_work_or_waits_or_has_its_one_answer(self) -> None:
+        assert set(self.answered) <= set(self.asked)
+        open_calls = [asked for asked in self.asked if asked not in self.answered]
+        assert len(open_calls) <= 1
+        if open_calls and self.end is None and open_calls[0] not in self.running:
+            assert self.bridge.deadline < self.now + 10, "nobody will ever run it"
 
     @invariant()
     def one_session_one_greeting(self) -> None:

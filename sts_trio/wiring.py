@@ -1,0 +1,154 @@
+"""How calls are put together: settings → what all calls share. A wrong tool or rule is a warning, never an end."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import replace
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from sts_trio.audio.resample import prepare
+from sts_trio.call.answer import Switchboard
+from sts_trio.call.bridge import CallRules
+from sts_trio.call.briefing import Briefing
+from sts_trio.call.playout import Pace
+from sts_trio.call.session import Services
+from sts_trio.http_client import HttpClient
+from sts_trio.providers.dial import Endpoint, TcpDial
+from sts_trio.providers.hume.emotions import EMOTIONS
+from sts_trio.providers.hume.link import HumeProvider
+from sts_trio.providers.hume.wire import SPOKEN_RATES
+from sts_trio.providers.instructions import InstructionSource
+from sts_trio.providers.socket import SocketTimes
+from sts_trio.settings import DEFAULT_INSTRUCTIONS, DEFAULT_TOOLS_DIR
+from sts_trio.tools.ami import AmiClient
+from sts_trio.tools.control import call_control_tools, hang_up
+from sts_trio.tools.custom import LoadedTools, load_tools
+from sts_trio.tools.webhook import post_event
+
+if TYPE_CHECKING:
+    from sts_trio.call.registry import Registry
+    from sts_trio.providers.dial import Dial
+    from sts_trio.providers.events import CallInfo
+    from sts_trio.settings import Settings
+    from sts_trio.tools.tool import Tool
+
+log = structlog.get_logger(__name__)
+
+
+def open_provider(settings: Settings, dial: Dial | None = None) -> HumeProvider:
+    """Build the way to the agent. `dial` replaces TCP in tests."""
+    return HumeProvider(
+        endpoint=Endpoint.from_url(settings.ws_url),
+        api_key=settings.api_key.reveal(),
+        dial=dial or TcpDial(ssl.create_default_context()),
+        config_id=settings.config_id,
+        voice_id=settings.voice_id,
+        instructions=DEFAULT_INSTRUCTIONS,
+        times=SocketTimes(open=settings.ready_seconds, dead=settings.provider_dead_seconds),
+    )
+
+
+def open_http() -> HttpClient:
+    """Build the way to services of the operator's own."""
+    return HttpClient(ssl.create_default_context())
+
+
+def open_ami(settings: Settings, http: HttpClient) -> AmiClient | None:
+    """Build the way to the AMI service, if there is one."""
+    return AmiClient(settings.ami_url, http) if settings.ami_url else None
+
+
+def read_instructions(settings: Settings, http: HttpClient) -> InstructionSource:
+    """Build the sources of the agent's prompt."""
+    return InstructionSource(
+        text=settings.instructions,
+        url=settings.url_instructions,
+        file=settings.file_instructions,
+        seconds=settings.instructions_seconds,
+        http=http,
+    )
+
+
+def find_tools(settings: Settings, ami: AmiClient | None) -> LoadedTools:
+    """Gather what agents may ask for: call control, if there is a service for it, and the operator's own tools."""
+    control = call_control_tools(ami) if ami else ()
+    own = load_tools(
+        Path(settings.tools_dir),
+        explicit=settings.tools_dir != DEFAULT_TOOLS_DIR,
+        seconds=settings.tool_seconds,
+        taken={tool.name for tool in control},
+    )
+    return LoadedTools((*control, *own.tools), own.problems)
+
+
+def reach_services(settings: Settings, http: HttpClient, ami: AmiClient | None, dial: Dial | None = None) -> Services:
+    """Build what a call may use of the world."""
+    sources = read_instructions(settings, http)
+
+    async def instructions(call: CallInfo) -> str | None:
+        # A stored configuration holds the prompt.
+        return None if settings.config_id else await sources.load(call.uuid, call=call.id)
+
+    services = Services(open_provider(settings, dial), instructions, partial(post_event, http))
+    return replace(services, hang_up=partial(hang_up, ami)) if ami else services
+
+
+def build_rules(settings: Settings, tools: tuple[Tool, ...]) -> CallRules:
+    """Put into one value what the operator decided about calls."""
+    briefing = Briefing(
+        greeting=settings.welcome_message,
+        greet_with_config=settings.greet_with_config,
+        has_config=settings.config_id is not None,
+        variables=settings.call_variables,
+        overrides=settings.allow_call_overrides,
+        declare_tools=settings.declare_tools,
+    )
+    return CallRules(
+        briefing=briefing,
+        tools=tools,
+        tool_grace=settings.call_control_grace_ms / 1000,
+        keypad=settings.dtmf_mode,
+        keypad_gap=settings.dtmf_gap_ms / 1000,
+        emotion_rules=settings.emotion_rules,
+        emotions=settings.emotions,
+        init_seconds=settings.init_seconds,
+        most_seconds=settings.max_call_seconds,
+    )
+
+
+def build_switchboard(settings: Settings, registry: Registry, dial: Dial | None = None) -> Switchboard:
+    """Build what all calls share. What is wrong with a tool or a rule is logged, and stops nothing."""
+    for rate in SPOKEN_RATES:
+        prepare(rate)
+    http = open_http()
+    ami = open_ami(settings, http)
+    tools = find_tools(settings, ami)
+    for problem in (*tools.problems, *rule_problems(settings, tools.tools)):
+        log.warning(problem)
+    return Switchboard(
+        rules=build_rules(settings, tools.tools),
+        pace=Pace(lead=settings.playout_lead_ms / 1000),
+        services=reach_services(settings, http, ami, dial),
+        registry=registry,
+        log_transcripts=settings.log_transcripts,
+    )
+
+
+def rule_problems(settings: Settings, tools: tuple[Tool, ...]) -> list[str]:
+    """Say which of the EMOTION_RULES will never do anything."""
+    names = {tool.name for tool in tools}
+    known = {emotion.casefold() for emotion in EMOTIONS}
+    problems = []
+    for rule in settings.emotion_rules:
+        if rule.emotion.casefold() not in known:
+            close = get_close_matches(rule.emotion.title(), EMOTIONS, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            problems.append(f"EMOTION_RULES: Hume reports no emotion {rule.emotion!r}{hint}")
+        if rule.tool is not None and rule.tool not in names:
+            problems.append(f"EMOTION_RULES: there is no tool {rule.tool!r} (see TOOLS_DIR and AMI_URL)")
+    return problems

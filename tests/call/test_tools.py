@@ -1,0 +1,385 @@
+"""Tools, call control, keypad and emotion rules in a call: they are done, and the audio never waits for them."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from sts_trio.call.bridge import CallRules
+from sts_trio.call.outcome import Cause
+from sts_trio.call.session import Services
+from sts_trio.core.wire import Digit, PlayoutAudio, Transcript
+from sts_trio.providers.events import (
+    AgentClosed,
+    AgentText,
+    AgentTurnEnd,
+    ToolCall,
+    UserInterruption,
+    UserTurn,
+)
+from sts_trio.tools.tool import CallContext, Tool, ToolResult
+from sts_trio.values import EmotionRule
+from tests.call.fakes import FRAME, FakeAgent, begin, spoken
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+UUID = "0b6f1f6e-54f0-4f6b-9a49-3d2a1f0c7e11"
+
+
+class Bench:
+    """A tool that takes its time, and notes when it was run, for whom, and whether it was stopped."""
+
+    def __init__(self, name: str = "lookup", seconds: float = 0.0, *, result: ToolResult | None = None) -> None:
+        self.seconds = seconds
+        self.result = result or ToolResult("shipped")
+        self.runs: list[tuple[float, str, CallContext]] = []
+        self.finished: list[float] = []
+        control = name.startswith("dsai_")
+        self.tool = Tool(name, "A test's.", "{}", self.run, ends_call=control, hangs_up=name == "dsai_hangup")
+
+    async def run(self, arguments: str, call: CallContext) -> ToolResult:
+        self.runs.append((trio.current_time(), arguments, call))
+        await trio.sleep(self.seconds)
+        self.finished.append(trio.current_time())
+        return self.result
+
+
+def call_tool(name: str = "lookup", id_: str = "t1", arguments: str = '{"number":"A-17"}') -> ToolCall:
+    return ToolCall(id_, name, arguments, response_required=True)
+
+
+async def test_a_tool_runs_with_its_arguments_and_its_call(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    bench = Bench(seconds=1.0)
+    scene = await begin(nursery, rules=CallRules(tools=(bench.tool,)), uuid=UUID, query={"from": "2000"})
+    assert [offer.name for offer in scene.agent.calls[0].brief.tools] == ["lookup"]
+    scene.agent.feed(call_tool())
+    await trio.sleep(1.1)
+    assert scene.agent.answered == [("t1", "shipped")]
+    assert scene.agent.refused == []
+    ((_, arguments, call),) = bench.runs
+    assert (arguments, call.uuid, call.query) == ('{"number":"A-17"}', UUID, {"from": "2000"})
+    scene.core.hang_up()
+
+
+async def test_ten_seconds_of_a_tool_hurt_no_audio_in_either_direction(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    bench = Bench(seconds=10.0)
+    scene = await begin(nursery, rules=CallRules(tools=(bench.tool,)))
+    beside = await begin(nursery, agent=FakeAgent())
+    both = (scene, beside)
+    scene.agent.feed(call_tool())
+    for each in both:
+        each.agent.feed(AgentText("r", "One moment."), *[spoken(0.1, "r") for _ in range(80)], AgentTurnEnd())
+    for _ in range(500):
+        for each in both:
+            each.core.speak(1)
+        await trio.sleep(0.02)
+    await trio.sleep(0.5)
+    for each in both:
+        assert b"".join(each.agent.audio) == FRAME * 500
+        times = [at for at, message in each.core.heard if isinstance(message, PlayoutAudio)]
+        assert len(each.core.audio) == 8 * 16_000
+        assert max(later - sooner for sooner, later in pairwise(times)) < 0.11
+        assert each.core.lead() <= 0.5 + 1e-6
+    assert scene.agent.answered == [("t1", "shipped")]
+    for each in both:
+        each.core.hang_up()
+
+
+async def test_a_tool_that_failed_is_a_tool_error(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    bench = Bench(seconds=8.0, result=ToolResult("It took longer than 8 s.", failed=True))
+    scene = await begin(nursery, rules=CallRules(tools=(bench.tool,)))
+    scene.agent.feed(call_tool())
+    await trio.sleep(9)
+    assert scene.agent.refused == ["t1"]
+    assert scene.agent.answered == [("t1", "It took longer than 8 s.")]
+    scene.core.hang_up()
+
+
+async def test_a_changed_request_stops_the_old_work(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    bench = Bench(seconds=5.0)
+    scene = await begin(nursery, rules=CallRules(tools=(bench.tool,)))
+    scene.agent.feed(call_tool(id_="old"))
+    await trio.sleep(2)
+    scene.agent.feed(UserTurn("No, the other order."), call_tool(id_="new", arguments='{"number":"B-18"}'))
+    await trio.sleep(20)
+    assert [id_ for id_, _ in scene.agent.answered] == ["old", "new"]
+    assert scene.agent.refused == ["old"]
+    assert len(bench.finished) == 1
+    scene.core.hang_up()
+
+
+async def test_a_call_that_ends_stops_its_tools(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
+    bench = Bench(seconds=60.0)
+    scene = await begin(nursery, rules=CallRules(tools=(bench.tool,)))
+    scene.agent.feed(call_tool())
+    await trio.sleep(1)
+    scene.core.hang_up()
+    with trio.fail_after(1):
+        await scene.over.wait()
+    assert bench.finished == []
+
+
+# Call control.
+
+
+def control_rules(*benches: Bench, grace: float = 3.0) -> CallRules:
+    return CallRules(tools=tuple(bench.tool for bench in benches), tool_grace=grace)
+
+
+@pytest.mark.parametrize("uuid", ["unknown", "uuid-1", ""])
+async def test_call_control_is_not_offered_where_it_cannot_work(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, uuid: str
+) -> None:
+    transfer, lookup = Bench("dsai_transfer"), Bench()
+    scene = await begin(nursery, rules=control_rules(transfer, lookup), uuid=uuid)
+    assert [offer.name for offer in scene.agent.calls[0].brief.tools] == ["lookup"]
+    scene.agent.feed(call_tool("dsai_transfer"))
+    await trio.sleep(5)
+    assert scene.agent.refused == ["t1"]
+    assert transfer.runs == []
+    scene.core.hang_up()
+
+
+@pytest.mark.parametrize("first", ["words", "request"])
+async def test_a_transfer_comes_after_the_last_frame_of_the_good_bye(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, first: str
+) -> None:
+    transfer = Bench("dsai_transfer")
+    scene = await begin(nursery, rules=control_rules(transfer), uuid=UUID)
+    words = [AgentText("r", "I put you through."), *[spoken(0.1, "r") for _ in range(20)]]
+    began = trio.current_time()
+    scene.agent.feed(*words, call_tool("dsai_transfer")) if first == "words" else scene.agent.feed(
+        call_tool("dsai_transfer"), *words
+    )
+    await trio.sleep(5)
+    ((ran_at, _, _),) = transfer.runs
+    last_frame_at = max(at for at, message in scene.core.heard if isinstance(message, PlayoutAudio))
+    assert ran_at > last_frame_at
+    assert ran_at - began == pytest.approx(2.2, abs=0.03)  # two seconds of words, and what the line lags behind
+    assert scene.agent.answered == [("t1", "shipped")]
+    scene.core.hang_up()
+
+
+async def test_a_long_good_bye_is_cut_at_the_grace_time(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    transfer = Bench("dsai_transfer")
+    scene = await begin(nursery, rules=control_rules(transfer, grace=3.0), uuid=UUID)
+    began = trio.current_time()
+    scene.agent.feed(AgentText("r", "A long story."), *[spoken(0.1, "r") for _ in range(100)])
+    scene.agent.feed(call_tool("dsai_transfer"))
+    await trio.sleep(5)
+    assert transfer.runs[0][0] - began == pytest.approx(3.0, abs=0.02)
+    scene.core.hang_up()
+
+
+async def test_who_takes_it_back_is_not_transferred(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    transfer = Bench("dsai_transfer")
+    scene = await begin(nursery, rules=control_rules(transfer), uuid=UUID)
+    scene.agent.feed(AgentText("r", "I put you through."), spoken(2.0, "r"), call_tool("dsai_transfer"))
+    await trio.sleep(1)
+    scene.agent.feed(UserInterruption(), UserTurn("No, wait!"), AgentText("s", "As you like."), AgentTurnEnd())
+    await trio.sleep(10)
+    assert transfer.runs == []
+    assert scene.agent.refused == ["t1"]
+    scene.core.hang_up()
+
+
+async def test_a_hang_up_that_core_does_not_follow_ends_on_our_side(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    hangup = Bench("dsai_hangup")
+    scene = await begin(nursery, rules=control_rules(hangup), uuid=UUID)
+    scene.agent.feed(call_tool("dsai_hangup"))
+    with trio.fail_after(5):
+        await scene.over.wait()
+    assert scene.core.closed == (1000, Cause.HUNG_UP)
+    assert scene.core.closed_at - hangup.runs[0][0] == pytest.approx(3.0, abs=0.02)
+
+
+async def test_a_hang_up_that_failed_leaves_the_call_as_it_is(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    hangup = Bench("dsai_hangup", result=ToolResult("Error during hangup: not found", failed=True))
+    scene = await begin(nursery, rules=control_rules(hangup), uuid=UUID)
+    scene.agent.feed(call_tool("dsai_hangup"))
+    await trio.sleep(30)
+    assert not scene.over.is_set()
+    assert scene.agent.refused == ["t1"]
+    scene.core.hang_up()
+
+
+@pytest.mark.parametrize(("uuid", "dropped"), [(UUID, [UUID]), ("unknown", []), ("uuid-1", [])])
+async def test_an_agent_that_hangs_up_is_heard_out_and_then_the_line_drops(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, uuid: str, dropped: list[str]
+) -> None:
+    hung_up: list[tuple[float, str]] = []
+
+    async def hang_up(of: str) -> None:
+        await trio.sleep(0.1)
+        hung_up.append((trio.current_time(), of))
+
+    scene = await begin(nursery, services=partial(Services, hang_up=hang_up), uuid=uuid)
+    began = trio.current_time()
+    scene.agent.feed(AgentText("r", "Good-bye!"), spoken(2.0, "r"), AgentTurnEnd(), AgentClosed("bye", normal=True))
+    with trio.fail_after(10):
+        await scene.over.wait()
+    assert [of for _, of in hung_up] == dropped
+    assert all(at - began == pytest.approx(2.3, abs=0.03) for at, _ in hung_up)
+    assert scene.core.closed == (1000, Cause.AGENT_ENDED)
+
+
+async def test_a_service_that_does_not_answer_does_not_hold_the_end_up(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def hang_up(_: str) -> None:
+        await trio.sleep_forever()
+
+    scene = await begin(nursery, services=partial(Services, hang_up=hang_up), uuid=UUID)
+    scene.agent.feed(AgentClosed("bye", normal=True))
+    with trio.fail_after(5):
+        await scene.over.wait()
+    assert scene.core.closed == (1000, Cause.AGENT_ENDED)
+
+
+# The keypad.
+
+
+async def test_keys_become_one_entry_that_the_agent_answers(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene = await begin(nursery, rules=CallRules(keypad_gap=1.5))
+    for digit in "123":
+        scene.core.say(Digit(digit))
+        await trio.sleep(1)
+    began = trio.current_time()
+    await trio.sleep(5)
+    ((at, text),) = scene.agent.typed
+    assert "1 2 3" in text
+    assert at - began == pytest.approx(0.5, abs=0.02)
+    scene.core.say(Digit("4"), Digit("#"))
+    await trio.sleep(0.01)
+    assert "4" in scene.agent.typed[1][1]
+    scene.core.hang_up()
+
+
+@pytest.mark.parametrize(("mode", "typed", "context"), [("input", 1, 0), ("context", 0, 1), ("off", 0, 0)])
+async def test_how_the_agent_learns_of_keys(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, mode: str, typed: int, context: int
+) -> None:
+    scene = await begin(nursery, rules=CallRules(keypad=mode))
+    scene.core.say(Digit("1"), Digit("x"), Digit("#"))
+    await trio.sleep(5)
+    assert (len(scene.agent.typed), len(scene.agent.context)) == (typed, context)
+    scene.core.hang_up()
+
+
+async def test_keys_from_before_the_agent_was_ready_are_not_lost(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene = await begin(nursery, agent=FakeAgent(ready_after=4))
+    scene.core.say(Digit("7"), Digit("#"), Digit("8"))
+    await trio.sleep(3)
+    assert scene.agent.typed == []
+    await trio.sleep(2)
+    assert [text for _, text in scene.agent.typed] == [
+        "(The caller pressed 7 on the telephone keypad.)",
+        "(The caller pressed 8 on the telephone keypad.)",
+    ]
+    scene.core.hang_up()
+
+
+# Emotion.
+
+
+def angry(score: float = 0.9) -> UserTurn:
+    return UserTurn("I have had enough!", {"Anger": score, "Calmness": 0.01})
+
+
+async def test_an_emotion_that_stays_calls_a_tool_after_the_agent_has_been_heard(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    transfer = Bench("dsai_transfer")
+    rule = EmotionRule("Anger", 0.6, 2, tool="dsai_transfer", arguments='{"transfer_extension":"2000"}')
+    rules = CallRules(tools=(transfer.tool,), emotion_rules=(rule,))
+    scene = await begin(nursery, rules=rules, uuid=UUID)
+    scene.agent.feed(angry())
+    await trio.sleep(1)
+    scene.agent.feed(AgentText("r", "I am sorry."), spoken(1.0, "r"), AgentTurnEnd(), angry(), angry(), angry())
+    began = trio.current_time()
+    await trio.sleep(20)
+    ((at, arguments, _),) = transfer.runs
+    assert arguments == '{"transfer_extension":"2000"}'
+    assert at - began == pytest.approx(1.2, abs=0.03)
+    assert scene.agent.answered == []  # the agent did not ask
+    scene.core.hang_up()
+
+
+async def test_an_emotion_that_stays_calls_a_webhook(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    told: list[tuple[str, str, str, Mapping[str, object]]] = []
+
+    async def webhook(url: str, call: str, kind: str, payload: Mapping[str, object]) -> None:
+        told.append((url, call, kind, payload))
+        await trio.sleep_forever()  # and a slow one holds nothing up
+
+    rule = EmotionRule("anger", 0.6, 1, webhook="http://crm/alert?key=1")
+    rules = CallRules(emotion_rules=(rule,), emotions=False)
+    scene = await begin(nursery, rules=rules, services=partial(Services, webhook=webhook), uuid=UUID)
+    scene.agent.feed(angry())
+    await trio.sleep(1)
+    ((url, call, kind, payload),) = told
+    assert (url, call, kind) == ("http://crm/alert?key=1", UUID, "emotion")
+    assert payload["emotion"] == "anger"
+    assert scene.core.messages == [Transcript("user", "I have had enough!")]
+    scene.core.hang_up()
+    with trio.fail_after(1):
+        await scene.over.wait()
+
+
+async def test_the_summary_tells_how_the_caller_sounded_and_nothing_of_what_he_said(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene = await begin(nursery, query={"from": "0171-555"})
+    scene.agent.feed(angry(0.8))
+    scene.core.say(Digit("9"), Digit("#"))
+    await trio.sleep(1)
+    scene.core.hang_up()
+    await scene.over.wait()
+    summary = next(line for line in capsys.readouterr().out.splitlines() if "call ended" in line)
+    assert "'Anger': 0.8" in summary
+    assert "digits=2" in summary
+    assert "enough" not in summary
+    assert "0171" not in summary
+
+
+# Instructions.
+
+
+async def test_instructions_are_loaded_for_each_call_that_brings_none(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def instructions(call: object) -> str:
+        await trio.sleep(0.5)
+        return "Be brief."
+
+    scene = await begin(nursery, services=partial(Services, instructions=instructions))
+    await trio.sleep(1)
+    assert scene.agent.calls[0].brief.instructions == "Be brief."
+    scene.core.hang_up()

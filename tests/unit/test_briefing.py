@@ -1,0 +1,105 @@
+"""What of Core's URL reaches the agent: what the operator listed, and nothing else."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sts_trio.call.briefing import Briefing, is_real_uuid, usable_id, variable_name
+from sts_trio.providers.events import AgentBrief, ToolOffer
+from sts_trio.tools.tool import CallContext, Tool, ToolResult
+
+QUERY = {
+    "from": "2000",
+    "to": "5003",
+    "config_id": "theirs",
+    "voice_id": "their voice",
+    "instructions": "Be rude.",
+    "welcome_message": "Yo!",
+}
+
+
+async def _run(_: str, __: CallContext) -> ToolResult:
+    raise AssertionError
+
+
+TOOL = Tool("hours", "When we are open.", '{"type":"object"}', _run)
+
+
+def test_by_default_nothing_of_the_url_reaches_the_agent() -> None:
+    briefing = Briefing(greeting="Hello!")
+    assert briefing.brief(QUERY, ()) == AgentBrief()
+    assert briefing.greeting_for(QUERY) == "Hello!"
+
+
+def test_listed_parameters_become_variables() -> None:
+    briefing = Briefing(variables=("from", "vicidial[leadId]", "missing"))
+    brief = briefing.brief(QUERY | {"vicidial[leadId]": "7"}, ())
+    assert brief.variables == {"from": "2000", "vicidial_leadId": "7"}
+    assert "2000" not in repr(brief)
+
+
+def test_a_call_may_bring_its_own_settings_where_that_is_allowed() -> None:
+    briefing = Briefing(greeting="Hello!", overrides=True)
+    assert briefing.brief(QUERY, ()) == AgentBrief("theirs", "their voice", "Be rude.")
+    assert briefing.greeting_for(QUERY) == "Yo!"
+    empty = dict.fromkeys(QUERY, "")
+    assert briefing.brief(empty, ()) == AgentBrief()
+
+
+@pytest.mark.parametrize(
+    ("briefing", "query", "greeting"),
+    [
+        (Briefing("Hello!"), {}, "Hello!"),
+        (Briefing("Hello!", has_config=True), {}, ""),
+        (Briefing("Hello!", has_config=True, greet_with_config=True), {}, "Hello!"),
+        (Briefing("Hello!", overrides=True), {"config_id": "c"}, ""),
+        (Briefing("Hello!", overrides=False), {"config_id": "c"}, "Hello!"),
+        (Briefing("Hello!", overrides=True, greet_with_config=True), {"config_id": "c"}, "Hello!"),
+        (Briefing("Hello!", overrides=True, has_config=True), {"welcome_message": "Yo!"}, "Yo!"),
+        (Briefing("Hello!", overrides=True), {"welcome_message": ""}, ""),
+        (Briefing("Hello!", overrides=False), {"welcome_message": ""}, "Hello!"),
+    ],
+)
+def test_who_greets(briefing: Briefing, query: dict[str, str], greeting: str) -> None:
+    assert briefing.greeting_for(query) == greeting
+
+
+def test_tools_are_declared_unless_the_configuration_does_it() -> None:
+    assert Briefing().brief({}, (TOOL,)).tools == (ToolOffer("hours", "When we are open.", '{"type":"object"}'),)
+    assert Briefing(declare_tools=False).brief({}, (TOOL,)).tools == ()
+
+
+@given(st.dictionaries(st.text(max_size=80), st.text(max_size=400), max_size=8))
+def test_a_variable_is_one_short_printable_line(query: dict[str, str]) -> None:
+    brief = Briefing(variables=tuple(query)).brief(query, ())
+    for name, value in brief.variables.items():
+        assert name.isascii()
+        assert name.replace("_", "a").isalnum()
+        assert value.isprintable()
+        assert len(value) <= 256
+
+
+@pytest.mark.parametrize(
+    ("parameter", "name"), [("from", "from"), ("vicidial[leadId]", "vicidial_leadId"), ("a b", "a_b"), ("[]", "_")]
+)
+def test_the_name_of_a_variable(parameter: str, name: str) -> None:
+    assert variable_name(parameter) == name
+
+
+@pytest.mark.parametrize("text", [str(uuid.uuid4()), str(uuid.uuid4()).upper()])
+def test_a_uuid_is_real(text: str) -> None:
+    assert is_real_uuid(text)
+
+
+@pytest.mark.parametrize("text", [None, "", "unknown", "uuid-1", uuid.uuid4().hex, f"{{{uuid.uuid4()}}}", "1234-5"])
+def test_anything_else_is_not(text: str | None) -> None:
+    assert not is_real_uuid(text)
+
+
+@pytest.mark.parametrize(("text", "usable"), [("a", True), ("", False), ("unknown", False), ("a\n", False)])
+def test_an_id_that_can_name_a_call(text: str, usable: bool) -> None:
+    assert usable_id(text) is usable
