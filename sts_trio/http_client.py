@@ -9,12 +9,12 @@ import ssl
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import httpx
 import trio
 
 from sts_trio.errors import StsError
+from sts_trio.values import shown_url
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -79,15 +79,15 @@ class HttpClient:
                 ):
                     return HttpReply(response.status_code, await _body(response))
         except trio.TooSlowError:
-            raise HttpFailed(f"{shown(url)} did not answer within {seconds:g} s") from None
+            raise HttpFailed(f"{shown_url(url)} did not answer within {seconds:g} s") from None
         except _Unusable as exc:
-            raise HttpFailed(f"{shown(url)} {exc}") from None
+            raise HttpFailed(f"{shown_url(url)} {exc}") from None
         except (
             httpx.HTTPError,
             httpx.InvalidURL,
             ValueError,
         ) as exc:  # ValueError: an address or a header that is none
-            raise HttpFailed(f"{shown(url)}: {_words(exc)}") from exc
+            raise HttpFailed(f"{shown_url(url)}: {_words(exc)}") from exc
 
 
 class _Unusable(Exception):
@@ -123,15 +123,6 @@ async def _body(response: httpx.Response) -> bytes:
     if len(body) > MOST_BYTES:
         raise _Unusable(f"answered with more than {MOST_BYTES} bytes")
     return bytes(body)
-
-
-def shown(url: str) -> str:
-    """Return `url` fit for a log: without user, password and query."""
-    try:
-        parts = urlsplit(url)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-    except ValueError:
-        return "the address"
 
 
 def _words(exc: BaseException) -> str:

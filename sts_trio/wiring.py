@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+_TAKEN = {"dsai_transfer", "dsai_hangup", "hang_up", "web_search"}  # names of our own tools, and of Hume's
+
 
 def open_provider(settings: Settings, dial: Dial | None = None) -> HumeProvider:
     """Build the way to the agent. `dial` replaces TCP in tests."""
@@ -81,7 +83,7 @@ def find_tools(settings: Settings, ami: AmiClient | None) -> LoadedTools:
         Path(settings.tools_dir),
         explicit=settings.tools_dir != DEFAULT_TOOLS_DIR,
         seconds=settings.tool_seconds,
-        taken={tool.name for tool in control},
+        taken=_TAKEN,
     )
     return LoadedTools((*control, *own.tools), own.problems)
 

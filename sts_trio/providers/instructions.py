@@ -15,8 +15,9 @@ import structlog
 import trio
 
 from sts_trio.errors import StsError
-from sts_trio.http_client import HttpFailed, shown
+from sts_trio.http_client import HttpFailed
 from sts_trio.providers.dial import first_line
+from sts_trio.values import shown_url
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -76,7 +77,7 @@ class InstructionSource:
         until = trio.current_time() + self.seconds
         if self.url:
             url, url_until = self.url, until - (self.seconds * _FILE_SHARE if self.file else 0.0)
-            found = await self._ask(shown(url), name, url_until, lambda: self._fetch(url, uuid, url_until))
+            found = await self._ask(shown_url(url), name, url_until, lambda: self._fetch(url, uuid, url_until))
             if found is not None:
                 return found
         if self.file:

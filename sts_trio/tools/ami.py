@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sts_trio.errors import StsError
-from sts_trio.http_client import HttpFailed, shown
+from sts_trio.http_client import HttpFailed
+from sts_trio.values import shown_url
 
 if TYPE_CHECKING:
     from sts_trio.http_client import HttpClient
@@ -63,9 +64,9 @@ class AmiClient:
             raise AmiFailed(str(exc), "the telephone system did not answer") from exc
         message = _message(reply.body)
         if not 200 <= reply.status < 300:
-            raise AmiFailed(f"{shown(url)} answered HTTP {reply.status}", message or "")
+            raise AmiFailed(f"{shown_url(url)} answered HTTP {reply.status}", message or "")
         if message is None:
-            raise AmiFailed(f"{shown(url)} answered with something that is not the AMI service's JSON: check AMI_URL")
+            raise AmiFailed(f"{shown_url(url)} answered with something else than JSON of its own: check AMI_URL")
         return message or f"the {name} is queued"
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from sts_trio.http_client import HttpFailed, shown
+from sts_trio.http_client import HttpFailed
+from sts_trio.values import shown_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,4 +31,4 @@ async def post_event(http: HttpClient, url: str, call: str, kind: str, payload: 
         log.warning("webhook failed", call=call, reason=str(exc))
         return
     if reply.status >= 300:
-        log.warning("webhook failed", call=call, reason=f"{shown(url)} answered HTTP {reply.status}")
+        log.warning("webhook failed", call=call, reason=f"{shown_url(url)} answered HTTP {reply.status}")

@@ -13,7 +13,7 @@ import pytest
 import trio
 import trustme
 
-from sts_trio.http_client import MOST_BYTES, HttpClient, HttpFailed, shown
+from sts_trio.http_client import MOST_BYTES, HttpClient, HttpFailed
 from tests.tools.http_server import dripping, flooding, free_port, raw, reply, serving, silence
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -225,18 +225,6 @@ async def test_a_cancelled_request_ends_at_once(client: HttpClient) -> None:
             await client.get(server.url, seconds=30)
     assert scope.cancelled_caught
     assert trio.current_time() - began < 1
-
-
-@pytest.mark.parametrize(
-    ("url", "text"),
-    [
-        ("http://user:pass@ami:6006/transfer?key=1#x", "http://ami:6006/transfer"),
-        ("https://host", "https://host"),
-        ("http://[::1", "the address"),
-    ],
-)
-def test_an_address_in_a_log_has_no_secrets(url: str, text: str) -> None:
-    assert shown(url) == text
 
 
 def test_the_first_request_imports_nothing() -> None:

@@ -52,6 +52,7 @@ ONLY_IN = {  # library: where it may be imported
     "decouple": {"settings", "values"},
     "soxr": {"emulator", "harness"},
     "httpx": {"http_client"},
+    "docstring_parser": {"tools.schema"},
     "click": {"cli"},
     "rich": {"cli", "demo", "harness"},
 }
