@@ -4,6 +4,7 @@ StsError
 ├── ConfigError              a setting is missing or wrong
 └── ProviderError            the agent's side failed
     ├── ProviderRefused      it answered, and said no (key, config, credit): trying again will not help
+    │   └── ConversationGone   it does not know the conversation that was to be resumed
     ├── ProviderTimeout      it did not answer in time
     ├── ProviderLost         no connection could be made, or it broke
     └── ProviderProtocolError  it sent what its protocol does not allow
@@ -34,6 +35,10 @@ class ProviderError(StsError):
 
 class ProviderRefused(ProviderError):
     """The provider answered and refused: a wrong key, an unknown config, no credit."""
+
+
+class ConversationGone(ProviderRefused):
+    """The provider does not know the conversation that was to be resumed; a new one may be begun."""
 
 
 class ProviderTimeout(ProviderError):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -16,6 +18,7 @@ SAMPLE_BYTES = 2
 BYTES_PER_SECOND = RATE * SAMPLE_BYTES
 FRAME_SECONDS = 0.02
 FRAME_BYTES = 320
+_LOUD = 512
 
 
 def seconds(size: int) -> float:
@@ -31,6 +34,11 @@ def pieces(data: bytes, size: int = FRAME_BYTES) -> Iterator[bytes]:
         return
     for start in range(0, len(data), size):
         yield data[start : start + size]
+
+
+def is_loud(pcm: bytes) -> bool:
+    """Whether somebody may be speaking in this frame: its peak is above -36 dBFS, where line noise is not."""
+    return bool(pcm) and int(np.abs(np.frombuffer(pcm, "<i2").astype(np.int32)).max()) > _LOUD
 
 
 class SampleAligner:

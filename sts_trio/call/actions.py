@@ -22,14 +22,24 @@ class SendAudio:
 
 @dataclass(frozen=True, slots=True)
 class OpenSession:
-    """Open a session with the provider for this call."""
+    """Open a session with the provider for this call. `number` is what its events, and other actions, name it by."""
 
     call: CallInfo
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
 class Attach:
-    """The session takes audio from now on."""
+    """This session takes audio, and all that is said to the agent, from now on."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloseSession:
+    """Close this session; another has taken its place, or nothing can be expected of it."""
+
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +114,7 @@ Action = (
     SendAudio
     | OpenSession
     | Attach
+    | CloseSession
     | Say
     | TypeIn
     | AddContext

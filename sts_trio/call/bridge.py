@@ -11,15 +11,17 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TYPE_CHECKING
 
-from sts_trio.audio.pcm import FRAME_BYTES, SampleAligner, pieces
-from sts_trio.call.actions import AddContext, Attach, CallWebhook, End, Note, OpenSession, Say, SendAudio, TypeIn
+from sts_trio.audio.pcm import FRAME_BYTES, SampleAligner, is_loud, pieces
+from sts_trio.call.actions import AddContext, CallWebhook, CloseSession, End, Note, Say, SendAudio, TypeIn
 from sts_trio.call.briefing import Briefing, is_real_uuid, usable_id
 from sts_trio.call.keypad import Keypad, UnusableKeyError, describe
+from sts_trio.call.lifeline import Lifeline, LifelineRules
 from sts_trio.call.mood import EmotionWatch, Mood, strongest
 from sts_trio.call.outcome import CallCounts, CallOutcome, Cause
 from sts_trio.call.speech import AgentSpeech
 from sts_trio.call.toolcalls import LINE_SECONDS, ToolDesk
 from sts_trio.core.wire import CallerAudio, Digit, Error, Init, NotUnderstood, Transcript
+from sts_trio.errors import ConversationGone
 from sts_trio.providers.events import (
     AgentAudio,
     AgentClosed,
@@ -47,11 +49,13 @@ if TYPE_CHECKING:
 
 # A provider that reported a fatal error closes by itself; when it does not, we do.
 _FAULT_GRACE_SECONDS = 5.0
+_RETRY_GRACE_SECONDS = 1.0  # and when a new session may do better, we do not wait as long
 # After a hang-up that was ordered, Core closes by itself; when it does not, we do.
 _HANG_UP_GRACE_SECONDS = 3.0
 # Close codes of Core's side that are no hang-up: nothing came, not even a close; or what came was no WebSocket.
 _GONE = {1006: Cause.CALLER_LOST} | dict.fromkeys((1002, 1007, 1009), Cause.CALLER_BROKE_PROTOCOL)
 _STRONGEST_EMOTIONS = 3
+_QUIET_SECONDS = 1.0  # without speech, to count as a quiet moment: EVI takes 0.8 s for the end of a turn
 _KEYED_KEPT = 4  # entries of the keypad from before the agent was ready; the newest
 _FAULTS_TOLD = 20  # errors of the provider that a call passes on to Core; the rest are counted
 _NOTES = 5  # log lines a call about messages that were not understood; the rest are counted
@@ -62,6 +66,7 @@ class CallRules:
     """What an operator decides about calls. Times in seconds; `keypad` is ``input``, ``context`` or ``off``."""
 
     briefing: Briefing = field(default_factory=Briefing)
+    lifeline: LifelineRules = field(default_factory=LifelineRules)
     tools: tuple[Tool, ...] = ()
     tool_grace: float = 3.0
     keypad: str = "input"
@@ -83,16 +88,18 @@ class Bridge:
         self._playout = playout
         self._alarms: dict[str, float] = {}
         self._initialised = False
-        self._ready = False
+        self._lifeline = Lifeline(rules.lifeline, self.counts)
         self._greeting = ""
         self._aligner = SampleAligner()
         self._speech = AgentSpeech(playout, self.counts)
         self._tools = ToolDesk(playout, self.counts, rules.tool_grace)
         self._keypad = Keypad(rules.keypad_gap)
         self._keyed: deque[str] = deque(maxlen=_KEYED_KEPT)  # before the agent was ready
+        self._loud_at = -inf  # when the caller was last heard; kept only while a renewal waits for silence
         self._watch = EmotionWatch(rules.emotion_rules)
+        self._trouble = ""  # how the session before was lost
         self._told = ""  # the last error that Core was told
-        self._fault = ""  # the provider's last error, until the caller is heard again
+        self._fault: AgentFault | None = None  # the provider's last error, until the caller is heard again
         self._farewell: CallOutcome | None = None  # the agent said good-bye; this is how the call will end
         self._set("init", now + rules.init_seconds)
         self._set("length", now + rules.most_seconds)
@@ -100,7 +107,8 @@ class Bridge:
     @property
     def deadline(self) -> float:
         """When `on_deadline` has something to do; infinity for never."""
-        return min(self._next_alarm, self._speech.deadline, self._tools.deadline, self._keypad.deadline)
+        parts = (self._lifeline, self._speech, self._tools, self._keypad)
+        return min(self._next_alarm, *(part.deadline for part in parts))
 
     # The caller's side.
 
@@ -108,7 +116,7 @@ class Bridge:
         """Take a message of Core."""
         match message:
             case CallerAudio(audio=pcm):
-                return self._caller_audio(pcm)
+                return self._caller_audio(pcm, now)
             case Init():
                 return self._init(message)
             case Digit(digit=digit):
@@ -121,10 +129,12 @@ class Bridge:
         cause = _GONE.get(closed.code, Cause.CALLER_HUNG_UP)
         return (End(CallOutcome(cause, closed.code, closed.reason)),)
 
-    def _caller_audio(self, pcm: bytes) -> Actions:
+    def _caller_audio(self, pcm: bytes, now: float) -> Actions:
         if not self._initialised:
             return ()
         pcm = self._aligner.feed(pcm)
+        if self._lifeline.renewing and is_loud(pcm):
+            self._loud_at = now
         if 0 < len(pcm) <= FRAME_BYTES:
             return (SendAudio(pcm),)
         return tuple(SendAudio(piece) for piece in pieces(pcm))
@@ -141,7 +151,7 @@ class Bridge:
         self._tools.offer(tools)
         self._greeting = self._rules.briefing.greeting_for(self.call.query)
         self.call = replace(self.call, brief=self._rules.briefing.brief(self.call.query, tools))
-        return (OpenSession(self.call),)
+        return self._lifeline.begin(self.call)
 
     def _digit(self, digit: str, now: float) -> Actions:
         if not self._initialised or self._rules.keypad == "off":
@@ -157,7 +167,7 @@ class Bridge:
         """Give the agent what was keyed, as soon as there is one."""
         if digits:
             self._keyed.append(digits)
-        if not self._ready:
+        if self._lifeline.current is None:
             return ()
         tell = TypeIn if self._rules.keypad == "input" else AddContext
         actions = tuple(tell(describe(entry)) for entry in self._keyed)
@@ -170,8 +180,14 @@ class Bridge:
 
     # The agent's side.
 
-    def on_agent(self, event: AgentEvent, now: float) -> Actions:
-        """Take an event of the provider."""
+    def on_agent(self, event: AgentEvent, session: int, now: float) -> Actions:
+        """Take an event of a session with the provider. Those of a session that is not in use change nothing."""
+        if isinstance(event, AgentReady):
+            return self._agent_ready(event, session, now)
+        if session != self._lifeline.current:
+            return self._lost(session, event.message, now) if isinstance(event, AgentClosed) else ()
+        if not isinstance(event, AgentClosed | AgentFault):
+            self._lifeline.heard()
         match event:
             case AgentAudio(reply=reply, wav=wav):
                 self._agent_speaks(self._speech.audio(reply, wav, now))
@@ -185,19 +201,18 @@ class Bridge:
             case UserInterruption():
                 self._speech.barge_in(now)
                 self._tools.barge_in()
-            case AgentReady():
-                return self._agent_ready()
             case ToolCall():
                 return self._tools.ask(event, now)
             case AgentFault():
                 self._reported(event, now)
             case AgentClosed():
-                return self._agent_closed(event, now)
+                return self._agent_closed(event, session, now)
         return ()
 
-    def on_agent_failed(self, error: ProviderError, now: float) -> Actions:
-        """The session could not be opened, or it broke."""
-        return self._fail(str(error), now)
+    def on_agent_failed(self, error: ProviderError, session: int, now: float) -> Actions:
+        """A session could not be opened, or it broke."""
+        gone = isinstance(error, ConversationGone)
+        return self._lost(session, str(error), now, retryable=error.retryable, forgotten=gone)
 
     def on_tool_done(self, id_: str, result: ToolResult, now: float) -> Actions:
         """A tool that was run has come to its end."""
@@ -205,18 +220,36 @@ class Bridge:
             self._set("hung up", now + _HANG_UP_GRACE_SECONDS)
         return self._tools.done(id_, result)
 
-    def _agent_ready(self) -> Actions:
-        self._ready = True
+    def _agent_ready(self, ready: AgentReady, session: int, now: float) -> Actions:
+        actions = self._lifeline.ready(session, ready.resume, now)
+        if self._lifeline.current != session:
+            return actions
         greeting, self._greeting = self._greeting, ""  # once a call, whatever becomes of the session
         say = (Say(greeting),) if greeting else ()
-        return (*say, Attach(), *self._key_in(None))
+        return (*actions, *say, *self._key_in(None))
+
+    def _lost(
+        self, session: int, message: str, now: float, *, retryable: bool = True, forgotten: bool = False
+    ) -> Actions:
+        """A session is over. The caller's side does not notice, unless there is no hope for another."""
+        in_use = session == self._lifeline.current
+        actions = self._lifeline.lost(session, now, retryable=retryable, forgotten=forgotten)
+        if actions is None:
+            return self._fail(f"{self._trouble}; then: {message}" if self._trouble and not in_use else message, now)
+        if not in_use:
+            return actions
+        self._fault = None
+        self._set("fault", inf)
+        self._trouble = message
+        self._speech.turn_end(now)  # what is queued is heard out; no more of it will come
+        return (Note(f"{message}; resuming"), *self._tools.session_over(), *actions)
 
     def _agent_speaks(self, speaks: bool) -> None:
         if speaks:  # it goes on, if only to say good-bye; the error stays the cause of what follows
             self._set("fault", inf)
 
     def _user_turn(self, turn: UserTurn, now: float) -> Actions:
-        self._fault = ""
+        self._fault = None
         self._set("fault", inf)
         self.counts.user_turns += 1
         emotions = strongest(turn.emotions, _STRONGEST_EMOTIONS) if self._rules.emotions else None
@@ -239,15 +272,18 @@ class Bridge:
 
     def _reported(self, fault: AgentFault, now: float) -> None:
         self.counts.provider_faults += 1
-        if self.counts.provider_faults <= _FAULTS_TOLD:
+        self._fault = fault
+        resumable = fault.ends_session and fault.retryable
+        if not resumable and self.counts.provider_faults <= _FAULTS_TOLD:
             self._tell(fault.message)
-        self._fault = fault.message
         if fault.ends_session:
-            self._set("fault", now + _FAULT_GRACE_SECONDS)
+            self._set("fault", now + (_RETRY_GRACE_SECONDS if resumable else _FAULT_GRACE_SECONDS))
 
-    def _agent_closed(self, closed: AgentClosed, now: float) -> Actions:
-        if self._fault or not closed.normal:
-            return self._fail(self._fault or closed.message, now)
+    def _agent_closed(self, closed: AgentClosed, session: int, now: float) -> Actions:
+        if fault := self._fault:
+            return self._lost(session, fault.message, now, retryable=fault.retryable, forgotten=fault.forgotten)
+        if not closed.normal:
+            return self._lost(session, closed.message, now, retryable=closed.retryable)
         self._speech.turn_end(now)
         self._farewell = CallOutcome(Cause.AGENT_ENDED, 1000, closed.message)
         return self._heard_out(now)
@@ -288,13 +324,25 @@ class Bridge:
         if "length" in overdue:
             limit = f"{self._rules.most_seconds:g} s"
             return self.end(CallOutcome(Cause.TOO_LONG, 1000, f"the call reached its limit of {limit}"), now)
-        if "fault" in overdue:
-            return self._fail(self._fault, now)
+        if "fault" in overdue and self._fault is not None and self._lifeline.current is not None:
+            session, fault = self._lifeline.current, self._fault
+            return (
+                CloseSession(session),
+                *self._lost(session, fault.message, now, retryable=fault.retryable, forgotten=fault.forgotten),
+            )
         if "hung up" in overdue:
             return self.end(CallOutcome(Cause.HUNG_UP, 1000), now)
+        found = self._lifeline.expire(now, quiet=self._quiet(now))
+        if found is None:
+            return self._fail(f"{self._trouble}; it could not be resumed", now)
         self._speech.expire(now)
         keyed = self._key_in(self._keypad.expire(now))
-        return (*keyed, *self._tools.expire(now), *(self._heard_out(now) if "heard out" in overdue else ()))
+        return (*found, *keyed, *self._tools.expire(now), *(self._heard_out(now) if "heard out" in overdue else ()))
+
+    def _quiet(self, now: float) -> bool:
+        """Whether nobody speaks and nothing is under way: a session can be replaced without anybody hearing it."""
+        silent = self._playout.played_at(now) <= now and now - self._loud_at >= _QUIET_SECONDS
+        return silent and not self._speech.speaking and not self._tools.busy
 
     def _set(self, alarm: str, at: float) -> None:
         if at == inf:

@@ -51,5 +51,7 @@ class CallCounts:
     tool_calls: int = 0
     tools_failed: int = 0
     rules_fired: int = 0
+    resumes: int = 0
+    renewals: int = 0
     provider_faults: int = 0
     not_understood: int = 0

@@ -16,6 +16,7 @@ from sts_trio.call.actions import (
     Attach,
     CallWebhook,
     CancelTool,
+    CloseSession,
     End,
     Note,
     OpenSession,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from sts_trio.call.bridge import Bridge
     from sts_trio.call.playout import Playout
     from sts_trio.core.link import CoreLink
-    from sts_trio.providers.events import AgentEvent, CallInfo, OpenAgent
+    from sts_trio.providers.events import AgentBrief, AgentEvent, AgentLink, CallInfo, OpenAgent
 
 log = structlog.get_logger(__name__)
 
@@ -91,6 +92,10 @@ class Call:
         self._bridge = bridge
         self._playout = playout
         self._uplink = Uplink(bridge.counts)
+        self._sessions: dict[int, trio.CancelScope] = {}
+        self._links: dict[int, AgentLink] = {}  # open sessions; the agent is the one that was attached last
+        self._agent: AgentLink | None = None
+        self._brief: AgentBrief | None = None
         self._tools: dict[str, trio.CancelScope] = {}
         self._outcome: CallOutcome | None = None
         self._work_to_do = trio.lowlevel.ParkingLot()  # the playout task parks here
@@ -139,37 +144,49 @@ class Call:
             else:
                 await self._carry_out(self._bridge.on_core(message, trio.current_time()))
 
-    async def _downstream_receiver(self, call: CallInfo) -> None:
-        """Provider to playout: holds one session. A later one can take its place while the call lives on."""
+    async def _downstream_receiver(self, call: CallInfo, number: int, scope: trio.CancelScope) -> None:
+        """Provider to playout: holds one session. Another can take its place while the call lives on."""
         began = trio.current_time()
         try:
-            async with self._services.open_agent(await self._instructed(call)) as self._agent:
-                while True:
-                    event = await self._agent.receive()
-                    if isinstance(event, AgentReady):
-                        took = round((trio.current_time() - began) * 1000)
-                        log.info("agent ready", call=call.id, session=event.session, took_ms=took)
-                    await self._hear(event)
-                    if isinstance(event, AgentClosed):
-                        break
+            with scope:
+                async with self._services.open_agent(await self._instructed(call)) as link:
+                    self._links[number] = link
+                    try:
+                        await self._listen(link, number, began)
+                    finally:
+                        del self._links[number]
+                        self._uplink.detach(link)
         except ProviderError as exc:
-            await self._carry_out(self._bridge.on_agent_failed(exc, trio.current_time()))
+            await self._carry_out(self._bridge.on_agent_failed(exc, number, trio.current_time()))
         finally:
-            self._uplink.detach()
+            del self._sessions[number]
+
+    async def _listen(self, link: AgentLink, number: int, began: float) -> None:
+        event: AgentEvent | None = None
+        while not isinstance(event, AgentClosed):
+            event = await link.receive()
+            if isinstance(event, AgentReady):
+                took = round((trio.current_time() - began) * 1000)
+                log.info("agent ready", call=self._bridge.call.id, session=event.session, number=number, took_ms=took)
+            await self._hear(event, number)
 
     async def _instructed(self, call: CallInfo) -> CallInfo:
-        """Add the agent's prompt, unless the call brings its own, or a stored configuration that holds one."""
-        if call.brief.instructions is None and call.brief.config is None:
-            instructions = await self._services.instructions(call)
-            return replace(call, brief=replace(call.brief, instructions=instructions))
-        return call
+        """Add the agent's prompt, unless the call brings its own, or a stored configuration that holds one.
 
-    async def _hear(self, event: AgentEvent) -> None:
+        It is looked up once a call: a session that takes over has the same settings.
+        """
+        if self._brief is None:
+            self._brief = call.brief
+            if call.brief.instructions is None and call.brief.config is None:
+                self._brief = replace(call.brief, instructions=await self._services.instructions(call))
+        return replace(call, brief=self._brief)
+
+    async def _hear(self, event: AgentEvent, session: int) -> None:
         if not isinstance(event, AgentAudio) or event.wav.seconds <= _SLICE_SECONDS:
-            await self._carry_out(self._bridge.on_agent(event, trio.current_time()))
+            await self._carry_out(self._bridge.on_agent(event, session, trio.current_time()))
             return
         for part in event.wav.cut(_SLICE_SECONDS):
-            await self._carry_out(self._bridge.on_agent(AgentAudio(event.reply, part), trio.current_time()))
+            await self._carry_out(self._bridge.on_agent(AgentAudio(event.reply, part), session, trio.current_time()))
             await trio.lowlevel.checkpoint()
 
     async def _playout_to_core(self) -> None:
@@ -205,8 +222,12 @@ class Call:
         match action:
             case SendAudio(pcm=pcm):
                 await self._uplink.send(pcm)
-            case OpenSession(call=info):
-                self._nursery.start_soon(self._downstream_receiver, info, name="downstream receiver")
+            case OpenSession(call=info, number=number):
+                scope = self._sessions[number] = trio.CancelScope()
+                self._nursery.start_soon(self._downstream_receiver, info, number, scope, name="downstream receiver")
+            case CloseSession(number=number):
+                if number in self._sessions:
+                    self._sessions[number].cancel(reason="another session has taken its place")
             case Attach() | Say() | TypeIn() | AddContext() | AnswerTool():
                 with suppress(ProviderLost):  # its receiver is about to learn the cause, which may still be queued
                     await self._tell_agent(action)
@@ -224,9 +245,13 @@ class Call:
                 self._finish(outcome)
 
     async def _tell_agent(self, action: ToAgent) -> None:
+        if isinstance(action, Attach):
+            self._agent = self._links[action.number]
+            await self._uplink.attach(self._agent)
+            return
+        if self._agent is None:
+            return
         match action:
-            case Attach():
-                await self._uplink.attach(self._agent)
             case Say(text=text):
                 await self._agent.say(text)
             case TypeIn(text=text):

@@ -50,6 +50,11 @@ class AgentSpeech:
         self._over_at = inf
         self._barge_in_told = False
 
+    @property
+    def speaking(self) -> bool:
+        """Whether a turn has begun that has not ended."""
+        return self._begins is not None
+
     def audio(self, reply: str, wav: Wav, now: float) -> bool:
         """Take a chunk of the agent's voice. False if it is left over from before a barge-in."""
         if not self._speaks(reply):

@@ -91,6 +91,11 @@ class ToolDesk:
         """Whether a tool is about to take the telephone call away from the agent."""
         return any(work.tool.ends_call for work in self._work.values())
 
+    @property
+    def busy(self) -> bool:
+        """Whether a tool is at work, or about to be."""
+        return bool(self._work)
+
     def is_hang_up(self, id_: str) -> bool:
         """Whether this running tool hangs the caller up."""
         return id_ in self._work and self._work[id_].tool.hangs_up
@@ -126,6 +131,20 @@ class ToolDesk:
                 work.running = True
                 actions.append(RunTool(id_, work.tool, work.arguments))
         self._wake()
+        return tuple(actions)
+
+    def session_over(self) -> Actions:
+        """The session that asked is gone, and nobody waits for its work; a promised transfer is still made."""
+        actions = []
+        for id_, work in list(self._work.items()):
+            if not work.for_agent:
+                continue
+            if work.tool.ends_call:
+                work.for_agent = False
+                continue
+            del self._work[id_]
+            self._answered.append(id_)
+            actions.append(CancelTool(id_))
         return tuple(actions)
 
     def _start(self, id_: str, tool: Tool, arguments: str, now: float, *, for_agent: bool) -> Actions:

@@ -13,33 +13,35 @@ if TYPE_CHECKING:
     from sts_trio.providers.events import AgentLink
 
 
+_KEPT_BEFORE = 1 * BYTES_PER_SECOND
+_KEPT_BETWEEN = 5 * BYTES_PER_SECOND
+
+
 class Uplink:
     """Sends in the order of arrival, whichever task sends.
 
-    Without a session the newest `keep` seconds wait (one second before the first: no burst of stale speech); older
-    audio is dropped and counted.
+    Without a session the newest audio waits, and older audio is dropped and counted: one second before the first
+    session (no burst of stale speech), five between two, since then the caller is in the middle of a conversation.
     """
 
-    def __init__(self, counts: CallCounts, keep: float = 1.0) -> None:
+    def __init__(self, counts: CallCounts) -> None:
         self._counts = counts
-        self._room = round(keep * BYTES_PER_SECOND)
+        self._room = _KEPT_BEFORE
         self._waiting: deque[bytes] = deque()
         self._agent: AgentLink | None = None
+        self._begun = False
 
     async def send(self, pcm: bytes) -> None:
         """Send a piece, or keep it. A session that breaks here is detached; its receiver learns the cause."""
-        agent = self._agent
-        if agent is None:
-            self._keep(pcm)
-            return
-        try:
-            await agent.send_audio(pcm)
-        except ProviderLost:
-            if self._agent is agent:  # another one may have been attached meanwhile
-                self._agent = None
-            self._keep(pcm)
-        else:
-            self._counts.upstream_seconds += seconds(len(pcm))
+        while (agent := self._agent) is not None:
+            try:
+                await agent.send_audio(pcm)
+            except ProviderLost:
+                self.detach(agent)  # and if another has been attached meanwhile, it goes there
+            else:
+                self._counts.upstream_seconds += seconds(len(pcm))
+                return
+        self._keep(pcm)
 
     async def attach(self, agent: AgentLink) -> None:
         """Send what waits, then let `send` go straight through.
@@ -60,10 +62,14 @@ class Uplink:
                 raise
             self._counts.upstream_seconds += seconds(len(pcm))
         self._agent = agent
+        if not self._begun:
+            self._begun = True
+            self._room += _KEPT_BETWEEN - _KEPT_BEFORE
 
-    def detach(self) -> None:
-        """The session is gone: keep what comes."""
-        self._agent = None
+    def detach(self, agent: AgentLink) -> None:
+        """This session is gone: keep what comes, unless another has taken its place."""
+        if self._agent is agent:
+            self._agent = None
 
     def _keep(self, pcm: bytes) -> None:
         self._waiting.append(pcm)

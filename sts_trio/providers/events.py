@@ -73,11 +73,15 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class AgentFault:
-    """The provider reported an error. `ends_session`: it is about to end the session, or as good as ended it."""
+    """The provider reported an error. `ends_session`: it is about to end the session, or as good as ended it.
+
+    `retryable`: a new session may well do better. `forgotten`: the conversation to resume is not there.
+    """
 
     message: str
     ends_session: bool
     retryable: bool = False
+    forgotten: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -278,7 +278,7 @@ async def test_what_the_agent_had_said_is_told_before_the_error_that_ends_the_ca
     scene = await begin(nursery)
     scene.agent.feed(AgentText("a", "As I was saying"), ProviderLost("it broke"))
     await scene.over.wait()
-    assert scene.core.messages == [Transcript("agent", "As I was saying"), Error("it broke")]
+    assert scene.core.messages == [Transcript("agent", "As I was saying"), Error("it broke; it could not be resumed")]
 
 
 async def test_an_error_stays_the_cause_though_a_farewell_follows_it(
@@ -384,7 +384,7 @@ async def test_a_broken_session_is_told_once_its_receiver_knows_why(
     assert not scene.over.is_set()
     scene.agent.feed(ProviderLost("the connection broke"))
     await scene.over.wait()
-    assert scene.core.messages == [Error("the connection broke")]
+    assert scene.core.messages == [Error("the connection broke; it could not be resumed")]
 
 
 async def test_no_init_in_time(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:

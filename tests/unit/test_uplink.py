@@ -82,12 +82,42 @@ async def test_exactly_a_second_is_not_too_much() -> None:
     assert counts.upstream_dropped_seconds == 0
 
 
-async def test_an_operator_may_keep_more() -> None:
-    agent = FakeAgent()
-    uplink = Uplink(CallCounts(), keep=5.0)
+async def test_between_two_sessions_the_newest_five_seconds_are_kept() -> None:
+    counts, first, second = CallCounts(), FakeAgent(), FakeAgent()
+    uplink = Uplink(counts)
+    await uplink.attach(first)
+    uplink.detach(first)
     await send_all(uplink, frames(0, 300))
-    await uplink.attach(agent)
-    assert agent.heard == frames(50, 300)
+    await uplink.attach(second)
+    assert (first.heard, second.heard) == ([], frames(50, 300))
+    assert counts.upstream_dropped_seconds == pytest.approx(1.0)
+
+
+async def test_a_session_takes_over_without_a_gap() -> None:
+    counts, first, second = CallCounts(), FakeAgent(), FakeAgent()
+    uplink = Uplink(counts)
+    await uplink.attach(first)
+    await send_all(uplink, frames(0, 5))
+    await uplink.attach(second)
+    uplink.detach(first)
+    await send_all(uplink, frames(5, 10))
+    assert (first.heard, second.heard) == (frames(0, 5), frames(5, 10))
+
+
+async def test_a_piece_that_the_old_session_did_not_take_goes_to_the_new_one(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    gate = trio.Semaphore(0)
+    first, second = FakeAgent(gate=gate, most=0), FakeAgent()
+    uplink = Uplink(CallCounts())
+    await uplink.attach(first)
+    nursery.start_soon(uplink.send, frames(0, 1)[0])
+    await trio.testing.wait_all_tasks_blocked()
+    await uplink.attach(second)
+    gate.release()
+    await trio.testing.wait_all_tasks_blocked()
+    await uplink.send(frames(1, 2)[0])
+    assert second.heard == frames(0, 2)
 
 
 async def test_pieces_of_odd_sizes_are_kept_within_the_second() -> None:
@@ -161,7 +191,7 @@ async def test_a_detached_session_hears_nothing_more() -> None:
     uplink = Uplink(CallCounts())
     await uplink.attach(first)
     await send_all(uplink, frames(0, 2))
-    uplink.detach()
+    uplink.detach(first)
     await send_all(uplink, frames(2, 4))
     await uplink.attach(second)
     assert (first.heard, second.heard) == (frames(0, 2), frames(2, 4))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from sts_trio.errors import ProviderLost, ProviderRefused, ProviderTimeout
+from sts_trio.errors import ConversationGone, ProviderLost, ProviderRefused, ProviderTimeout
 from sts_trio.providers.dial import one_line
 from sts_trio.providers.events import AgentClosed, AgentFault, AgentReady
 from sts_trio.providers.hume import wire
@@ -113,6 +113,8 @@ class HumeLink:
             match await self._next():
                 case AgentReady() as ready:
                     break
+                case AgentFault(message=reported, forgotten=True):
+                    raise ConversationGone(reported)
                 case AgentFault(message=reported, ends_session=True, retryable=retryable):
                     raise ProviderLost(reported) if retryable else ProviderRefused(reported)
                 case AgentFault(message=reported):

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 # Errors after which EVI is known to go on (hume-evi.md 6.3); the list of codes is not complete, so any other ends it.
 _CHAT_GOES_ON = frozenset({"E0100", "E0101", "E0201", "E0202", "E0712"})
+_FORGOTTEN = frozenset({"E0708", "E0710"})
 _WORTH_RESUMING = frozenset({1001, 1006, 1011, 1012, 1013, 1014})
 _LONGEST_DETAIL = 200
 
@@ -68,6 +69,7 @@ def to_event(message: HumeMessage) -> AgentEvent | None:
                 message=f"Hume reports an error: {describe(message)}",
                 ends_session=code not in _CHAT_GOES_ON,
                 retryable=code.startswith("I"),
+                forgotten=code in _FORGOTTEN,
             )
         case ChatMetadata():
             return AgentReady(session=message.chat_id, resume=message.chat_group_id)
