@@ -35,6 +35,8 @@ _MOST_HANDSHAKE_BYTES = 2**17
 _REFUSAL_BODY_CHARACTERS = 200
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([2-5]\d\d)")
 _STATUS_LINE_BYTES = 12
+# wsproto 1.3 takes 1014 (bad gateway), the only assigned code that it does not know, for a fault of the peer's.
+_UNKNOWN_CLOSE_CODE = "CLOSE with unknown reserved code"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,8 @@ class ProviderSocket:
         except tws.ConnectionClosed as exc:
             if self._dead or exc.reason is None:
                 return SocketEnd(1006, self._dead)
+            if exc.reason.code == 1002 and exc.reason.reason == _UNKNOWN_CLOSE_CODE:
+                return SocketEnd(1014, "")
             return SocketEnd(exc.reason.code, exc.reason.reason or "")
 
     async def send(self, message: str | bytes) -> None:

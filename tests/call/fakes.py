@@ -137,20 +137,20 @@ class FakeAgent:
             self._feed.send_nowait(event)
 
     @asynccontextmanager
-    async def __call__(self, call: CallInfo) -> AsyncIterator[FakeAgent]:
+    async def __call__(self, call: CallInfo) -> AsyncIterator[FakeSession]:
         self.calls.append(call)
         await trio.sleep(self.ready_after)
         if self.failure is not None:
-            raise self.failure
+            failure, self.failure = self.failure, self.failure if not self.said_ready else None
+            raise failure
+        ready, self.said_ready = not self.said_ready, True
         self.open_sessions += 1
-        self._feed.send_nowait(AgentReady("session-1", "group-1")) if not self.said_ready else None
-        self.said_ready = True
         try:
-            yield self
+            yield FakeSession(self, ready)
         finally:
             self.open_sessions -= 1
 
-    said_ready: bool = False
+    said_ready: bool = False  # only the first session gets ready, unless a test resets this
 
     async def receive(self) -> AgentEvent:
         event = await self._events.receive()
@@ -184,6 +184,26 @@ class FakeAgent:
         await trio.lowlevel.checkpoint()
         self.refused.append(call_id)
         self.answered.append((call_id, message))
+
+
+class FakeSession:
+    """One session of a `FakeAgent`: what is sent to it and said by it is the agent's, but it is ready by itself."""
+
+    def __init__(self, agent: FakeAgent, ready: bool) -> None:
+        self._ready = ready
+        self._agent = agent
+        self.send_audio = agent.send_audio
+        self.say = agent.say
+        self.user_text = agent.user_text
+        self.add_context = agent.add_context
+        self.tool_response = agent.tool_response
+        self.tool_error = agent.tool_error
+
+    async def receive(self) -> AgentEvent:
+        if self._ready:
+            self._ready = False
+            return AgentReady("session-1", "group-1")
+        return await self._agent.receive()
 
 
 @dataclass(eq=False)

@@ -1,0 +1,249 @@
+"""A provider's bad moment in mid-call: the caller's side does not notice, and not a frame is lost."""
+
+from __future__ import annotations
+
+import base64
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+import trio.testing
+
+from sts_trio.call.bridge import CallRules
+from sts_trio.call.briefing import Briefing
+from sts_trio.call.lifeline import LifelineRules
+from sts_trio.call.session import Services
+from sts_trio.core.wire import Digit, Error, PlayoutAudio
+from sts_trio.emulator import CloseWith, EmulatorOptions, Refuse, Reset, Script, SendError
+from sts_trio.errors import ConversationGone, ProviderLost
+from sts_trio.providers.events import AgentAudio, AgentText, AgentTurnEnd, CallInfo, ToolCall
+from tests.call.fakes import FRAME, begin, spoken, tone
+from tests.call.stage import KEY, open_stage
+from tests.call.test_tools import UUID, Bench
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sts_trio.emulator import Emulator
+
+BREAKS = {
+    "reset": Script(steps=(Reset(3.01),)),
+    "close 1006": Script(steps=(Reset(3.01),)),
+    **{f"close {code}": Script(steps=(CloseWith(3.01, code),)) for code in (1001, 1011, 1012, 1013, 1014)},
+    "I0116 and close 1000": Script(steps=(SendError(3.01, "I0116", "transcription"), CloseWith(3.01, 1000))),
+    "I0100 and no close": Script(steps=(SendError(3.01, "I0100", "internal"),)),
+}
+
+
+def first(broken: Script) -> Callable[[int], Script]:
+    """Only the first connection has trouble."""
+    return lambda number: broken if number == 0 else Script()
+
+
+def numbered(frames: int) -> bytes:
+    """Caller audio in which each frame says which it is: quiet, so that nobody takes it for speech."""
+    return b"".join((number % 256).to_bytes(2, "little") * 160 for number in range(frames))
+
+
+def heard_of_caller(emulator: Emulator) -> bytes:
+    return b"".join(session.caller_audio for session in emulator.sessions)
+
+
+@pytest.mark.parametrize("name", BREAKS)
+async def test_the_caller_does_not_notice(name: str, autojump_clock: trio.testing.MockClock) -> None:
+    said = numbered(400)
+    async with open_stage(script=first(BREAKS[name]), welcome_message="Hello!") as stage:
+        caller = await stage.call()
+        messages: list[dict[str, object]] = []
+
+        async def listen() -> None:
+            while True:
+                messages.append(await caller.hear())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen)
+            await caller.speak(said)
+            await trio.sleep(1)
+            nursery.cancel_scope.cancel()
+        assert [session.query.resumed_chat_group_id for session in stage.emulator.sessions] == [
+            None,
+            stage.emulator.sessions[0].chat.group_id,
+        ]
+        assert heard_of_caller(stage.emulator) == said, "frames were lost, doubled or reordered"
+        assert {message["type"] for message in messages} <= {"audio", "transcript"}
+        greetings = [m for m in messages if m["type"] == "transcript" and m["text"] == "Hello!"]
+        assert len(greetings) == 1
+        assert stage.registry.live == 1
+        settings = [session.settings for session in stage.emulator.sessions]
+        assert settings[0] == settings[1]
+
+
+async def test_speech_that_was_queued_is_heard_out(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_stage(script=first(Script(steps=(Reset(1.0),))), welcome_message="Hello, " * 12) as stage:
+        caller = await stage.call()
+        heard = b""
+        with trio.move_on_after(20):
+            while True:
+                message = await caller.hear()
+                assert message["type"] in ("audio", "transcript")
+                if message["type"] == "audio":
+                    heard += base64.b64decode(str(message["audio"]))
+        assert stage.emulator.connections == 2
+        assert len(heard) > 2 * 16_000  # more than what had been played when it broke
+
+
+async def test_a_provider_that_is_away_for_a_while_loses_all_but_the_newest_five_seconds(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    def script(number: int) -> Script:
+        return Script(steps=(Reset(2.0),)) if number == 0 else Script(handshake=Refuse(503)) if number < 6 else Script()
+
+    said = numbered(1000)
+    async with open_stage(script=script, welcome_message="") as stage:
+        caller = await stage.call()
+        await caller.speak(said)
+        before, after = (s.caller_audio for s in stage.emulator.sessions if s.caller_audio)
+        assert said.startswith(before)
+        assert said.endswith(after)
+        missing = len(said) - len(before) - len(after)
+        assert missing == 0 or len(after) >= 5 * 16_000 - 640
+        assert stage.registry.live == 1
+
+
+async def test_a_refusal_that_will_not_change_ends_the_call_with_both_causes(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    def script(number: int) -> Script:
+        return Script(steps=(Reset(2.0),)) if number == 0 else Script(handshake=Refuse(401))
+
+    async with open_stage(script=script) as stage:
+        began = trio.current_time()
+        heard, code = await (await stage.call()).hear_out()
+        errors = [str(message["message"]) for message in heard if message["type"] == "error"]
+        assert len(errors) == 1
+        assert "broke" in errors[0]
+        assert "HTTP 401" in errors[0]
+        assert (code, trio.current_time() - began < 3) == (1011, True)
+
+
+async def test_a_chat_group_that_is_gone_is_followed_by_a_new_chat(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_stage(script=first(Script(steps=(Reset(2.0),))), welcome_message="") as stage:
+        caller = await stage.call()
+        await caller.speak(bytes(16_000))
+        stage.emulator._groups.clear()
+        await caller.speak(bytes(3 * 16_000))
+        resumed = [session.query.resumed_chat_group_id is not None for session in stage.emulator.sessions]
+        assert resumed == [False, True, False]
+        assert stage.emulator.sessions[2].live
+
+
+@pytest.mark.parametrize("gone", [True, False])
+async def test_instructions_are_looked_up_once_a_call(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, gone: bool
+) -> None:
+    asked: list[CallInfo] = []
+
+    async def instructions(call: CallInfo) -> str:
+        asked.append(call)
+        return "Be brief."
+
+    scene = await begin(nursery, services=partial(Services, instructions=instructions))
+    scene.agent.said_ready = False
+    if gone:
+        scene.agent.failure = ConversationGone("no such group")
+    scene.agent.feed(ProviderLost("it broke"))
+    await trio.sleep(5)
+    assert len(asked) == 1
+    assert {call.brief.instructions for call in scene.agent.calls} == {"Be brief."}
+    assert [call.resume for call in scene.agent.calls] == [None, "group-1", *([None] if gone else [])]
+    scene.core.hang_up()
+
+
+async def test_what_is_keyed_between_two_sessions_reaches_the_next(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene = await begin(nursery)
+    scene.agent.ready_after, scene.agent.said_ready = 2.0, False
+    scene.agent.feed(ProviderLost("it broke"))
+    await trio.sleep(0.5)
+    scene.core.say(Digit("4"), Digit("#"))
+    scene.core.speak(10)
+    await trio.sleep(0.5)
+    assert scene.agent.typed == []
+    await trio.sleep(2)
+    assert len(scene.agent.typed) == 1
+    assert b"".join(scene.agent.audio) == FRAME * 10
+    assert not [message for message in scene.core.messages if isinstance(message, Error)]
+    scene.core.hang_up()
+
+
+@pytest.mark.parametrize(("name", "runs_on"), [("lookup", False), ("dsai_transfer", True)])
+async def test_a_tool_at_work_when_the_session_breaks(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, name: str, runs_on: bool
+) -> None:
+    bench = Bench(name, seconds=4.0)
+    scene = await begin(nursery, rules=CallRules(tools=(bench.tool,)), uuid=UUID)
+    scene.agent.feed(ToolCall("t1", name, "{}", response_required=True))
+    await trio.sleep(1)
+    scene.agent.said_ready = False
+    scene.agent.feed(ProviderLost("it broke"))
+    await trio.sleep(10)
+    assert bool(bench.finished) is runs_on
+    assert scene.agent.answered == [], "an answer to a request that the new session does not know"
+    scene.core.hang_up()
+
+
+async def test_a_call_of_three_hours_is_renewed_six_times_and_loses_no_frame(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    options = EmulatorOptions(api_keys=frozenset({KEY}), seed=1, inactivity=1e9, max_duration=1800)
+    async with open_stage(emulator=options, welcome_message="Hello!") as stage:
+        caller = await stage.call()
+        sent = 0
+        heard = {"messages": 0}
+
+        async def listen() -> None:
+            while True:
+                message = await caller.hear()
+                assert message["type"] in ("audio", "transcript")
+                heard["messages"] += 1
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen)
+            for hour_part in range(180):  # a minute each, in which the caller speaks once
+                await caller.say(type="audio", audio=tone(0.9, level=0.3))
+                await trio.sleep(0.9)
+                for start in range(0, 48_000, 1600):  # then he is quiet, and after three seconds on hold
+                    await caller.say(type="audio", audio=numbered(150)[start : start + 1600])
+                    await trio.sleep(0.1)
+                await trio.sleep(56.1)
+                sent += 14_400 + 48_000
+                assert stage.registry.live == 1, hour_part
+            nursery.cancel_scope.cancel()
+        sessions = stage.emulator.sessions
+        assert len(sessions) == 7
+        assert sum(session.chat.caller_bytes for session in sessions) == sent
+        assert {session.close_code for session in sessions[:-1]} == {1000}
+        assert not any(session.closed_by_server for session in sessions[:-1])
+
+
+async def test_nothing_is_renewed_while_the_agent_speaks(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    rules = CallRules(lifeline=LifelineRules(renew_seconds=60), briefing=Briefing())
+    scene = await begin(nursery, rules=rules)
+    await trio.sleep(58)
+    scene.agent.feed(AgentText("r", "A story."), *[spoken(0.1, "r") for _ in range(100)], AgentTurnEnd())
+    await trio.sleep(9)
+    assert len(scene.agent.calls) == 1
+    scene.agent.said_ready = False
+    await trio.sleep(3)
+    assert len(scene.agent.calls) == 2
+    assert scene.agent.open_sessions == 1
+    played = [message for _, message in scene.core.heard if isinstance(message, PlayoutAudio)]
+    assert sum(len(message.audio) for message in played) == 160_000
+    scene.agent.feed(AgentAudio("s", spoken(0.5).wav), AgentTurnEnd())
+    await trio.sleep(1)
+    assert len(scene.core.audio) == 168_000
+    scene.core.hang_up()
