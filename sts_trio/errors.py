@@ -7,6 +7,7 @@ StsError
     │   └── ConversationGone   it does not know the conversation that was to be resumed
     ├── ProviderTimeout      it did not answer in time
     ├── ProviderLost         no connection could be made, or it broke
+    ├── ProviderUnavailable  it refused call after call, and is not asked at the moment
     └── ProviderProtocolError  it sent what its protocol does not allow
 
 Every message is one line for a person: what happened, which setting or peer, what to do. No secret, no caller text.
@@ -49,6 +50,12 @@ class ProviderTimeout(ProviderError):
 
 class ProviderLost(ProviderError):
     """The connection to the provider could not be made, or it broke."""
+
+    retryable = True
+
+
+class ProviderUnavailable(ProviderError):
+    """The provider has refused call after call, and is not asked at the moment."""
 
     retryable = True
 

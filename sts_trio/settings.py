@@ -103,6 +103,39 @@ class Settings:
     instructions_seconds: float = _setting(
         "INSTRUCTIONS_SECONDS", 3.0, values.seconds(0.1, 30), "How long a call may look for its prompt at URL and file"
     )
+    ca_file: str | None = _setting(
+        "HUMEAI_CA_FILE",
+        None,
+        values.text,
+        "Certificates (PEM) to trust beside the system's, for a provider of your own",
+    )
+    max_session_seconds: float = _setting(
+        "HUMEAI_MAX_SESSION_SECONDS",
+        1740.0,
+        values.seconds(30, 86_400),
+        "How old a chat may get; then, in a quiet moment, another takes over. EVI ends one after 1800",
+    )
+    resume_seconds: float = _setting(
+        "RESUME_SECONDS", 15.0, values.seconds(1, 120), "How long a call whose chat broke may look for another"
+    )
+    breaker_failures: int = _setting(
+        "BREAKER_FAILURES",
+        5,
+        values.whole(0, 1000),
+        "After so many refused calls in a row new calls are told so at once; 0: never",
+    )
+    breaker_seconds: float = _setting(
+        "BREAKER_SECONDS", 10.0, values.seconds(1, 3600), "How long, until one call may try the provider again"
+    )
+    fallback_wav: str | None = _setting(
+        "FALLBACK_WAV", None, values.text, "A WAV file that the caller hears (30 s at most) when the agent has failed"
+    )
+    fallback_extension: str | None = _setting(
+        "FALLBACK_EXTENSION",
+        None,
+        values.text,
+        "Where `AMI_URL` then transfers the caller; unset, and a `FALLBACK_WAV`: he is hung up on",
+    )
     welcome_message: str = _setting(
         "HUMEAI_WELCOME_MESSAGE",
         "Hello, how can I help you today?",
@@ -196,6 +229,22 @@ class Settings:
         30.0,
         values.seconds(2, 600),
         "Without a byte or a pong for so long, the caller's side is gone",
+    )
+    answer_seconds: float = _setting(
+        "ANSWER_SECONDS", 10.0, values.seconds(1, 120), "An agent that answers later than this is logged"
+    )
+    silence_seconds: float = _setting(
+        "SILENCE_SECONDS",
+        0.0,
+        values.seconds(0, 3600),
+        "So long without a word: the agent says `SILENCE_PROMPT`, and after as long again hangs up; 0: never",
+    )
+    silence_prompt: str = _setting(
+        "SILENCE_PROMPT",
+        "Are you still there?",
+        values.text,
+        "What a silent caller is asked; set but empty: nothing",
+        empty_is_set=True,
     )
     max_call_seconds: float = _setting(
         "MAX_CALL_SECONDS", 14_400.0, values.seconds(1, 86_400), "The longest a call may last"

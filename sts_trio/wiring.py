@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -11,13 +10,20 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from sts_trio.audio.resample import prepare
+from sts_trio.audio.pcm import BYTES_PER_SECOND
+from sts_trio.audio.resample import TelephoneResampler, prepare
+from sts_trio.audio.wav import WavError, parse_wav
 from sts_trio.call.answer import Switchboard
 from sts_trio.call.bridge import CallRules
 from sts_trio.call.briefing import Briefing
+from sts_trio.call.lifeline import LifelineRules
+from sts_trio.call.outcome import Cause
 from sts_trio.call.playout import Pace
 from sts_trio.call.session import Services
+from sts_trio.call.silence import SilenceRules
+from sts_trio.errors import ConfigError
 from sts_trio.http_client import HttpClient
+from sts_trio.providers.breaker import Breaker, guarded
 from sts_trio.providers.dial import Endpoint, TcpDial
 from sts_trio.providers.hume.emotions import EMOTIONS
 from sts_trio.providers.hume.link import HumeProvider
@@ -26,7 +32,7 @@ from sts_trio.providers.instructions import InstructionSource
 from sts_trio.providers.socket import SocketTimes
 from sts_trio.settings import DEFAULT_INSTRUCTIONS, DEFAULT_TOOLS_DIR
 from sts_trio.tools.ami import AmiClient
-from sts_trio.tools.control import call_control_tools, hang_up
+from sts_trio.tools.control import call_control_tools, hang_up, transfer
 from sts_trio.tools.custom import LoadedTools, load_tools
 from sts_trio.tools.webhook import post_event
 
@@ -39,6 +45,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+_LONGEST_FALLBACK_SECONDS = 30
 _TAKEN = {"dsai_transfer", "dsai_hangup", "hang_up", "web_search"}  # names of our own tools, and of Hume's
 
 
@@ -47,12 +54,27 @@ def open_provider(settings: Settings, dial: Dial | None = None) -> HumeProvider:
     return HumeProvider(
         endpoint=Endpoint.from_url(settings.ws_url),
         api_key=settings.api_key.reveal(),
-        dial=dial or TcpDial(ssl.create_default_context()),
+        dial=dial or TcpDial(trust(settings)),
         config_id=settings.config_id,
         voice_id=settings.voice_id,
         instructions=DEFAULT_INSTRUCTIONS,
         times=SocketTimes(open=settings.ready_seconds, dead=settings.provider_dead_seconds),
     )
+
+
+def trust(settings: Settings) -> ssl.SSLContext:
+    """Whom to believe in TLS: the system's authorities, and the operator's own.
+
+    Raises:
+        ConfigError: HUMEAI_CA_FILE cannot be used.
+    """
+    context = ssl.create_default_context()
+    if settings.ca_file:
+        try:
+            context.load_verify_locations(settings.ca_file)
+        except (OSError, ssl.SSLError) as exc:
+            raise ConfigError([f"HUMEAI_CA_FILE is {settings.ca_file}, which cannot be used: {exc}"]) from exc
+    return context
 
 
 def open_http() -> HttpClient:
@@ -96,8 +118,35 @@ def reach_services(settings: Settings, http: HttpClient, ami: AmiClient | None, 
         # A stored configuration holds the prompt.
         return None if settings.config_id else await sources.load(call.uuid, call=call.id)
 
-    services = Services(open_provider(settings, dial), instructions, partial(post_event, http))
-    return replace(services, hang_up=partial(hang_up, ami)) if ami else services
+    async def release(uuid: str, cause: Cause) -> None:
+        if ami is None:
+            return
+        if cause is Cause.PROVIDER_FAILED and settings.fallback_extension:
+            await transfer(ami, uuid, settings.fallback_extension)
+        elif cause in (Cause.AGENT_ENDED, Cause.CALLER_SILENT) or (
+            cause is Cause.PROVIDER_FAILED and settings.fallback_wav
+        ):
+            await hang_up(ami, uuid)
+
+    breaker = Breaker(settings.breaker_failures, settings.breaker_seconds)
+    return Services(
+        open_agent=guarded(open_provider(settings, dial), breaker),
+        instructions=instructions,
+        webhook=partial(post_event, http),
+        release=release,
+    )
+
+
+def load_fallback(path: str) -> bytes:
+    """Read what a caller hears when the agent has failed, as telephone PCM; nothing, and a log line, if that fails."""
+    try:
+        wav = parse_wav(Path(path).read_bytes())
+    except (OSError, WavError) as exc:
+        log.error("FALLBACK_WAV cannot be used: callers whose agent fails will hear nothing", reason=str(exc))
+        return b""
+    voice = TelephoneResampler()
+    pcm = b"".join(voice.feed(part) for part in wav.cut(1.0)) + voice.flush()
+    return pcm[: _LONGEST_FALLBACK_SECONDS * BYTES_PER_SECOND]
 
 
 def build_rules(settings: Settings, tools: tuple[Tool, ...]) -> CallRules:
@@ -112,6 +161,10 @@ def build_rules(settings: Settings, tools: tuple[Tool, ...]) -> CallRules:
     )
     return CallRules(
         briefing=briefing,
+        lifeline=LifelineRules(settings.resume_seconds, settings.max_session_seconds),
+        silence=SilenceRules(settings.silence_seconds, settings.silence_prompt),
+        fallback=load_fallback(settings.fallback_wav) if settings.fallback_wav else b"",
+        answer_seconds=settings.answer_seconds,
         tools=tools,
         tool_grace=settings.call_control_grace_ms / 1000,
         keypad=settings.dtmf_mode,

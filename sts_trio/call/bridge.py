@@ -18,6 +18,7 @@ from sts_trio.call.keypad import Keypad, UnusableKeyError, describe
 from sts_trio.call.lifeline import Lifeline, LifelineRules
 from sts_trio.call.mood import EmotionWatch, Mood, strongest
 from sts_trio.call.outcome import CallCounts, CallOutcome, Cause
+from sts_trio.call.silence import SilenceLadder, SilenceRules
 from sts_trio.call.speech import AgentSpeech
 from sts_trio.call.toolcalls import LINE_SECONDS, ToolDesk
 from sts_trio.core.wire import CallerAudio, Digit, Error, Init, NotUnderstood, Transcript
@@ -63,7 +64,10 @@ _NOTES = 5  # log lines a call about messages that were not understood; the rest
 
 @dataclass(frozen=True, slots=True)
 class CallRules:
-    """What an operator decides about calls. Times in seconds; `keypad` is ``input``, ``context`` or ``off``."""
+    """What an operator decides about calls. Times in seconds; `keypad` is ``input``, ``context`` or ``off``.
+
+    `fallback` is what the caller hears when the agent's side has failed for good: telephone PCM, whole frames.
+    """
 
     briefing: Briefing = field(default_factory=Briefing)
     lifeline: LifelineRules = field(default_factory=LifelineRules)
@@ -71,6 +75,9 @@ class CallRules:
     tool_grace: float = 3.0
     keypad: str = "input"
     keypad_gap: float = 1.5
+    silence: SilenceRules = field(default_factory=SilenceRules)
+    fallback: bytes = field(default=b"", repr=False)
+    answer_seconds: float = 10.0
     emotion_rules: tuple[EmotionRule, ...] = ()
     emotions: bool = True
     init_seconds: float = 10.0
@@ -96,6 +103,7 @@ class Bridge:
         self._keypad = Keypad(rules.keypad_gap)
         self._keyed: deque[str] = deque(maxlen=_KEYED_KEPT)  # before the agent was ready
         self._loud_at = -inf  # when the caller was last heard; kept only while a renewal waits for silence
+        self._silence = SilenceLadder(rules.silence)
         self._watch = EmotionWatch(rules.emotion_rules)
         self._trouble = ""  # how the session before was lost
         self._told = ""  # the last error that Core was told
@@ -107,7 +115,7 @@ class Bridge:
     @property
     def deadline(self) -> float:
         """When `on_deadline` has something to do; infinity for never."""
-        parts = (self._lifeline, self._speech, self._tools, self._keypad)
+        parts = (self._lifeline, self._speech, self._tools, self._keypad, self._silence)
         return min(self._next_alarm, *(part.deadline for part in parts))
 
     # The caller's side.
@@ -161,6 +169,7 @@ class Bridge:
         except UnusableKeyError as exc:
             return self._note(f"Core sent {exc}; ignored")
         self.counts.digits += 1
+        self._silence.heard_caller(now)
         return self._key_in(digits)
 
     def _key_in(self, digits: str | None) -> Actions:
@@ -190,9 +199,10 @@ class Bridge:
             self._lifeline.heard()
         match event:
             case AgentAudio(reply=reply, wav=wav):
-                self._agent_speaks(self._speech.audio(reply, wav, now))
+                self._agent_speaks(self._speech.audio(reply, wav, now), now)
+                self._set("answer", inf)
             case AgentText(reply=reply, text=text):
-                self._agent_speaks(self._speech.text(reply, text, now))
+                self._agent_speaks(self._speech.text(reply, text, now), now)
             case AgentTurnEnd():
                 self._speech.turn_end(now)
                 return self._tools.agent_turn_end()
@@ -224,6 +234,7 @@ class Bridge:
         actions = self._lifeline.ready(session, ready.resume, now)
         if self._lifeline.current != session:
             return actions
+        self._silence.wait_from(now)
         greeting, self._greeting = self._greeting, ""  # once a call, whatever becomes of the session
         say = (Say(greeting),) if greeting else ()
         return (*actions, *say, *self._key_in(None))
@@ -244,14 +255,17 @@ class Bridge:
         self._speech.turn_end(now)  # what is queued is heard out; no more of it will come
         return (Note(f"{message}; resuming"), *self._tools.session_over(), *actions)
 
-    def _agent_speaks(self, speaks: bool) -> None:
+    def _agent_speaks(self, speaks: bool, now: float) -> None:
         if speaks:  # it goes on, if only to say good-bye; the error stays the cause of what follows
             self._set("fault", inf)
+            self._silence.wait_from(self._playout.played_at(now))
 
     def _user_turn(self, turn: UserTurn, now: float) -> Actions:
         self._fault = None
         self._set("fault", inf)
         self.counts.user_turns += 1
+        self._silence.heard_caller(now)
+        self._set("answer", now + self._rules.answer_seconds)
         emotions = strongest(turn.emotions, _STRONGEST_EMOTIONS) if self._rules.emotions else None
         self._playout.post(Transcript("user", turn.text, emotions or None))
         self._tools.user_turn()
@@ -298,7 +312,15 @@ class Bridge:
         return ()
 
     def _fail(self, message: str, now: float) -> Actions:
-        return self.end(CallOutcome(Cause.PROVIDER_FAILED, 1011, message), now)
+        outcome = CallOutcome(Cause.PROVIDER_FAILED, 1011, message)
+        if not self._rules.fallback or self._farewell is not None:
+            return self.end(outcome, now)
+        self._tell(message)
+        self._farewell = outcome
+        self._lifeline.stop()
+        self._playout.push(self._rules.fallback)
+        dropped = self._tools.session_over()
+        return (Note(f"{message}; the caller hears the fallback"), *dropped, *self._heard_out(now))
 
     def end(self, outcome: CallOutcome, now: float) -> Actions:
         """End the call, telling Core why (once), and what the agent had said so far."""
@@ -332,12 +354,28 @@ class Bridge:
             )
         if "hung up" in overdue:
             return self.end(CallOutcome(Cause.HUNG_UP, 1000), now)
+        if "answer" in overdue:
+            self.counts.late_answers += 1
+        if self._silence.deadline <= now and (silent := self._too_silent(now)):
+            return silent
         found = self._lifeline.expire(now, quiet=self._quiet(now))
         if found is None:
             return self._fail(f"{self._trouble}; it could not be resumed", now)
         self._speech.expire(now)
         keyed = self._key_in(self._keypad.expire(now))
-        return (*found, *keyed, *self._tools.expire(now), *(self._heard_out(now) if "heard out" in overdue else ()))
+        late = (
+            (Note(f"the agent has not answered for {self._rules.answer_seconds:g} s"),) if "answer" in overdue else ()
+        )
+        heard_out = self._heard_out(now) if "heard out" in overdue else ()
+        return (*late, *found, *keyed, *self._tools.expire(now), *heard_out)
+
+    def _too_silent(self, now: float) -> Actions:
+        played_at = self._playout.played_at(now)
+        if played_at > now or self._speech.speaking or self._tools.busy or self._lifeline.current is None:
+            self._silence.wait_from(played_at)
+            return ()
+        prompt = self._silence.step(now)
+        return (Say(prompt),) if prompt else self.end(CallOutcome(Cause.CALLER_SILENT, 1000), now)
 
     def _quiet(self, now: float) -> bool:
         """Whether nobody speaks and nothing is under way: a session can be replaced without anybody hearing it."""

@@ -111,6 +111,11 @@ class Lifeline:
             return self._open()
         return self._pause(now) if retryable and self._give_up_at < inf else None
 
+    def stop(self) -> None:
+        """No session is wanted any more; one that is being opened will be closed."""
+        self.current = self._opening = None
+        self._try_at = self._give_up_at = self._renew_at = self._renew_by = inf
+
     def expire(self, now: float, *, quiet: bool) -> Actions | None:
         """Act on what is overdue; harmless when nothing is. None: the time to look for a session is over."""
         if self._give_up_at <= now and self.current is None:

@@ -15,6 +15,7 @@ class Cause(StrEnum):
     AGENT_ENDED = "agent ended"
     HUNG_UP = "hung up"
     PROVIDER_FAILED = "provider failed"
+    CALLER_SILENT = "caller silent"
     NO_INIT = "no init"
     TOO_LONG = "too long"
     DRAINED = "drained"
@@ -53,5 +54,6 @@ class CallCounts:
     rules_fired: int = 0
     resumes: int = 0
     renewals: int = 0
+    late_answers: int = 0
     provider_faults: int = 0
     not_understood: int = 0

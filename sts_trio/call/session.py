@@ -49,8 +49,8 @@ log = structlog.get_logger(__name__)
 _SLICE_SECONDS = 0.5
 # What is left to tell Core at the end, with the close handshake.
 _LAST_WORDS_SECONDS = 2.0
-# For an operator's service to drop the line, before Core's side is closed.
-_HANG_UP_SECONDS = 3.0
+# For an operator's service to take the telephone call away, before Core's side is closed.
+_RELEASE_SECONDS = 3.0
 
 ToAgent = Attach | Say | TypeIn | AddContext | AnswerTool
 
@@ -69,14 +69,14 @@ class Services:
     """What a call may use of the world, beside Core: the way to an agent, and services of the operator's own.
 
     `instructions` returns the agent's prompt for a call, or None for the provider's own. `webhook` takes a URL, the
-    call's id, an event's kind and what it holds. `hang_up` drops the telephone call with this uuid, as far as it can.
-    None of these raises, and each ends in its own time.
+    call's id, an event's kind and what it holds. `release` sees to the telephone call with this uuid when ours is over
+    for this cause: the line must drop, or go elsewhere. None of these raises, and each ends in its own time.
     """
 
     open_agent: OpenAgent
     instructions: Callable[[CallInfo], Awaitable[str | None]] = _no_instructions
     webhook: Callable[[str, str, str, Mapping[str, object]], Awaitable[object]] = _nothing
-    hang_up: Callable[[str], Awaitable[object]] = _nothing
+    release: Callable[[str, Cause], Awaitable[object]] = _nothing
 
 
 class Call:
@@ -288,13 +288,13 @@ class Call:
         with trio.move_on_after(_LAST_WORDS_SECONDS, shield=True):
             for message in self._playout.left_over():
                 await self._core.send(message)
-        await self._drop_line(outcome)
+        await self._release(outcome)
         with trio.move_on_after(_LAST_WORDS_SECONDS, shield=True):
             await self._core.close(outcome.code, outcome.cause)
 
-    async def _drop_line(self, outcome: CallOutcome) -> None:
-        """The agent has hung up: so must the telephone, which Core's side alone may not bring about (contract 8)."""
+    async def _release(self, outcome: CallOutcome) -> None:
+        """Closing Core's side may not be enough for the telephone line to drop (contract 8)."""
         uuid = self._bridge.call.uuid
-        if outcome.cause is Cause.AGENT_ENDED and uuid is not None and is_real_uuid(uuid):
-            with trio.move_on_after(_HANG_UP_SECONDS, shield=True):
-                await self._services.hang_up(uuid)
+        if uuid is not None and is_real_uuid(uuid):
+            with trio.move_on_after(_RELEASE_SECONDS, shield=True):
+                await self._services.release(uuid, outcome.cause)

@@ -22,11 +22,14 @@ log = structlog.get_logger(__name__)
 _DIALPLAN_WORD = re.compile(r"[A-Za-z0-9_*#+.-]{1,79}")
 
 
+_CONTEXT = "demo"  # the family's default (contract 5.1)
+
+
 def call_control_tools(ami: AmiClient) -> tuple[Tool, ...]:
     """Return the tools that act on the telephone call itself."""
 
     async def dsai_transfer(
-        transfer_extension: str, call: CallContext, transfer_context: str = "demo", transfer_priority: str = "1"
+        transfer_extension: str, call: CallContext, transfer_context: str = _CONTEXT, transfer_priority: str = "1"
     ) -> str:
         """Transfer the caller to another extension, for example to a person. Say good-bye first.
 
@@ -36,7 +39,7 @@ def call_control_tools(ami: AmiClient) -> tuple[Tool, ...]:
             transfer_priority: The priority of the extension to go on at.
         """
         exten = _dialplan_word("transfer_extension", transfer_extension)
-        context = _dialplan_word("transfer_context", transfer_context or "demo")
+        context = _dialplan_word("transfer_context", transfer_context or _CONTEXT)
         priority = _dialplan_word("transfer_priority", transfer_priority or "1")
         number = int(priority) if priority.isdecimal() else priority  # it may be a label
         return await ami.transfer(_known(call), exten, context, number)
@@ -50,10 +53,19 @@ def call_control_tools(ami: AmiClient) -> tuple[Tool, ...]:
 
 async def hang_up(ami: AmiClient, uuid: str) -> bool:
     """End the telephone call of one whose agent has gone. False: that failed, and the log says why."""
+    return await _without_agent("hang_up", uuid, ami.hang_up(uuid))
+
+
+async def transfer(ami: AmiClient, uuid: str, extension: str) -> bool:
+    """Send a caller whose agent has failed to `extension`. False: that failed, and the log says why."""
+    return await _without_agent("transfer", uuid, ami.transfer(uuid, extension, _CONTEXT, 1))
+
+
+async def _without_agent(command: str, uuid: str, sent: Awaitable[str]) -> bool:
     try:
-        await ami.hang_up(uuid)
+        await sent
     except AmiFailed as exc:
-        log.warning("call control failed", tool="hang_up", call=uuid, error=str(exc))
+        log.warning("call control failed", tool=command, call=uuid, error=str(exc))
         return False
     return True
 

@@ -230,11 +230,12 @@ async def test_an_agent_that_hangs_up_is_heard_out_and_then_the_line_drops(
 ) -> None:
     hung_up: list[tuple[float, str]] = []
 
-    async def hang_up(of: str) -> None:
+    async def release(of: str, cause: Cause) -> None:
+        assert cause is Cause.AGENT_ENDED
         await trio.sleep(0.1)
         hung_up.append((trio.current_time(), of))
 
-    scene = await begin(nursery, services=partial(Services, hang_up=hang_up), uuid=uuid)
+    scene = await begin(nursery, services=partial(Services, release=release), uuid=uuid)
     began = trio.current_time()
     scene.agent.feed(AgentText("r", "Good-bye!"), spoken(2.0, "r"), AgentTurnEnd(), AgentClosed("bye", normal=True))
     with trio.fail_after(10):
@@ -247,10 +248,10 @@ async def test_an_agent_that_hangs_up_is_heard_out_and_then_the_line_drops(
 async def test_a_service_that_does_not_answer_does_not_hold_the_end_up(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
-    async def hang_up(_: str) -> None:
+    async def release(_: str, __: Cause) -> None:
         await trio.sleep_forever()
 
-    scene = await begin(nursery, services=partial(Services, hang_up=hang_up), uuid=UUID)
+    scene = await begin(nursery, services=partial(Services, release=release), uuid=UUID)
     scene.agent.feed(AgentClosed("bye", normal=True))
     with trio.fail_after(5):
         await scene.over.wait()

@@ -128,6 +128,7 @@ class BridgeMachine(RuleBasedStateMachine):
 
     alive = precondition(lambda self: self.end is None)
     talking = precondition(lambda self: self.end is None and self.opened)
+    in_session = precondition(lambda self: self.end is None and self.session)
 
     @alive
     @rule(uuid=st.one_of(st.just(UUID), st.none(), st.text(max_size=10), st.integers()))
@@ -149,7 +150,7 @@ class BridgeMachine(RuleBasedStateMachine):
     def something_else(self, message: Digit | NotUnderstood) -> None:
         self.carry_out(self.bridge.on_core(message, self.now))
 
-    @talking
+    @in_session
     @rule(reply=REPLIES, size=st.integers(0, 8000))
     def agent_speaks(self, reply: str, size: int) -> None:
         self.carry_out(self.bridge.on_agent(marked(reply, size), self.session, self.now))
@@ -202,7 +203,7 @@ class BridgeMachine(RuleBasedStateMachine):
         if self.running:
             self.carry_out(self.bridge.on_tool_done(self.running.pop(), result, self.now))
 
-    @talking
+    @in_session
     @rule(reply=st.sampled_from("abcd"))
     def barge_in(self, reply: str) -> None:
         """All replies heard of so far are over; one of them tries to go on all the same."""
@@ -225,13 +226,13 @@ class BridgeMachine(RuleBasedStateMachine):
                 assert self.end.outcome.by_caller
             case ProviderLost():
                 self.a_session_breaks(end)
-            case AgentClosed() if self.session:
+            case AgentClosed() if self.session and self.bridge._fault is None:
                 self.carry_out(self.bridge.on_agent(end, self.session, self.now))
                 assert self.end is not None
             case None if bye == 9:
                 self.carry_out(self.bridge.on_agent(AgentClosed("good-bye", True), self.session, self.now))
 
-    @talking
+    @in_session
     @rule(reply=st.sampled_from("abcd"), size=st.integers(800, 4000))
     def a_reply_is_cut_off_and_goes_on(self, reply: str, size: int) -> None:
         self.agent_speaks(reply, size)

@@ -65,6 +65,13 @@ GOOD: dict[str, tuple[str, Any, list[tuple[str, Any]]]] = {
     ),
     "HUMEAI_FILE_INSTRUCTIONS": ("file_instructions", None, [("/etc/sts/prompt ü.txt", "/etc/sts/prompt ü.txt")]),
     "INSTRUCTIONS_SECONDS": ("instructions_seconds", 3.0, [("0.1", 0.1), ("30", 30.0)]),
+    "HUMEAI_CA_FILE": ("ca_file", None, [("/etc/ca.pem", "/etc/ca.pem")]),
+    "HUMEAI_MAX_SESSION_SECONDS": ("max_session_seconds", 1740.0, [("30", 30.0), ("600", 600.0)]),
+    "RESUME_SECONDS": ("resume_seconds", 15.0, [("1", 1.0), ("120", 120.0)]),
+    "BREAKER_FAILURES": ("breaker_failures", 5, [("0", 0), ("1000", 1000)]),
+    "BREAKER_SECONDS": ("breaker_seconds", 10.0, [("1", 1.0), ("3600", 3600.0)]),
+    "FALLBACK_WAV": ("fallback_wav", None, [("sorry.wav", "sorry.wav")]),
+    "FALLBACK_EXTENSION": ("fallback_extension", None, [("2000", "2000")]),
     "HUMEAI_WELCOME_MESSAGE": (
         "welcome_message",
         "Hello, how can I help you today?",
@@ -141,6 +148,9 @@ GOOD: dict[str, tuple[str, Any, list[tuple[str, Any]]]] = {
     "READY_SECONDS": ("ready_seconds", 10.0, [("1", 1.0), ("120", 120.0)]),
     "PROVIDER_DEAD_SECONDS": ("provider_dead_seconds", 20.0, [("2", 2.0), ("600", 600.0)]),
     "CORE_DEAD_SECONDS": ("core_dead_seconds", 30.0, [("2", 2.0), ("600", 600.0)]),
+    "ANSWER_SECONDS": ("answer_seconds", 10.0, [("1", 1.0), ("120", 120.0)]),
+    "SILENCE_SECONDS": ("silence_seconds", 0.0, [("0", 0.0), ("3600", 3600.0)]),
+    "SILENCE_PROMPT": ("silence_prompt", "Are you still there?", [("Hallo?", "Hallo?"), ("", "")]),
     "MAX_CALL_SECONDS": ("max_call_seconds", 14_400.0, [("1", 1.0), ("86400", 86_400.0)]),
     "DRAIN_SECONDS": ("drain_seconds", 600.0, [("0", 0.0), ("86400", 86_400.0)]),
     "LOG_LEVEL": ("log_level", "info", [("debug", "debug"), ("WARNING", "warning"), ("error", "error")]),
@@ -201,6 +211,12 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "CORE_DEAD_SECONDS": (["1", "601", "nan"], "a number of seconds from 2 to 600"),
     "MAX_CALL_SECONDS": (["0", "86401", "inf"], "a number of seconds from 1 to 86400"),
     "DRAIN_SECONDS": (["-1", "86401", "nan"], "a number of seconds from 0 to 86400"),
+    "HUMEAI_MAX_SESSION_SECONDS": (["29", "86401", "nan"], "a number of seconds from 30 to 86400"),
+    "RESUME_SECONDS": (["0", "121"], "a number of seconds from 1 to 120"),
+    "BREAKER_FAILURES": (["-1", "1001"], "a whole number from 0 to 1000"),
+    "BREAKER_SECONDS": (["0", "3601"], "a number of seconds from 1 to 3600"),
+    "ANSWER_SECONDS": (["0", "121"], "a number of seconds from 1 to 120"),
+    "SILENCE_SECONDS": (["-1", "3601"], "a number of seconds from 0 to 3600"),
     "LOG_LEVEL": (["loud", "critical", "10"], "one of debug, info, warning, error"),
     "LOG_FORMAT": (["xml", "auto json"], "one of auto, text, json"),
     "LOG_TRANSCRIPTS": A_SWITCH,
@@ -282,7 +298,7 @@ def test_several_problems_are_several_lines(environment: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("unset", ["", "  ", "undefined", "null", "UNDEFINED", " null "])
 def test_an_unset_word_means_the_default(environment: pytest.MonkeyPatch, unset: str) -> None:
-    for name in set(GOOD) - {"HUMEAI_API_KEY", "HUMEAI_WELCOME_MESSAGE"}:
+    for name in set(GOOD) - {"HUMEAI_API_KEY", "HUMEAI_WELCOME_MESSAGE", "SILENCE_PROMPT"}:
         environment.setenv(name, unset)
     assert load_settings() == Settings(api_key=Secret(KEY))
 
