@@ -47,12 +47,13 @@ if TYPE_CHECKING:
 
 # A provider that reported a fatal error closes by itself; when it does not, we do.
 _FAULT_GRACE_SECONDS = 5.0
-# After a hang-up that was ordered, Core closes by itself; when it does not, we do.
-_HANG_UP_GRACE_SECONDS = 3.0
+# After a transfer or a hang-up that was ordered, Core closes by itself (contract 5.2); until then we leave it time to.
+_CORE_LEAVES_SECONDS = 3.0
 # Close codes of Core's side that are no hang-up: nothing came, not even a close; or what came was no WebSocket.
 _GONE = {1006: Cause.CALLER_LOST} | dict.fromkeys((1002, 1007, 1009), Cause.CALLER_BROKE_PROTOCOL)
 _STRONGEST_EMOTIONS = 3
-_KEYED_KEPT = 4  # entries of the keypad from before the agent was ready; the newest
+_KEYED_KEPT = 4  # entries of the keypad that the agent has not taken up; the newest
+_LONGEST_TEXT = 10_000  # characters of a caller's turn; some ten minutes of speech
 _FAULTS_TOLD = 20  # errors of the provider that a call passes on to Core; the rest are counted
 _NOTES = 5  # log lines a call about messages that were not understood; the rest are counted
 
@@ -89,11 +90,13 @@ class Bridge:
         self._speech = AgentSpeech(playout, self.counts)
         self._tools = ToolDesk(playout, self.counts, rules.tool_grace)
         self._keypad = Keypad(rules.keypad_gap)
-        self._keyed: deque[str] = deque(maxlen=_KEYED_KEPT)  # before the agent was ready
+        self._keyed: deque[str] = deque(maxlen=_KEYED_KEPT)  # what the agent has not taken up yet
+        self._reply_due = False  # the caller has spoken, and the agent has not since
         self._watch = EmotionWatch(rules.emotion_rules)
         self._told = ""  # the last error that Core was told
         self._fault = ""  # the provider's last error, until the caller is heard again
         self._farewell: CallOutcome | None = None  # the agent said good-bye; this is how the call will end
+        self._core_leaves_by = -inf  # the telephone call was taken away; Core should have closed by then
         self._set("init", now + rules.init_seconds)
         self._set("length", now + rules.most_seconds)
 
@@ -116,8 +119,9 @@ class Bridge:
             case NotUnderstood(about=about):
                 return self._note(f"Core sent {about}; ignored")
 
-    def on_caller_gone(self, closed: SocketClosed) -> Actions:
+    def on_caller_gone(self, closed: SocketClosed, now: float) -> Actions:
         """Core's connection is over: the call is, too."""
+        self._speech.finish(now)
         cause = _GONE.get(closed.code, Cause.CALLER_HUNG_UP)
         return (End(CallOutcome(cause, closed.code, closed.reason)),)
 
@@ -154,15 +158,19 @@ class Bridge:
         return self._key_in(digits)
 
     def _key_in(self, digits: str | None) -> Actions:
-        """Give the agent what was keyed, as soon as there is one."""
-        if digits:
-            self._keyed.append(digits)
-        if not self._ready:
+        """Give the agent an entry of the keypad, if there is one; keep it until the agent is ready."""
+        if not digits:
             return ()
-        tell = TypeIn if self._rules.keypad == "input" else AddContext
-        actions = tuple(tell(describe(entry)) for entry in self._keyed)
+        self._keyed.append(digits)
+        return self._tell_keyed() if self._ready else ()
+
+    def _tell_keyed(self) -> Actions:
+        told = [describe(entry) for entry in self._keyed]
+        if told and self._rules.keypad == "context":
+            # All in one, and again with the next entry: a later context replaces an earlier one (hume-evi.md 2.2).
+            return (AddContext(" ".join(told)),)
         self._keyed.clear()
-        return actions
+        return tuple(TypeIn(text) for text in told)
 
     def _note(self, text: str) -> Actions:
         self.counts.not_understood += 1
@@ -201,26 +209,34 @@ class Bridge:
 
     def on_tool_done(self, id_: str, result: ToolResult, now: float) -> Actions:
         """A tool that was run has come to its end."""
-        if self._tools.is_hang_up(id_) and not result.failed:
-            self._set("hung up", now + _HANG_UP_GRACE_SECONDS)
+        tool = self._tools.tool_of(id_)
+        if tool is not None and tool.ends_call and not result.failed:
+            self._core_leaves_by = now + _CORE_LEAVES_SECONDS
+            if tool.hangs_up:
+                self._set("hung up", self._core_leaves_by)
         return self._tools.done(id_, result)
 
     def _agent_ready(self) -> Actions:
         self._ready = True
         greeting, self._greeting = self._greeting, ""  # once a call, whatever becomes of the session
         say = (Say(greeting),) if greeting else ()
-        return (*say, Attach(), *self._key_in(None))
+        return (*say, Attach(), *self._tell_keyed())
 
     def _agent_speaks(self, speaks: bool) -> None:
-        if speaks:  # it goes on, if only to say good-bye; the error stays the cause of what follows
-            self._set("fault", inf)
+        if not speaks:
+            return
+        self._set("fault", inf)  # it goes on, if only to say good-bye; the error stays the cause of what follows
+        if self._reply_due:  # it answers the caller, and has taken up the context that there was
+            self._reply_due = False
+            self._keyed.clear()
 
     def _user_turn(self, turn: UserTurn, now: float) -> Actions:
         self._fault = ""
         self._set("fault", inf)
         self.counts.user_turns += 1
         emotions = strongest(turn.emotions, _STRONGEST_EMOTIONS) if self._rules.emotions else None
-        self._playout.post(Transcript("user", turn.text, emotions or None))
+        self._playout.post(Transcript("user", turn.text[:_LONGEST_TEXT], emotions or None))
+        self._reply_due = True
         self._tools.user_turn()
         self.mood.feed(turn.emotions)
         fired: list[Action] = []
@@ -256,9 +272,10 @@ class Bridge:
         if self._farewell is None:
             return ()
         played_at = self._playout.played_at(now)
-        if played_at <= now and not self._tools.takes_call:
+        if max(played_at, self._core_leaves_by) <= now and not self._tools.takes_call:
             return self.end(self._farewell, now)
-        self._set("heard out", played_at + LINE_SECONDS)
+        # Who has just been transferred is not ours to hang up, as our end would: first Core has its time to close.
+        self._set("heard out", max(played_at + LINE_SECONDS, self._core_leaves_by))
         return ()
 
     def _fail(self, message: str, now: float) -> Actions:
@@ -271,7 +288,7 @@ class Bridge:
         return (End(outcome),)
 
     def _tell(self, message: str) -> None:
-        if message != self._told:
+        if message and message != self._told:
             self._told = message
             self._playout.post(Error(message))
 
@@ -293,8 +310,10 @@ class Bridge:
         if "hung up" in overdue:
             return self.end(CallOutcome(Cause.HUNG_UP, 1000), now)
         self._speech.expire(now)
+        # Tools first: telling the agent of keys may take time, and no tool must be stopped before it was started.
+        tools = self._tools.expire(now)
         keyed = self._key_in(self._keypad.expire(now))
-        return (*keyed, *self._tools.expire(now), *(self._heard_out(now) if "heard out" in overdue else ()))
+        return (*tools, *keyed, *(self._heard_out(now) if "heard out" in overdue else ()))
 
     def _set(self, alarm: str, at: float) -> None:
         if at == inf:
