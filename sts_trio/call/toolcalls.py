@@ -30,6 +30,7 @@ _SETTLE_SECONDS = 0.3
 LINE_SECONDS = 0.2
 _ANSWERED_REMEMBERED = 64  # ids, to give no call a second answer
 _OUT_OF_DATE = ToolResult("Not done: the request has changed.", failed=True)
+_ON_ITS_WAY = ToolResult("The call is on its way elsewhere already.", failed=True)
 # A thread goes on, and a command that has been sent cannot be taken back.
 _STOPPED = ToolResult("Stopped: the request has changed. It may have been done all the same.", failed=True)
 
@@ -74,6 +75,8 @@ class ToolDesk:
         if tool.ends_call and (why := tool.check(call.arguments)):  # now, and not after the good-bye
             self._counts.tools_failed += 1
             return (*out_of_date, self._answer(call.id, ToolResult(why, failed=True)))
+        if tool.ends_call and self.takes_call:
+            return (*out_of_date, self._answer(call.id, _ON_ITS_WAY))
         return (*out_of_date, *self._start(call.id, tool, call.arguments, now, for_agent=True))
 
     def order(self, name: str, arguments: str, now: float) -> Actions:
@@ -81,6 +84,8 @@ class ToolDesk:
         tool = self._tools.get(name)
         if tool is None:
             return (Note(f"a rule asks for the tool {name}, which is not available in this call"),)
+        if tool.ends_call and self.takes_call:
+            return (Note(f"a rule asks for {name}, but the call is on its way already"),)
         id_ = f"rule {self._counts.rules_fired}"
         while id_ in self._work or id_ in self._answered:  # the ids of the agent's work are the provider's choice
             id_ += "+"

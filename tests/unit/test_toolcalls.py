@@ -236,3 +236,16 @@ def test_the_tool_of_work_is_known_until_it_is_done_or_stopped() -> None:
     assert (d.desk.tool_of("a"), d.desk.tool_of("b")) == (None, HOURS)
     d.desk.done("b", ToolResult("open"))
     assert d.desk.tool_of("b") is None
+
+
+def test_a_call_is_taken_away_once() -> None:
+    d = Desk()
+    d.playout.push(SECOND)
+    d.counts.rules_fired = 1
+    d.desk.order("dsai_transfer", "{}", d.now)
+    d.counts.rules_fired = 2
+    assert isinstance(d.desk.order("dsai_hangup", "{}", d.now)[0], Note)
+    (answer,) = d.ask("dsai_hangup")
+    assert isinstance(answer, AnswerTool)
+    assert answer.result.failed
+    assert d.pass_until_run() == pytest.approx(1.2, abs=0.05)
