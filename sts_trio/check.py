@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from sts_trio.errors import ProviderError
+from sts_trio.http_client import HttpFailed
 from sts_trio.providers.events import CallInfo
 from sts_trio.wiring import find_tools, open_ami, open_http, open_provider, read_instructions, rule_problems
 
@@ -19,9 +20,13 @@ if TYPE_CHECKING:
 
 async def check_all(settings: Settings, report: Callable[[str], None], dial: Dial | None = None) -> bool:
     """Check tools, rules, instructions and the provider. Returns whether all of it would work."""
-    tools_work = check_tools(settings, report)
-    instructions_load = await check_instructions(settings, report)
-    return await check_provider(settings, report, dial) and instructions_load and tools_work
+    results = [
+        check_tools(settings, report),
+        await check_ami(settings, report),
+        await check_instructions(settings, report),
+        await check_provider(settings, report, dial),
+    ]
+    return all(results)
 
 
 def check_tools(settings: Settings, report: Callable[[str], None]) -> bool:
@@ -32,6 +37,19 @@ def check_tools(settings: Settings, report: Callable[[str], None]) -> bool:
     for problem in problems:
         report(f"failed: {problem}")
     return not problems
+
+
+async def check_ami(settings: Settings, report: Callable[[str], None]) -> bool:
+    """Ask the AMI service for anything: whatever its answer is, it is there."""
+    if settings.ami_url is None:
+        return True
+    try:
+        await open_http().get(settings.ami_url, seconds=5)
+    except HttpFailed as exc:
+        report(f"failed: AMI_URL: {exc}")
+        return False
+    report("ok: the AMI service is there")
+    return True
 
 
 async def check_instructions(settings: Settings, report: Callable[[str], None]) -> bool:

@@ -47,7 +47,7 @@ def check() -> None:
     """Check settings, tools and instructions, then open a chat with the provider and say what answered."""
     settings = _settings_or_exit(1)
     click.echo("ok: settings")
-    set_up_logging("error", "text", sys.stderr)
+    set_up_logging("warning", "text", sys.stderr)
 
     from sts_trio.check import check_all
 
@@ -90,7 +90,10 @@ def emulate(host: str, port: int, rate: int) -> None:
 @click.option("--wav", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="What the caller says.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write what was said and heard (stereo).")
 def call(url: str, wav: Path | None, out: Path | None) -> None:
-    """Place one call to any STS connector at URL, as Core does, and show what comes back."""
+    """Place one call to any STS connector at URL (ws:// or http://), as Core does, and show what comes back.
+
+    Over http:// only audio is heard.
+    """
     from rich.console import Console
 
     from sts_trio.harness.show import call_and_show

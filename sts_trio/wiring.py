@@ -100,6 +100,7 @@ def read_instructions(settings: Settings, http: HttpClient) -> InstructionSource
 
 def find_tools(settings: Settings, ami: AmiClient | None) -> LoadedTools:
     """Gather what agents may ask for: call control, if there is a service for it, and the operator's own tools."""
+    log.debug("loading tools", directory=settings.tools_dir)  # files are run: if one never ends, this is the last line
     control = call_control_tools(ami) if ami else ()
     own = load_tools(
         Path(settings.tools_dir),
@@ -196,7 +197,7 @@ def build_switchboard(settings: Settings, registry: Registry, dial: Dial | None 
 
 def rule_problems(settings: Settings, tools: tuple[Tool, ...]) -> list[str]:
     """Say which of the EMOTION_RULES will never do anything."""
-    names = {tool.name for tool in tools}
+    by_name = {tool.name: tool for tool in tools}
     known = {emotion.casefold() for emotion in EMOTIONS}
     problems = []
     for rule in settings.emotion_rules:
@@ -204,6 +205,8 @@ def rule_problems(settings: Settings, tools: tuple[Tool, ...]) -> list[str]:
             close = get_close_matches(rule.emotion.title(), EMOTIONS, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
             problems.append(f"EMOTION_RULES: Hume reports no emotion {rule.emotion!r}{hint}")
-        if rule.tool is not None and rule.tool not in names:
+        if rule.tool is not None and rule.tool not in by_name:
             problems.append(f"EMOTION_RULES: there is no tool {rule.tool!r} (see TOOLS_DIR and AMI_URL)")
+        elif rule.tool is not None and (why := by_name[rule.tool].check(rule.arguments)):
+            problems.append(f"EMOTION_RULES: {rule.tool} cannot be called like this: {why}")
     return problems

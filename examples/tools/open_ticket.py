@@ -18,6 +18,8 @@ async def open_ticket(call: CallContext, summary: str, urgency: Literal["low", "
         summary: What is wrong, in one or two sentences.
         urgency: How urgent it is for the caller.
     """
+    if "TICKETS_URL" not in os.environ:
+        raise ToolError("The ticket system is not set up.")
     ticket = {
         "summary": summary,
         "urgency": urgency,

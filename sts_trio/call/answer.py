@@ -93,9 +93,9 @@ class _TranscriptLog:
         return await self._core.receive()
 
     async def send(self, message: ToCore) -> None:
-        if isinstance(message, Transcript):
-            log.info("said", call=self._bridge.call.id, role=message.role, text=message.text)
         await self._core.send(message)
+        if isinstance(message, Transcript):  # not before: one whose sending was cut short is sent again
+            log.info("said", call=self._bridge.call.id, role=message.role, text=message.text)
 
     async def close(self, code: int, reason: str) -> None:
         await self._core.close(code, reason)

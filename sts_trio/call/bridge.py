@@ -51,13 +51,14 @@ if TYPE_CHECKING:
 # A provider that reported a fatal error closes by itself; when it does not, we do.
 _FAULT_GRACE_SECONDS = 5.0
 _RETRY_GRACE_SECONDS = 1.0  # and when a new session may do better, we do not wait as long
-# After a hang-up that was ordered, Core closes by itself; when it does not, we do.
-_HANG_UP_GRACE_SECONDS = 3.0
+# After a transfer or a hang-up that was ordered, Core closes by itself (contract 5.2); until then we leave it time to.
+_CORE_LEAVES_SECONDS = 3.0
 # Close codes of Core's side that are no hang-up: nothing came, not even a close; or what came was no WebSocket.
 _GONE = {1006: Cause.CALLER_LOST} | dict.fromkeys((1002, 1007, 1009), Cause.CALLER_BROKE_PROTOCOL)
 _STRONGEST_EMOTIONS = 3
 _QUIET_SECONDS = 1.0  # without speech, to count as a quiet moment: EVI takes 0.8 s for the end of a turn
-_KEYED_KEPT = 4  # entries of the keypad from before the agent was ready; the newest
+_KEYED_KEPT = 4  # entries of the keypad that the agent has not taken up; the newest
+_LONGEST_TEXT = 10_000  # characters of a caller's turn; some ten minutes of speech
 _FAULTS_TOLD = 20  # errors of the provider that a call passes on to Core; the rest are counted
 _NOTES = 5  # log lines a call about messages that were not understood; the rest are counted
 
@@ -101,7 +102,8 @@ class Bridge:
         self._speech = AgentSpeech(playout, self.counts)
         self._tools = ToolDesk(playout, self.counts, rules.tool_grace)
         self._keypad = Keypad(rules.keypad_gap)
-        self._keyed: deque[str] = deque(maxlen=_KEYED_KEPT)  # before the agent was ready
+        self._keyed: deque[str] = deque(maxlen=_KEYED_KEPT)  # what the agent has not taken up yet
+        self._reply_due = False  # the caller has spoken, and the agent has not since
         self._loud_at = -inf  # when the caller was last heard; kept only while a renewal waits for silence
         self._silence = SilenceLadder(rules.silence)
         self._watch = EmotionWatch(rules.emotion_rules)
@@ -109,6 +111,7 @@ class Bridge:
         self._told = ""  # the last error that Core was told
         self._fault: AgentFault | None = None  # the provider's last error, until the caller is heard again
         self._farewell: CallOutcome | None = None  # the agent said good-bye; this is how the call will end
+        self._core_leaves_by = -inf  # the telephone call was taken away; Core should have closed by then
         self._set("init", now + rules.init_seconds)
         self._set("length", now + rules.most_seconds)
 
@@ -132,8 +135,9 @@ class Bridge:
             case NotUnderstood(about=about):
                 return self._note(f"Core sent {about}; ignored")
 
-    def on_caller_gone(self, closed: SocketClosed) -> Actions:
+    def on_caller_gone(self, closed: SocketClosed, now: float) -> Actions:
         """Core's connection is over: the call is, too."""
+        self._speech.finish(now)
         cause = _GONE.get(closed.code, Cause.CALLER_HUNG_UP)
         return (End(CallOutcome(cause, closed.code, closed.reason)),)
 
@@ -173,15 +177,19 @@ class Bridge:
         return self._key_in(digits)
 
     def _key_in(self, digits: str | None) -> Actions:
-        """Give the agent what was keyed, as soon as there is one."""
-        if digits:
-            self._keyed.append(digits)
-        if self._lifeline.current is None:
+        """Give the agent an entry of the keypad, if there is one; keep it until the agent is ready."""
+        if not digits:
             return ()
-        tell = TypeIn if self._rules.keypad == "input" else AddContext
-        actions = tuple(tell(describe(entry)) for entry in self._keyed)
+        self._keyed.append(digits)
+        return self._tell_keyed() if self._lifeline.current is not None else ()
+
+    def _tell_keyed(self) -> Actions:
+        told = [describe(entry) for entry in self._keyed]
+        if told and self._rules.keypad == "context":
+            # All in one, and again with the next entry: a later context replaces an earlier one (hume-evi.md 2.2).
+            return (AddContext(" ".join(told)),)
         self._keyed.clear()
-        return actions
+        return tuple(TypeIn(text) for text in told)
 
     def _note(self, text: str) -> Actions:
         self.counts.not_understood += 1
@@ -226,8 +234,11 @@ class Bridge:
 
     def on_tool_done(self, id_: str, result: ToolResult, now: float) -> Actions:
         """A tool that was run has come to its end."""
-        if self._tools.is_hang_up(id_) and not result.failed:
-            self._set("hung up", now + _HANG_UP_GRACE_SECONDS)
+        tool = self._tools.tool_of(id_)
+        if tool is not None and tool.ends_call and not result.failed:
+            self._core_leaves_by = now + _CORE_LEAVES_SECONDS
+            if tool.hangs_up:
+                self._set("hung up", self._core_leaves_by)
         return self._tools.done(id_, result)
 
     def _agent_ready(self, ready: AgentReady, session: int, now: float) -> Actions:
@@ -237,7 +248,7 @@ class Bridge:
         self._silence.wait_from(now)
         greeting, self._greeting = self._greeting, ""  # once a call, whatever becomes of the session
         say = (Say(greeting),) if greeting else ()
-        return (*actions, *say, *self._key_in(None))
+        return (*actions, *say, *self._tell_keyed())
 
     def _lost(
         self, session: int, message: str, now: float, *, retryable: bool = True, forgotten: bool = False
@@ -256,9 +267,13 @@ class Bridge:
         return (Note(f"{message}; resuming"), *self._tools.session_over(), *actions)
 
     def _agent_speaks(self, speaks: bool, now: float) -> None:
-        if speaks:  # it goes on, if only to say good-bye; the error stays the cause of what follows
-            self._set("fault", inf)
-            self._silence.wait_from(self._playout.played_at(now))
+        if not speaks:
+            return
+        self._set("fault", inf)  # it goes on, if only to say good-bye; the error stays the cause of what follows
+        self._silence.wait_from(self._playout.played_at(now))
+        if self._reply_due:  # it answers the caller, and has taken up the context that there was
+            self._reply_due = False
+            self._keyed.clear()
 
     def _user_turn(self, turn: UserTurn, now: float) -> Actions:
         self._fault = None
@@ -267,7 +282,8 @@ class Bridge:
         self._silence.heard_caller(now)
         self._set("answer", now + self._rules.answer_seconds)
         emotions = strongest(turn.emotions, _STRONGEST_EMOTIONS) if self._rules.emotions else None
-        self._playout.post(Transcript("user", turn.text, emotions or None))
+        self._playout.post(Transcript("user", turn.text[:_LONGEST_TEXT], emotions or None))
+        self._reply_due = True
         self._tools.user_turn()
         self.mood.feed(turn.emotions)
         fired: list[Action] = []
@@ -306,9 +322,10 @@ class Bridge:
         if self._farewell is None:
             return ()
         played_at = self._playout.played_at(now)
-        if played_at <= now and not self._tools.takes_call:
+        if max(played_at, self._core_leaves_by) <= now and not self._tools.takes_call:
             return self.end(self._farewell, now)
-        self._set("heard out", played_at + LINE_SECONDS)
+        # Who has just been transferred is not ours to hang up, as our end would: first Core has its time to close.
+        self._set("heard out", max(played_at + LINE_SECONDS, self._core_leaves_by))
         return ()
 
     def _fail(self, message: str, now: float) -> Actions:
@@ -329,7 +346,7 @@ class Bridge:
         return (End(outcome),)
 
     def _tell(self, message: str) -> None:
-        if message != self._told:
+        if message and message != self._told:
             self._told = message
             self._playout.post(Error(message))
 
@@ -362,12 +379,14 @@ class Bridge:
         if found is None:
             return self._fail(f"{self._trouble}; it could not be resumed", now)
         self._speech.expire(now)
+        # Tools first: telling the agent of keys may take time, and no tool must be stopped before it was started.
+        tools = self._tools.expire(now)
         keyed = self._key_in(self._keypad.expire(now))
         late = (
             (Note(f"the agent has not answered for {self._rules.answer_seconds:g} s"),) if "answer" in overdue else ()
         )
         heard_out = self._heard_out(now) if "heard out" in overdue else ()
-        return (*late, *found, *keyed, *self._tools.expire(now), *heard_out)
+        return (*late, *found, *tools, *keyed, *heard_out)
 
     def _too_silent(self, now: float) -> Actions:
         played_at = self._playout.played_at(now)

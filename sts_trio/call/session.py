@@ -47,6 +47,8 @@ log = structlog.get_logger(__name__)
 
 # Resampling half a second takes at most 0.25 ms; longer chunks are cut, so that they do not hold up the other calls.
 _SLICE_SECONDS = 0.5
+# For webhooks that are under way when the call ends; Core's side is closed by then.
+_ERRANDS_SECONDS = 3.0
 # What is left to tell Core at the end, with the close handshake.
 _LAST_WORDS_SECONDS = 2.0
 # For an operator's service to take the telephone call away, before Core's side is closed.
@@ -101,9 +103,18 @@ class Call:
         self._work_to_do = trio.lowlevel.ParkingLot()  # the playout task parks here
         self._alarm = trio.CancelScope()  # the watchdog sleeps in here; its deadline follows the bridge's
         self._nursery: trio.Nursery
+        self._errands: trio.Nursery  # for what may outlive the call by a moment
 
     async def run(self) -> None:
         """Hold the call until it ends, and close Core's side. Whatever fails in it ends here."""
+        try:
+            async with trio.open_nursery() as self._errands:
+                await self._hold()
+                self._errands.cancel_scope.deadline = trio.current_time() + _ERRANDS_SECONDS
+        except* Exception:
+            log.exception("an errand of the call failed", call=self._bridge.call.id)
+
+    async def _hold(self) -> None:
         try:
             async with trio.open_nursery() as self._nursery:
                 self._nursery.start_soon(self._upstream_sender, name="upstream sender")
@@ -125,8 +136,9 @@ class Call:
 
     def end(self, outcome: CallOutcome) -> None:
         """End the call from outside; for example when the service stops."""
-        self._bridge.end(outcome, trio.current_time())
-        self._finish(outcome)
+        if self._outcome is None:  # else Core hears of an end that came before
+            self._bridge.end(outcome, trio.current_time())
+            self._finish(outcome)
 
     async def _upstream_sender(self) -> None:
         """Core to provider. It ends the call when Core is gone.
@@ -140,7 +152,7 @@ class Call:
                 for action in self._bridge.on_core(message, trio.current_time()):
                     await self._perform(action)
             elif isinstance(message, SocketClosed):
-                await self._carry_out(self._bridge.on_caller_gone(message))
+                await self._carry_out(self._bridge.on_caller_gone(message, trio.current_time()))
             else:
                 await self._carry_out(self._bridge.on_core(message, trio.current_time()))
 
@@ -212,11 +224,12 @@ class Call:
             await self._carry_out(self._bridge.on_deadline(trio.current_time()))
 
     async def _carry_out(self, actions: Actions) -> None:
-        for action in actions:
-            await self._perform(action)
+        """Wake those who wait for what has been decided; then act, which may have to wait for the provider."""
         if self._alarm.deadline != self._bridge.deadline:
             self._alarm.deadline = self._bridge.deadline
         self._work_to_do.unpark_all()
+        for action in actions:
+            await self._perform(action)
 
     async def _perform(self, action: Action) -> None:
         match action:
@@ -235,10 +248,11 @@ class Call:
                 self._tools[id_] = trio.CancelScope()
                 self._nursery.start_soon(self._run_tool, action, self._tools[id_], name="tool")
             case CancelTool(id=id_):
-                self._tools[id_].cancel(reason="the request has changed")
+                if (tool := self._tools.get(id_)) is not None:
+                    tool.cancel(reason="the request has changed")
             case CallWebhook(url=url, kind=kind, payload=payload):
                 call = self._bridge.call.id
-                self._nursery.start_soon(self._services.webhook, url, call, kind, payload, name="webhook")
+                self._errands.start_soon(self._services.webhook, url, call, kind, payload, name="webhook")
             case Note(text=text):
                 log.warning(text, call=self._bridge.call.id)
             case End(outcome=outcome):
@@ -265,14 +279,17 @@ class Call:
 
     async def _run_tool(self, run: RunTool, scope: trio.CancelScope) -> None:
         """Run a tool beside the conversation. Its answer is sent outside of the scope that stops it: never half."""
-        call, began = self._bridge.call, trio.current_time()
-        with scope:
-            result = await run.tool.run(run.arguments, CallContext(call.uuid, call.query))
-        del self._tools[run.id]
-        how = "stopped" if scope.cancelled_caught else "failed" if result.failed else "done"
-        took = round((trio.current_time() - began) * 1000)
-        log.info("tool run", call=call.id, tool=run.tool.name, how=how, took_ms=took)
-        if not scope.cancelled_caught:
+        call, began, how = self._bridge.call, trio.current_time(), "stopped"
+        try:
+            with scope:
+                result = await run.tool.run(run.arguments, CallContext(call.uuid, call.query))
+                how = "failed" if result.failed else "done"
+        finally:
+            if self._tools.get(run.id) is scope:  # a provider may use an id again
+                del self._tools[run.id]
+            took = round((trio.current_time() - began) * 1000)
+            log.info("tool run", call=call.id, tool=run.tool.name, how=how, took_ms=took)
+        if how != "stopped":
             await self._carry_out(self._bridge.on_tool_done(run.id, result, trio.current_time()))
 
     def _finish(self, outcome: CallOutcome) -> None:
@@ -282,12 +299,15 @@ class Call:
 
     async def _close_core(self) -> None:
         outcome = self._outcome
-        if outcome is None or outcome.by_caller:
+        if outcome is None:
             return
-        self._bridge.end(outcome, trio.current_time())  # tells what has not been told yet
+        if not outcome.by_caller:
+            self._bridge.end(outcome, trio.current_time())  # tells what has not been told yet
         with trio.move_on_after(_LAST_WORDS_SECONDS, shield=True):
-            for message in self._playout.left_over():
+            for message in self._playout.left_over():  # to a Core that has gone it is lost, but not to a log on the way
                 await self._core.send(message)
+        if outcome.by_caller:
+            return
         await self._release(outcome)
         with trio.move_on_after(_LAST_WORDS_SECONDS, shield=True):
             await self._core.close(outcome.code, outcome.cause)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # A reply that has been heard, and then gone quiet for so long, is over though its end was never announced: what the
 # resampler and the frame cutter still hold is played.
 _REPLY_GAP_SECONDS = 1.0
+# Words come before their voice, which may take its time; for so long they are not taken for over.
+_VOICE_GAP_SECONDS = 5.0
 # Turns said but not yet heard. The playout holds two minutes, a handful of turns; beyond, the oldest is told at once.
 _MOST_UNHEARD = 64
 _TOLERANCE_SECONDS = 0.001
@@ -61,7 +63,7 @@ class AgentSpeech:
             self._counts.stale_chunks += 1
             return False
         self._play(self._turn.speak(wav))
-        self._expect_more(now)
+        self._expect_more(_REPLY_GAP_SECONDS, now)
         return True
 
     def text(self, reply: str, text: str, now: float) -> bool:
@@ -69,7 +71,7 @@ class AgentSpeech:
         if not self._speaks(reply):
             return False
         self._turn.add_text(text)
-        self._expect_more(now)
+        self._expect_more(_VOICE_GAP_SECONDS, now)
         return True
 
     def turn_end(self, now: float) -> None:
@@ -122,8 +124,8 @@ class AgentSpeech:
         self._counts.downstream_seconds += seconds(len(pcm)) - dropped
         self._counts.downstream_dropped_seconds += dropped
 
-    def _expect_more(self, now: float) -> None:
-        self._over_at = self._playout.played_at(now) + _REPLY_GAP_SECONDS
+    def _expect_more(self, gap: float, now: float) -> None:
+        self._over_at = self._playout.played_at(now) + gap
         self._wake(now)
 
     def _close_turn(self) -> None:

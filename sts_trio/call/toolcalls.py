@@ -30,6 +30,9 @@ _SETTLE_SECONDS = 0.3
 LINE_SECONDS = 0.2
 _ANSWERED_REMEMBERED = 64  # ids, to give no call a second answer
 _OUT_OF_DATE = ToolResult("Not done: the request has changed.", failed=True)
+_ON_ITS_WAY = ToolResult("The call is on its way elsewhere already.", failed=True)
+# A thread goes on, and a command that has been sent cannot be taken back.
+_STOPPED = ToolResult("Stopped: the request has changed. It may have been done all the same.", failed=True)
 
 
 @dataclass(slots=True)
@@ -64,11 +67,16 @@ class ToolDesk:
         if not call.response_required or call.id in self._work or call.id in self._answered:
             return ()  # a tool of the provider's own, or said twice
         self._counts.tool_calls += 1
-        out_of_date = self._stop(_OUT_OF_DATE)
+        out_of_date = self._stop()
         tool = self._tools.get(call.name)
         if tool is None:
             reply = ToolResult(f"The tool {call.name[:64]} is not available in this call.", failed=True)
             return (*out_of_date, self._answer(call.id, reply))
+        if tool.ends_call and (why := tool.check(call.arguments)):  # now, and not after the good-bye
+            self._counts.tools_failed += 1
+            return (*out_of_date, self._answer(call.id, ToolResult(why, failed=True)))
+        if tool.ends_call and self.takes_call:
+            return (*out_of_date, self._answer(call.id, _ON_ITS_WAY))
         return (*out_of_date, *self._start(call.id, tool, call.arguments, now, for_agent=True))
 
     def order(self, name: str, arguments: str, now: float) -> Actions:
@@ -76,7 +84,12 @@ class ToolDesk:
         tool = self._tools.get(name)
         if tool is None:
             return (Note(f"a rule asks for the tool {name}, which is not available in this call"),)
-        return self._start(f"rule {self._counts.rules_fired}", tool, arguments, now, for_agent=False)
+        if tool.ends_call and self.takes_call:
+            return (Note(f"a rule asks for {name}, but the call is on its way already"),)
+        id_ = f"rule {self._counts.rules_fired}"
+        while id_ in self._work or id_ in self._answered:  # the ids of the agent's work are the provider's choice
+            id_ += "+"
+        return self._start(id_, tool, arguments, now, for_agent=False)
 
     def done(self, id_: str, result: ToolResult) -> Actions:
         """A tool has come to its end."""
@@ -96,9 +109,9 @@ class ToolDesk:
         """Whether a tool is at work, or about to be."""
         return bool(self._work)
 
-    def is_hang_up(self, id_: str) -> bool:
-        """Whether this running tool hangs the caller up."""
-        return id_ in self._work and self._work[id_].tool.hangs_up
+    def tool_of(self, id_: str) -> Tool | None:
+        """The tool of work that waits or runs; None for work that is done, or was stopped."""
+        return self._work[id_].tool if id_ in self._work else None
 
     def user_turn(self) -> None:
         """The caller has said something while a tool may be at work."""
@@ -108,7 +121,7 @@ class ToolDesk:
     def agent_turn_end(self) -> Actions:
         """The agent has finished a turn. After words of the caller, and no new request, it has dropped the old one."""
         if any(work.caller_spoke and work.for_agent for work in self._work.values()):
-            return self._stop(_OUT_OF_DATE)
+            return self._stop()
         return ()
 
     def barge_in(self) -> None:
@@ -154,13 +167,15 @@ class ToolDesk:
         self._work[id_] = _Work(tool, arguments, now, for_agent, earliest)
         return self.expire(now)
 
-    def _stop(self, reply: ToolResult) -> Actions:
+    def _stop(self) -> Actions:
         """Stop what the agent asked for, and answer it."""
         actions: list[CancelTool | AnswerTool] = []
         for id_, work in list(self._work.items()):
             if work.for_agent:
                 del self._work[id_]
-                actions += (CancelTool(id_), self._answer(id_, reply)) if work.running else (self._answer(id_, reply),)
+                if work.running:
+                    actions.append(CancelTool(id_))
+                actions.append(self._answer(id_, _STOPPED if work.running else _OUT_OF_DATE))
         self._wake()
         return tuple(actions)
 

@@ -49,8 +49,8 @@ class CallerStream(Protocol):
         """Send audio. Once the peer is gone this does nothing; it always passes a checkpoint."""
         ...
 
-    async def close(self, error: str | None = None) -> None:
-        """End the response; with `error`, and if none of it has been sent, it is a 500 that says so."""
+    async def close(self, status: int = 200, message: str = "") -> None:
+        """End the response. If none of it has been sent, it is `status`, and other than 200 it says `message`."""
         ...
 
 

@@ -14,6 +14,9 @@ import wsproto
 
 from sts_trio.errors import StsError
 
+SCHEMES = {"ws": 80, "wss": 443, "http": 80, "https": 443}
+"""How a connector may be called, with the port that goes without saying."""
+
 
 class CallFailed(StsError):
     """No call came about. The message is one line: the address (without its query) and the cause."""
@@ -21,28 +24,38 @@ class CallFailed(StsError):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A connector's WebSocket address; `resource` is path and query.
+    """A connector's address; `scheme` is one of `SCHEMES`, `resource` is path and query.
 
     As text it leaves the query out: that holds telephone numbers.
     """
 
-    tls: bool
+    scheme: str
     host: str
     port: int
     resource: str
 
     @property
+    def tls(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self.scheme in ("wss", "https")
+
+    @property
+    def is_http(self) -> bool:
+        """Whether audio goes in a streaming request, and not over a WebSocket."""
+        return self.scheme in ("http", "https")
+
+    @property
     def authority(self) -> str:
         """What the Host header says (RFC 9110, 7.2): no port when it is the scheme's own."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
+        return host if self.port == SCHEMES[self.scheme] else f"{host}:{self.port}"
 
     def __str__(self) -> str:
-        return f"{'wss' if self.tls else 'ws'}://{self.authority}{self.resource.split('?')[0]}"
+        return f"{self.scheme}://{self.authority}{self.resource.split('?')[0]}"
 
 
 def parse_address(url: str) -> Address:
-    """Take a ws or wss URL apart.
+    """Take a connector's URL apart.
 
     Raises:
         CallFailed: it is none.
@@ -52,11 +65,10 @@ def parse_address(url: str) -> Address:
         port = parts.port
     except ValueError as exc:
         raise CallFailed(f"not a URL: {exc}") from exc
-    if parts.scheme not in ("ws", "wss") or not parts.hostname:
-        raise CallFailed("the address must look like ws://host:6039/ or wss://host/path")
-    tls = parts.scheme == "wss"
+    if parts.scheme not in SCHEMES or not parts.hostname:
+        raise CallFailed("the address must look like ws://host:6039/ or http://host:6039/speech-to-speech-stream")
     resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return Address(tls, parts.hostname, port or (443 if tls else 80), resource)
+    return Address(parts.scheme, parts.hostname, port or SCHEMES[parts.scheme], resource)
 
 
 def reason(exc: BaseException, limit: float) -> str:

@@ -1,14 +1,14 @@
-"""Place one call as DSAI Core does: WebSocket, `init`, a frame each 20 ms in real time.
+"""Place one call as DSAI Core does: over a WebSocket or plain HTTP, a frame each 20 ms in real time.
 
-Works against any STS connector (Core contract, sections 1.3 and 2). The protocol is in `wire`, what the caller does in
-`script`, what he hears in `recording`; here is the connection, and the clock.
+Works against any STS connector (Core contract, sections 1 and 2). What carries the call is a `line`, what the caller
+does is in `script`, what he hears in `recording`; here is the connection, and the clock.
 """
 
 from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import h11
@@ -19,14 +19,18 @@ import wsproto
 from sts_trio.audio.pcm import FRAME_SECONDS
 from sts_trio.harness import wire
 from sts_trio.harness.address import Address, CallFailed, parse_address, reason
+from sts_trio.harness.http_line import HttpLine
+from sts_trio.harness.line import LineClosed, LineRefused
 from sts_trio.harness.measure import measure
 from sts_trio.harness.recording import Ear, Recording
 from sts_trio.harness.report import AgentBegins, CallReport, Event
 from sts_trio.harness.script import Player, Press, Unmet
+from sts_trio.harness.websocket_line import shake_hands
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from sts_trio.harness.line import Line
     from sts_trio.harness.report import Ending, Happening
     from sts_trio.harness.script import CallerScript
 
@@ -38,10 +42,6 @@ STALL_SECONDS = 5.0
 CLOSE_SECONDS = 2.0
 # A frame this late was held up on this machine, not by the script.
 LATE_SECONDS = FRAME_SECONDS
-# Messages between socket and listener, who never waits: it only smooths bursts. 64 of 20 ms are 1.3 s.
-_QUEUE = 64
-# A minute of audio in one message, as JSON. The contract knows of 16 KB.
-_MAX_MESSAGE = 2**21
 
 # What a connection can do to us. Never OSError: trio's streams translate it, and a listener's own must not be hidden.
 _TROUBLE = (
@@ -66,7 +66,9 @@ async def place_call(
     connect_limit: float = 10.0,
     tls: ssl.SSLContext | None = None,
 ) -> CallReport:
-    """Call `url` (ws or wss, any path and query), play the script, and report what came of it.
+    """Call `url` (ws, wss, http or https; any path and query), play the script, and report what came of it.
+
+    Over HTTP only audio goes either way: no key, no transcript, no interruption.
 
     The call ends when the script is over, the far end closes, or `limit` seconds have passed. `dial` opens the stream
     in place of TCP (and TLS, with `tls` or the system's trust).
@@ -87,12 +89,13 @@ async def place_call(
         async with trio.open_nursery() as connection:
             try:
                 with trio.fail_after(connect_limit):
-                    ws = await _shake_hands(connection, stream, address)
+                    line = await _open_line(connection, stream, address)
                 call = _Call(uuid or str(uuid4()), Player(speech), on_event or _ignore, trio.current_time())
-                await _converse(ws, call, limit)
-                if call.ended != "stalled":  # half a frame may be on its way: no close frame can follow it
+                await _converse(line, call, limit)
+                # A stalled one may have half a frame on its way: no orderly end can follow it.
+                if call.ended != "stalled" and call.refusal is None:
                     with trio.move_on_after(CLOSE_SECONDS):
-                        await ws.aclose()
+                        await line.aclose()
             finally:
                 await trio.aclose_forcefully(stream)
             connection.cancel_scope.cancel(reason="the call is over")
@@ -100,6 +103,8 @@ async def place_call(
         trouble.extend(group.exceptions)
     if call is None:
         raise CallFailed(f"{address}: {reason(trouble[0], connect_limit)}") from trouble[0]
+    if call.refusal is not None:
+        raise CallFailed(f"{address}: {call.refusal}") from call.refusal
     return call.report(call.began - started)
 
 
@@ -121,40 +126,8 @@ async def _dial(address: Address, tls: ssl.SSLContext | None) -> trio.abc.Stream
     return stream
 
 
-class _Handshake:
-    """Stands in for the nursery that trio-websocket starts its reader in, to notice a reader that ends too soon.
-
-    Without it a peer that closes during the handshake would only show when the time limit has passed.
-    """
-
-    def __init__(self, nursery: trio.Nursery) -> None:
-        self._nursery = nursery
-        self.done = False
-
-    def start_soon(self, reader: Callable[[], Awaitable[None]]) -> None:
-        self._nursery.start_soon(self._run, reader)
-
-    async def _run(self, reader: Callable[[], Awaitable[None]]) -> None:
-        await reader()
-        if not self.done:
-            raise trio.BrokenResourceError("the far end closed the connection during the handshake")
-
-
-async def _shake_hands(
-    nursery: trio.Nursery, stream: trio.abc.Stream, address: Address
-) -> trio_websocket.WebSocketConnection:
-    handshake = _Handshake(nursery)
-    ws = await trio_websocket.wrap_client_stream(
-        cast("trio.Nursery", handshake),  # only its start_soon is used
-        cast("trio.SocketStream", stream),  # any stream does; the library's type is narrower than its needs
-        address.authority,
-        address.resource,
-        message_queue_size=_QUEUE,
-        max_message_size=_MAX_MESSAGE,
-        receive_buffer_size=2**16,
-    )
-    handshake.done = True
-    return ws
+async def _open_line(nursery: trio.Nursery, stream: trio.abc.Stream, address: Address) -> Line:
+    return HttpLine(stream, address) if address.is_http else await shake_hands(nursery, stream, address)
 
 
 @dataclass(slots=True)
@@ -173,6 +146,7 @@ class _Call:
     close_code: int = 1006
     close_reason: str = ""
     duration: float = 0.0
+    refusal: LineRefused | None = None
 
     def now(self) -> float:
         return trio.current_time() - self.began
@@ -218,13 +192,13 @@ class _Call:
         )
 
 
-async def _converse(ws: trio_websocket.WebSocketConnection, call: _Call, limit: float) -> None:
+async def _converse(line: Line, call: _Call, limit: float) -> None:
     """Speak and listen until one of the four ends has come; the time line stops there."""
     try:
         with trio.move_on_after(limit) as budget:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_listen, ws, call, nursery.cancel_scope)
-                if await _speak(ws, call):
+                nursery.start_soon(_listen, line, call, nursery.cancel_scope)
+                if await _speak(line, call):
                     nursery.cancel_scope.cancel(reason="the caller hangs up")
         if budget.cancelled_caught:
             call.ended, call.close_code = "limit", 1000
@@ -233,21 +207,22 @@ async def _converse(ws: trio_websocket.WebSocketConnection, call: _Call, limit: 
         call.ear.hang_up(call.duration)
 
 
-async def _listen(ws: trio_websocket.WebSocketConnection, call: _Call, until: trio.CancelScope) -> None:
+async def _listen(line: Line, call: _Call, until: trio.CancelScope) -> None:
     try:
         while True:
-            call.hear(wire.decode(await ws.get_message()))
-    except trio_websocket.ConnectionClosed as closed:
-        if closed.reason is not None:
-            call.close_code, call.close_reason = closed.reason.code, closed.reason.reason or ""
+            call.hear(await line.hear())
+    except LineClosed as closed:
+        call.close_code, call.close_reason = closed.code, closed.reason
+    except LineRefused as refusal:
+        call.refusal = refusal
     until.cancel(reason="the far end closed")
 
 
-async def _speak(ws: trio_websocket.WebSocketConnection, call: _Call) -> bool:
+async def _speak(line: Line, call: _Call) -> bool:
     """Send the script's frames in real time. False if the far end was gone first: the listener knows the cause."""
     try:
         with trio.CancelScope(deadline=trio.current_time() + STALL_SECONDS) as patience:
-            await ws.send_message(wire.init(call.uuid))
+            await line.begin(call.uuid)
             while True:
                 due = call.began + (call.frames_sent + 1) * FRAME_SECONDS
                 patience.deadline = max(due, trio.current_time()) + STALL_SECONDS
@@ -256,14 +231,14 @@ async def _speak(ws: trio_websocket.WebSocketConnection, call: _Call) -> bool:
                 for news in slot.news:
                     call.note(call.now(), news)
                     if isinstance(news, Press):
-                        await ws.send_message(wire.dtmf_digit(news.digit))
+                        await line.press(news.digit)
                 if slot.frame is None:
                     call.ended, call.close_code = "script", 1000
                     return True
                 call.frames_late += trio.current_time() - due > LATE_SECONDS
-                await ws.send_message(wire.audio(slot.frame))
+                await line.speak(slot.frame)
                 call.frames_sent += 1
-    except trio_websocket.ConnectionClosed:
+    except LineClosed:
         return False
     call.ended = "stalled"
     return True

@@ -64,9 +64,12 @@ class AmiClient:
             raise AmiFailed(str(exc), "the telephone system did not answer") from exc
         message = _message(reply.body)
         if not 200 <= reply.status < 300:
-            raise AmiFailed(f"{shown_url(url)} answered HTTP {reply.status}", message or "")
+            raise AmiFailed(f"{shown_url(url)} answered HTTP {reply.status}", message or "it refused the command")
         if message is None:
-            raise AmiFailed(f"{shown_url(url)} answered with something else than JSON of its own: check AMI_URL")
+            raise AmiFailed(
+                f"{shown_url(url)} answered with something else than JSON of its own: check AMI_URL",
+                "the telephone system gave an answer that makes no sense",
+            )
         return message or f"the {name} is queued"
 
 

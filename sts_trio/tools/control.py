@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -38,9 +39,7 @@ def call_control_tools(ami: AmiClient) -> tuple[Tool, ...]:
             transfer_context: The context of the dialplan that has the extension.
             transfer_priority: The priority of the extension to go on at.
         """
-        exten = _dialplan_word("transfer_extension", transfer_extension)
-        context = _dialplan_word("transfer_context", transfer_context or _CONTEXT)
-        priority = _dialplan_word("transfer_priority", transfer_priority or "1")
+        exten, context, priority = _destination(transfer_extension, transfer_context, transfer_priority)
         number = int(priority) if priority.isdecimal() else priority  # it may be a label
         return await ami.transfer(_known(call), exten, context, number)
 
@@ -48,7 +47,23 @@ def call_control_tools(ami: AmiClient) -> tuple[Tool, ...]:
         """End the telephone call. Say good-bye first."""
         return await ami.hang_up(_known(call))
 
-    return _control_tool(dsai_transfer, "transfer"), _control_tool(dsai_hangup, "hangup", hangs_up=True)
+    hangup = _control_tool(dsai_hangup, "hangup")
+    return _control_tool(dsai_transfer, "transfer", _destination), replace(hangup, hangs_up=True)
+
+
+def _destination(
+    transfer_extension: str, transfer_context: str = _CONTEXT, transfer_priority: str = "1"
+) -> tuple[str, str, str]:
+    """Return extension, context and priority, fit for a dialplan.
+
+    Raises:
+        ToolError: one of them is not.
+    """
+    return (
+        _dialplan_word("transfer_extension", transfer_extension),
+        _dialplan_word("transfer_context", transfer_context or _CONTEXT),
+        _dialplan_word("transfer_priority", transfer_priority or "1"),
+    )
 
 
 async def hang_up(ami: AmiClient, uuid: str) -> bool:
@@ -70,9 +85,22 @@ async def _without_agent(command: str, uuid: str, sent: Awaitable[str]) -> bool:
     return True
 
 
-def _control_tool(function: Callable[..., Awaitable[str]], verb: str, *, hangs_up: bool = False) -> Tool:
-    """Make a tool of a function of ours: it waits as it should, so it needs no thread; the client has a time limit."""
+def _control_tool(
+    function: Callable[..., Awaitable[str]], verb: str, examine: Callable[..., object] = lambda: None
+) -> Tool:
+    """Make a tool of a function of ours: it waits as it should, so it needs no thread; the client has a time limit.
+
+    `examine` raises `ToolError` for arguments that fit the signature, and yet will not do.
+    """
     schema = describe(function)
+
+    def check(arguments: str) -> str | None:
+        try:
+            bound = schema.bind(arguments, CallContext())
+            examine(**{name: value for name, value in bound.items() if name != "call"})
+        except ToolError as exc:
+            return f"Error during {verb}: {exc}"
+        return None
 
     async def run(arguments: str, call: CallContext) -> ToolResult:
         try:
@@ -84,7 +112,7 @@ def _control_tool(function: Callable[..., Awaitable[str]], verb: str, *, hangs_u
             log.warning("call control failed", tool=schema.name, call=call.uuid, error=str(exc))
             return ToolResult(f"Error during {verb}: {exc.told}", failed=True)
 
-    return Tool(schema.name, schema.description, schema.parameters, run, ends_call=True, hangs_up=hangs_up)
+    return Tool(schema.name, schema.description, schema.parameters, run, check, ends_call=True)
 
 
 def _known(call: CallContext) -> str:

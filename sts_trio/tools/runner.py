@@ -73,7 +73,7 @@ def threaded_tool(
             return ToolResult(f"{schema.name} is busy: its earlier requests have not ended", failed=True)
         return ToolResult(f"{schema.name} took longer than {seconds:g} s", failed=True)
 
-    return Tool(schema.name, schema.description, schema.parameters, run)
+    return Tool(schema.name, schema.description, schema.parameters, run, schema.check)
 
 
 class _Task:

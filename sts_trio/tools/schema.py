@@ -67,6 +67,14 @@ class FunctionSchema:
         bound = {name: value for name, value in values.items() if value is not msgspec.UNSET}
         return bound | dict.fromkeys(self._for_call, call)
 
+    def check(self, arguments: str) -> str | None:
+        """Return what is wrong with arguments, as `bind` would say it; None if nothing is."""
+        try:
+            self.bind(arguments, CallContext())
+        except ToolError as exc:
+            return str(exc)
+        return None
+
 
 def describe(function: Callable[..., object], name: str | None = None) -> FunctionSchema:
     """Read what agents are told of `function` from its signature and docstring. `name` is its own unless given.

@@ -33,19 +33,25 @@ class ToolResult:
     failed: bool = False
 
 
+def _takes_all(_: str) -> str | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Tool:
     """A tool that agents may ask for.
 
     `parameters` is the JSON Schema of the arguments, as text. `run` takes the arguments (JSON text, unchecked) and the
-    call; it answers within its own time limit, and raises nothing but `trio.Cancelled`. `ends_call`: it takes the
-    telephone call away from the agent, so it waits until the caller has heard the good-bye, and it is offered only in
-    calls that Core gave a real uuid. `hangs_up`: when it has succeeded, the call is over on our side too.
+    call; it answers within its own time limit, and raises nothing but `trio.Cancelled`. `check` says what is wrong with
+    arguments, or None: for a tool that would have to wait first, and at start for what an operator wrote. `ends_call`:
+    it takes the telephone call away from the agent, so it waits until the caller has heard the good-bye, and it is
+    offered only in calls that Core gave a real uuid. `hangs_up`: once it has succeeded, the call is over on our side.
     """
 
     name: str
     description: str
     parameters: str
     run: Callable[[str, CallContext], Awaitable[ToolResult]] = field(repr=False)
+    check: Callable[[str], str | None] = field(default=_takes_all, repr=False)
     ends_call: bool = False
     hangs_up: bool = False

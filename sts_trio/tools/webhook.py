@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -25,10 +26,11 @@ async def post_event(http: HttpClient, url: str, call: str, kind: str, payload: 
     """Tell the service at `url` of an event of `call`. Never raises: a failure is a log line."""
     timestamp = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     event = {"uuid": call, "type": kind, "timestamp": timestamp, "payload": dict(payload)}
+    host = urlsplit(url).hostname or ""  # and no more of it: chat systems put their secret into the path
     try:
         reply = await http.post_json(url, event, seconds=WEBHOOK_SECONDS)
     except HttpFailed as exc:
-        log.warning("webhook failed", call=call, reason=str(exc))
+        log.warning("webhook failed", call=call, host=host, reason=str(exc).replace(shown_url(url), host))
         return
     if reply.status >= 300:
-        log.warning("webhook failed", call=call, reason=f"{shown_url(url)} answered HTTP {reply.status}")
+        log.warning("webhook failed", call=call, host=host, reason=f"it answered HTTP {reply.status}")

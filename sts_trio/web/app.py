@@ -1,16 +1,19 @@
 """The door: which request gets which answer (Core contract, section 1.2).
 
-A WebSocket upgrade is a call, whatever its path. Everything else is plain HTTP, and is quart's.
+A WebSocket upgrade is a call, whatever its path; so is a POST on one of `CALL_PATHS`. Everything else is plain HTTP,
+and is quart's.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from quart import request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from sts_trio.web.asgi import take_call
+from sts_trio.web.asgi import RETRY_AFTER_SECONDS, take_call
+from sts_trio.web.asgi_stream import take_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,57 +26,88 @@ if TYPE_CHECKING:
     from quart.typing import ResponseReturnValue
 
     from sts_trio.web.asgi import Answer, Refuse
+    from sts_trio.web.asgi_stream import AnswerStream
 
+CALL_PATHS = ("/", "/speech-to-speech-stream")
 
-_USE_WEBSOCKET = "set STS_URL to ws:// and this host and port."
+_HOW_TO_CALL = (
+    "set STS_URL to ws:// and this host and port, or, for a call over plain HTTP (POST), to http:// and the same."
+)
 
 
 class Door(QuartTrio):
-    """A quart app whose WebSockets are all calls, and go past quart (`web.asgi` says why)."""
+    """A quart app whose calls go past quart (`web.asgi` says why)."""
 
-    def __init__(self, answer: Answer, refuse: Refuse) -> None:
+    def __init__(self, answer: Answer, answer_stream: AnswerStream, refuse: Refuse) -> None:
         super().__init__(__name__, static_folder=None)
         self._answer = answer
+        self._answer_stream = answer_stream
         self._refuse = refuse
 
     async def asgi_app(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        """Serve one connection of the ASGI server.
-
-        Slashes at the end of a path mean nothing here, and a path may be missing altogether (`GET ?uuid=1`, at which
-        quart stumbles). Never a redirect: neither a WebSocket client nor a streaming POST follows one.
-        """
+        """Serve one connection of the ASGI server."""
         if scope["type"] == "websocket":
             await take_call(scope, receive, send, self._answer, self._refuse)
             return
         if scope["type"] == "http":
-            scope["path"] = scope["path"].rstrip("/") or "/"
+            scope["path"] = plain_path(scope["path"])
+            if scope["method"] == "POST" and scope["path"] in CALL_PATHS:
+                await take_stream(scope, receive, send, self._answer_stream, self._refuse)
+                return
         await super().asgi_app(scope, receive, send)
 
 
-def create_app(answer: Answer, refuse: Refuse, status: Callable[[], dict[str, object]]) -> Door:
+def plain_path(path: str) -> str:
+    """Return the path that a request means.
+
+    Slashes at the end mean nothing here, nor do repeated ones, and a path may be missing altogether (`GET ?uuid=1`, at
+    which quart stumbles). A whole URL is a valid target, too (RFC 9112, 3.2.2). Never a redirect instead: neither a
+    WebSocket client nor a streaming POST follows one.
+    """
+    if path.startswith(("http://", "https://")):
+        _, _, rest = path.partition("://")
+        path = rest.partition("/")[2]
+    elif path == "*":  # OPTIONS of the server as a whole
+        return path
+    return "/" + "/".join(part for part in path.split("/") if part)
+
+
+def create_app(
+    answer: Answer, answer_stream: AnswerStream, refuse: Refuse, status: Callable[[], dict[str, object]]
+) -> Door:
     """Build the app.
 
-    `answer` holds a call; `refuse` says why a new one cannot be taken (503), or None; `status` is what `GET /health`
-    tells beside `"status": "ok"`, or in its place. An app object serves once.
+    `answer` and `answer_stream` hold a call, over a WebSocket and over plain HTTP; `refuse` says why a new one cannot
+    be taken (503), or None; `status` is what `GET /health` and `GET /ready` tell beside their own `status`, or in its
+    place. An app object serves once.
     """
-    app = Door(answer, refuse)
+    app = Door(answer, answer_stream, refuse)
 
     @app.get("/health", provide_automatic_options=False)
     async def health() -> ResponseReturnValue:
         return {"status": "ok", **status()}
 
-    @app.get("/", provide_automatic_options=False)
-    @app.get("/speech-to-speech-stream", provide_automatic_options=False)
+    @app.get("/ready", provide_automatic_options=False)
+    async def ready() -> ResponseReturnValue:
+        if (why := refuse()) is None:
+            return {"status": "ready", **status()}
+        return {**status(), "status": "draining", "message": why}, 503, {"Retry-After": str(RETRY_AFTER_SECONDS)}
+
     async def upgrade_required() -> ResponseReturnValue:
         # RFC 9110, 7.8: who sends Upgrade names it in Connection too.
         headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
-        return {"message": f"This is a WebSocket service: {_USE_WEBSOCKET}"}, 426, headers
+        return {"message": f"This is for telephone calls: {_HOW_TO_CALL}"}, 426, headers
+
+    for path in CALL_PATHS:
+        app.get(path, provide_automatic_options=False)(upgrade_required)
 
     @app.errorhandler(HTTPException)
     async def http_error(error: HTTPException) -> ResponseReturnValue:
-        if isinstance(error, MethodNotAllowed):
-            allowed = ", ".join(sorted(error.valid_methods or ()))
-            return {"message": f"Not this way: {_USE_WEBSOCKET}"}, 405, {"Allow": allowed}
-        return {"message": error.name}, error.code or 500
+        if not isinstance(error, MethodNotAllowed):
+            return {"message": error.name}, error.code or 500
+        allowed, instead = set(error.valid_methods or ()), "this path only answers GET."
+        if request.path in CALL_PATHS:
+            allowed, instead = allowed | {"POST"}, _HOW_TO_CALL
+        return {"message": f"Not this way: {instead}"}, 405, {"Allow": ", ".join(sorted(allowed))}
 
     return app

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import trio
 
@@ -110,12 +110,26 @@ async def take_call(
 
 
 async def _reject(send: ASGISendCallable, why: str) -> None:
-    body = json.dumps({"message": why}).encode()
+    reply = json_reply(why, retry=True)
+    await send({"type": "websocket.http.response.start", "status": 503, "headers": reply.headers})
+    await send({"type": "websocket.http.response.body", "body": reply.body, "more_body": False})
+
+
+class JsonReply(NamedTuple):
+    """A whole response, but for its status."""
+
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+def json_reply(message: str, *, retry: bool = False) -> JsonReply:
+    """Make a response that ends its connection and tells a person what is the matter; `retry`: it may pass soon."""
+    body = json.dumps({"message": message}).encode()
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
-        (b"retry-after", b"%d" % RETRY_AFTER_SECONDS),
         (b"connection", b"close"),
     ]
-    await send({"type": "websocket.http.response.start", "status": 503, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": body, "more_body": False})
+    if retry:
+        headers.append((b"retry-after", b"%d" % RETRY_AFTER_SECONDS))
+    return JsonReply(headers, body)

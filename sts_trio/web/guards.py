@@ -7,27 +7,29 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING, cast
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING, Any, cast
 
+import h11
 import hypercorn.protocol
 import hypercorn.protocol.h11
 import hypercorn.protocol.ws_stream
 import hypercorn.trio.run
 import hypercorn.trio.tcp_server
 import trio
-from hypercorn.events import RawData
+from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.trio.task_group import TaskGroup, _handle
-from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 
-from sts_trio.web.guarded_ws import GuardedHandshake, GuardedWSStream
+from sts_trio.web.guarded_ws import LINGER_SECONDS, GuardedHandshake, GuardedWSStream
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    import h11
     from hypercorn.config import Config
-    from hypercorn.events import Event
     from hypercorn.typing import AppWrapper, ASGIReceiveEvent, ASGISendEvent, Scope
 
 logger = logging.getLogger(__name__)
@@ -82,18 +84,47 @@ class GuardedTaskGroup(TaskGroup):
         return inbox.put
 
 
+@dataclass(frozen=True)
+class Answered(Event):
+    """The response is complete, and its request is not: the peer may still be sending.
+
+    `by_reader`: it is the connection's reading task that says so.
+    """
+
+    by_reader: bool = False
+
+
 class Http1Only(H11Protocol):
-    """Stays with HTTP/1.1, the only version Core speaks (contract 1.3).
+    """Stays with HTTP/1.1, the only version Core speaks (contract 1.3), and lets a response reach its peer.
 
     hypercorn changes to HTTP/2 on an `h2c` upgrade or an HTTP/2 preface, whose streams none of these guards covers.
+
+    It closes at once where the peer is still sending, as a streaming caller is when we end his call. What then lies
+    unread makes the kernel answer with a reset, which can destroy the tail of the response on its way.
     """
 
     async def _check_protocol(self, event: h11.Request) -> None:
         pass
 
+    async def _maybe_recycle(self) -> None:
+        if self.connection.their_state is h11.SEND_BODY:
+            await self._close_stream()
+            await self.can_read.set()
+            await self.send(Answered())
+        await super()._maybe_recycle()
+
+    async def _send_error_response(self, status_code: int) -> None:
+        await super()._send_error_response(status_code)
+        await self.send(Answered(by_reader=True))
+
 
 class GuardedTCPServer(TCPServer):
     """One TCP connection. Whatever goes wrong in it ends it, and nothing else."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._deaf = False  # what still comes is read, and thrown away
+        self._read_all = trio.Event()  # nothing more will come
 
     async def run(self) -> None:
         """Serve the connection to its end; only `trio.Cancelled` gets out.
@@ -110,25 +141,62 @@ class GuardedTCPServer(TCPServer):
     async def protocol_send(self, event: Event) -> None:
         """Write to the connection, or change its state.
 
-        A write is never cut by a cancellation (half a frame would be worse than none), so it has a time limit of its
-        own: hypercorn's has none, and a peer that stops reading pins the app past every deadline and past shutdown.
+        A write is never cut by a cancellation, not even before its turn: hypercorn has counted it as sent by then, and
+        half a frame, or a body without its head, would be worse than none. So it has a time limit of its own:
+        hypercorn's has none, and a peer that stops reading pins the app past every deadline and past shutdown.
 
         The rest is shielded because quart-trio cancels the task that is closing the connection after an HTTP response;
         without it `Connection: close` is not honoured and the idle timer never starts.
         """
-        if not isinstance(event, RawData):
+        if isinstance(event, RawData):
+            with trio.CancelScope(shield=True):
+                async with self.send_lock:
+                    written = await self._write(event.data)
+                if not written:
+                    await trio.aclose_forcefully(self.stream)  # the reader wakes, and tells the app
+        elif isinstance(event, Answered):
+            with trio.move_on_after(LINGER_SECONDS, shield=True):
+                await self._linger(event.by_reader)
+        else:
             with trio.move_on_after(SEND_SECONDS, shield=True):
                 await super().protocol_send(event)
-            return
+
+    async def _linger(self, by_reader: bool) -> None:
+        """Say that nothing more will come, and give the peer the time to read what has, and to say the same."""
+        self._deaf = True
         async with self.send_lock:
-            written = await self._write(event.data)
-        if not written:
-            await trio.aclose_forcefully(self.stream)  # the reader wakes, and tells the app
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                await self.stream.send_eof()
+        if by_reader:
+            while await self._read():
+                pass
+        else:
+            await self._read_all.wait()
 
     async def _read_data(self) -> None:
-        """Read to the end, and have the idle timer end with it; hypercorn's holds a dead connection for 5 s more."""
-        await super()._read_data()
+        """Read to the end, and have the idle timer end with it; hypercorn's holds a dead connection for 5 s more.
+
+        `read_timeout` is for WebSockets, whose peers have pings to answer. The caller of a stream may be silent for as
+        long as he is on hold: there TCP's own keepalive finds the dead (`web.server`). Before a request has come, and
+        between two, it is the idle timer that counts.
+        """
+        while (data := await self._read()) is not None:
+            if not self._deaf:
+                await self.protocol.handle(RawData(data))
+            if not data:
+                break
+        self._read_all.set()
+        await self.protocol.handle(Closed())
         await self.idle_task.stop()
+
+    async def _read(self) -> bytes | None:
+        """Wait for data: nothing at its end; None if it broke off, or was silent for too long."""
+        is_websocket = isinstance(cast("H11Protocol", self.protocol.protocol).stream, WSStream)
+        try:
+            with trio.fail_after((self.config.read_timeout or inf) if is_websocket else inf):
+                return bytes(await self.stream.receive_some(MAX_RECV))
+        except (trio.ClosedResourceError, trio.BrokenResourceError, trio.TooSlowError):
+            return None
 
     async def _close(self) -> None:
         """Close the connection, but not under a write: trio raises `BusyResourceError` in whichever comes second.

@@ -24,13 +24,14 @@ MAX_WAITING_MESSAGES = 10  # 0.2 s of audio at 50 messages a second; beyond that
 MAX_HEADER_BYTES = 2**16  # a request line with headers; webhooks may add parameters to the URL (contract 6.1)
 HEADER_SECONDS = 5.0  # to send a request in full, and how long an idle keep-alive connection stays
 GRACEFUL_SECONDS = 5.0  # after shutdown: what still runs is then cancelled, which costs up to CLOSE_SECONDS more
+_PROBES = 3  # that a peer leaves without an answer before it counts as gone; the half of that time is for them
 BACKLOG = 128  # connections that the kernel holds for us while we are busy
 
 
 def make_config(*, ping_seconds: float, dead_seconds: float) -> Config:
     """Return hypercorn's configuration.
 
-    `ping_seconds`: how often each WebSocket is pinged. `dead_seconds`: a connection on which nothing at all comes for
+    `ping_seconds`: how often each WebSocket is pinged. `dead_seconds`: a WebSocket on which nothing at all comes for
     so long, not even a pong, is dropped. No access log: its formats quote the query, which holds telephone numbers.
     """
     log = logging.getLogger("hypercorn.error")
@@ -64,6 +65,21 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def notice_dead_peers(listener: socket.socket, seconds: float) -> None:
+    """Have the kernel break the connections of this listener whose peer is gone, `seconds` after it was last heard.
+
+    A caller over plain HTTP may send nothing for hours (hold, mute), and HTTP has no pings: TCP's own probes tell him
+    from a dead one. While something of ours waits for its acknowledgement TCP does not probe; that has the same limit.
+    Accepted connections inherit all of this (Linux).
+    """
+    probe = max(1, round(seconds / 2 / _PROBES))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, round(seconds - probe * _PROBES)))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, probe)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, round(seconds * 1000)))
+
+
 async def serve_app(
     app: Framework,
     *,
@@ -85,6 +101,7 @@ async def serve_app(
     install_guards()
     config = make_config(ping_seconds=ping_seconds, dead_seconds=dead_seconds)
     with listen(host, port) as listener:
+        notice_dead_peers(listener, dead_seconds)
         await worker_serve(
             wrap_app(app, config.wsgi_max_body_size, "asgi"),
             config,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 import structlog.testing
@@ -9,10 +12,14 @@ import trio
 import trio.testing
 
 from sts_trio.audio.wav import Wav
+from sts_trio.call.answer import Switchboard
 from sts_trio.call.bridge import CallRules
 from sts_trio.call.briefing import Briefing
 from sts_trio.call.outcome import CallOutcome, Cause
+from sts_trio.call.playout import Pace
 from sts_trio.call.registry import Registry
+from sts_trio.call.session import Services
+from sts_trio.core.arrival import Arrival
 from sts_trio.core.wire import (
     CallerAudio,
     Digit,
@@ -34,7 +41,13 @@ from sts_trio.providers.events import (
     UserInterruption,
     UserTurn,
 )
-from tests.call.fakes import FRAME, FakeAgent, begin, spoken, tone
+from tests.call.fakes import FRAME, FakeAgent, FakeCore, begin, spoken, tone
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from sts_trio.core.wire import ToCore
+    from sts_trio.providers.events import CallInfo
 
 settle = trio.testing.wait_all_tasks_blocked
 
@@ -514,6 +527,89 @@ async def test_stopping_the_service_tells_core_and_closes_with_1001(
     await scene.over.wait()
     assert scene.core.messages == [Error("the service is stopping")]
     assert scene.core.closed == (1001, "drained")
+
+
+async def test_a_call_that_says_its_last_words_is_not_cut_short(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def read_in_a_second(core: FakeCore) -> None:
+        await trio.sleep(1)
+        core.reads.set()
+
+    async with trio.open_nursery() as calls:
+        scene = await begin(calls)
+        scene.core.reads = trio.Event()
+        scene.registry.end_all(CallOutcome(Cause.DRAINED, 1001, "the service is stopping"))
+        await settle()
+        nursery.start_soon(read_in_a_second, scene.core)
+        calls.cancel_scope.cancel()
+    assert scene.core.messages == [Error("the service is stopping")]
+    assert scene.core.closed == (1001, Cause.DRAINED)
+
+
+async def test_a_turn_of_the_caller_is_told_as_far_as_anyone_reads(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene = await begin(nursery)
+    scene.agent.feed(UserTurn("x" * 1_000_000))
+    await trio.sleep(0.1)
+    assert scene.core.messages == [Transcript("user", "x" * 10_000)]
+    scene.core.hang_up()
+
+
+class SlowToLeave(FakeAgent):
+    """An agent whose session takes half a second to close."""
+
+    @asynccontextmanager
+    async def __call__(self, call: CallInfo) -> AsyncIterator[FakeAgent]:
+        async with super().__call__(call) as agent:
+            try:
+                yield agent
+            finally:
+                with trio.CancelScope(shield=True):
+                    await trio.sleep(0.5)
+
+
+async def test_a_call_that_is_ending_keeps_its_cause_when_the_service_stops(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    with structlog.testing.capture_logs() as logs:
+        scene = await begin(nursery, agent=SlowToLeave())
+        scene.agent.feed(AgentClosed("the chat with Hume was closed with code 1011", normal=False))
+        await trio.sleep(0.2)
+        scene.registry.end_all(CallOutcome(Cause.DRAINED, 1001, "the service is stopping"))
+        await scene.over.wait()
+    assert (logs[-1]["event"], logs[-1]["log_level"]) == ("call ended", "warning")
+    assert scene.core.messages == [Error("the chat with Hume was closed with code 1011")]
+    assert scene.core.closed == (1011, Cause.PROVIDER_FAILED)
+
+
+class SlowCore(FakeCore):
+    """A Core that takes each message a moment before it is handed over; cut short then, it has not taken it."""
+
+    async def send(self, message: ToCore) -> None:
+        await trio.sleep(0.1)
+        await super().send(message)
+
+
+async def test_the_log_of_transcripts_holds_each_once_and_the_last_words_too(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    core, agent = SlowCore(), FakeAgent()
+    board = Switchboard(CallRules(), Pace(0.5), Services(agent), Registry(), log_transcripts=True)
+    with structlog.testing.capture_logs() as logs:
+        nursery.start_soon(board.answer, core, Arrival({}))
+        core.say(Init("uuid-1"))
+        agent.feed(UserTurn("Good morning."))
+        await trio.sleep(0.5)
+        agent.feed(AgentText("r", "Good morning to you."), spoken(5.0, "r"), UserTurn("Bye."))
+        await trio.sleep(0.55)
+        core.hang_up()
+        await trio.sleep(1)
+    said = [(line["role"], line["text"]) for line in logs if line["event"] == "said"]
+    assert said == [("user", "Good morning."), ("user", "Bye."), ("agent", "Good morning to you.")]
+    (summary,) = [line for line in logs if line["event"] == "call ended"]
+    assert summary["agent_turns"] == 1
 
 
 async def test_draining_waits_for_the_last_call_only(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -10,11 +11,13 @@ import pytest
 import trio
 
 from sts_trio.call.bridge import CallRules
+from sts_trio.call.briefing import Briefing
 from sts_trio.call.outcome import Cause
 from sts_trio.call.session import Services
-from sts_trio.core.wire import Digit, PlayoutAudio, Transcript
+from sts_trio.core.wire import Digit, Error, PlayoutAudio, Transcript
 from sts_trio.providers.events import (
     AgentClosed,
+    AgentFault,
     AgentText,
     AgentTurnEnd,
     ToolCall,
@@ -245,6 +248,20 @@ async def test_an_agent_that_hangs_up_is_heard_out_and_then_the_line_drops(
     assert scene.core.closed == (1000, Cause.AGENT_ENDED)
 
 
+async def test_no_end_of_a_word_is_lost_when_the_agent_hangs_up_in_it(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene = await begin(nursery)
+    began = trio.current_time()
+    scene.agent.feed(AgentText("r", "Bye!"), spoken(1.0, "r", rate=48_000), AgentClosed("bye", normal=True))
+    with trio.fail_after(5):
+        await scene.over.wait()
+    assert 1.0 <= len(scene.core.audio) / 16_000 <= 1.04
+    assert scene.core.closed_at - began == pytest.approx(1.2, abs=0.05)
+    assert scene.core.messages[0] == Transcript("agent", "Bye!")
+    scene.core.hang_up()
+
+
 async def test_a_service_that_does_not_answer_does_not_hold_the_end_up(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -258,6 +275,79 @@ async def test_a_service_that_does_not_answer_does_not_hold_the_end_up(
     assert scene.core.closed == (1000, Cause.AGENT_ENDED)
 
 
+@pytest.mark.parametrize(("core_leaves", "dropped"), [(True, []), (False, [UUID])])
+async def test_who_has_just_been_transferred_is_not_hung_up_with_the_agents_farewell(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, core_leaves: bool, dropped: list[str]
+) -> None:
+    hung_up: list[str] = []
+
+    async def release(of: str, _: Cause) -> None:
+        hung_up.append(of)
+
+    transfer = Bench("dsai_transfer")
+    rules = control_rules(transfer)
+    scene = await begin(nursery, rules=rules, services=partial(Services, release=release), uuid=UUID)
+    scene.agent.feed(AgentText("r", "I put you through. Good-bye!"), spoken(1.0, "r"), call_tool("dsai_transfer"))
+    scene.agent.feed(AgentTurnEnd(), AgentClosed("bye", normal=True))
+    await trio.sleep(3.5)
+    assert len(transfer.runs) == 1
+    assert not scene.over.is_set()
+    if core_leaves:
+        scene.core.hang_up()
+    with trio.fail_after(2):
+        await scene.over.wait()
+    assert hung_up == dropped
+    if not core_leaves:  # then there has been no transfer, and the caller sits in front of a dead line
+        assert scene.core.closed_at - transfer.runs[0][0] == pytest.approx(3.0, abs=0.02)
+
+
+async def test_a_hang_up_has_no_error_to_tell(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
+    scene = await begin(nursery, rules=control_rules(Bench("dsai_hangup")), uuid=UUID)
+    scene.agent.feed(AgentFault("Hume reports an error: a hiccup (E0100)", ends_session=False))
+    scene.agent.feed(call_tool("dsai_hangup"))
+    with trio.fail_after(5):
+        await scene.over.wait()
+    assert scene.core.messages == [Error("Hume reports an error: a hiccup (E0100)")]
+
+
+class Unhearing(FakeAgent):
+    """An agent that takes no typed text: who sends one waits."""
+
+    async def user_text(self, text: str) -> None:
+        await trio.sleep_forever()
+
+
+async def test_a_tool_that_is_stopped_while_the_agent_is_told_of_keys_was_begun_before(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    transfer = Bench("dsai_transfer", seconds=1.0)
+    rules = CallRules(tools=(transfer.tool,), keypad_gap=0.3)
+    scene = await begin(nursery, agent=Unhearing(), rules=rules, uuid=UUID)
+    scene.core.say(Digit("1"))
+    scene.agent.feed(call_tool("dsai_transfer"))  # both are due in 0.3 s
+    await trio.sleep(0.5)
+    scene.agent.feed(UserTurn("No, wait!"), AgentText("r", "As you like."), AgentTurnEnd())
+    await trio.sleep(5)
+    assert not scene.over.is_set()
+    assert scene.agent.refused == ["t1"]
+    assert transfer.finished == []
+    scene.core.hang_up()
+
+
+async def test_an_agent_that_takes_nothing_holds_up_no_transcript(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene = await begin(nursery, agent=Unhearing(), rules=CallRules(keypad_gap=1.0))
+    began = trio.current_time()
+    scene.core.say(Digit("1"))
+    scene.agent.feed(AgentText("r", "Hello."), spoken(1.0, "r"), AgentTurnEnd())
+    await trio.sleep(5)
+    told = [(at - began, message) for at, message in scene.core.heard if not isinstance(message, PlayoutAudio)]
+    assert told == [(pytest.approx(1.0, abs=0.02), Transcript("agent", "Hello."))]
+    scene.core.hang_up()
+
+
+# The keypad.
 # The keypad.
 
 
@@ -305,6 +395,26 @@ async def test_keys_from_before_the_agent_was_ready_are_not_lost(
     scene.core.hang_up()
 
 
+@pytest.mark.parametrize("ready_after", [0, 4])
+async def test_context_holds_all_the_keys_that_the_agent_has_not_taken_up(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, ready_after: float
+) -> None:
+    scene = await begin(nursery, agent=FakeAgent(ready_after=ready_after), rules=CallRules(keypad="context"))
+    scene.core.say(Digit("1"), Digit("#"), Digit("2"), Digit("#"))
+    await trio.sleep(5)
+    both = "(The caller pressed 1 on the telephone keypad.) (The caller pressed 2 on the telephone keypad.)"
+    assert scene.agent.context[-1] == both
+    told = len(scene.agent.context)
+    scene.agent.feed(AgentText("greeting", "Hello."), AgentTurnEnd(), UserTurn("I keyed it in."))
+    scene.agent.feed(AgentText("reply", "Thank you."), AgentTurnEnd())
+    await trio.sleep(5)
+    scene.core.say(Digit("3"), Digit("#"))
+    await trio.sleep(1)
+    assert scene.agent.context[told:] == ["(The caller pressed 3 on the telephone keypad.)"]
+    scene.core.hang_up()
+
+
+# Emotion.
 # Emotion.
 
 
@@ -350,8 +460,40 @@ async def test_an_emotion_that_stays_calls_a_webhook(
     assert payload["emotion"] == "anger"
     assert scene.core.messages == [Transcript("user", "I have had enough!")]
     scene.core.hang_up()
-    with trio.fail_after(1):
+    with trio.fail_after(4):  # it gets the time of a webhook, beyond the call
         await scene.over.wait()
+
+
+async def test_a_webhook_that_is_under_way_outlives_the_call(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    told: list[str] = []
+
+    async def webhook(url: str, call: str, kind: str, payload: Mapping[str, object]) -> None:
+        await trio.sleep(1)
+        told.append(kind)
+
+    rules = CallRules(emotion_rules=(EmotionRule("Anger", 0.6, 1, webhook="http://crm/alert"),))
+    scene = await begin(nursery, rules=rules, services=partial(Services, webhook=webhook))
+    scene.agent.feed(angry())
+    await trio.sleep(0.1)
+    scene.core.hang_up()
+    await scene.over.wait()
+    assert told == ["emotion"]
+
+
+async def test_a_transfer_that_cannot_be_made_is_refused_before_the_good_bye(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    bench = Bench("dsai_transfer")
+    tool = replace(bench.tool, check=lambda _: "Error during transfer: no extension")
+    scene = await begin(nursery, rules=CallRules(tools=(tool,)), uuid=UUID)
+    scene.agent.feed(AgentText("r", "I put you through."), spoken(2.0, "r"), call_tool("dsai_transfer"))
+    await trio.sleep(0.1)
+    assert scene.agent.answered == [("t1", "Error during transfer: no extension")]
+    await trio.sleep(5)
+    assert bench.runs == []
+    scene.core.hang_up()
 
 
 async def test_the_summary_tells_how_the_caller_sounded_and_nothing_of_what_he_said(
@@ -383,4 +525,19 @@ async def test_instructions_are_loaded_for_each_call_that_brings_none(
     scene = await begin(nursery, services=partial(Services, instructions=instructions))
     await trio.sleep(1)
     assert scene.agent.calls[0].brief.instructions == "Be brief."
+    scene.core.hang_up()
+
+
+@pytest.mark.parametrize("own", ["instructions", "config_id"])
+async def test_a_call_that_brings_its_own_prompt_loads_none(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, own: str
+) -> None:
+    async def instructions(_: object) -> str:
+        raise AssertionError("nobody needs them")
+
+    rules = CallRules(briefing=Briefing(overrides=True))
+    query = {own: "its own"}
+    scene = await begin(nursery, rules=rules, services=partial(Services, instructions=instructions), query=query)
+    brief = scene.agent.calls[0].brief
+    assert (brief.instructions, brief.config) == (("its own", None) if own == "instructions" else (None, "its own"))
     scene.core.hang_up()

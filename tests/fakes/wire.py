@@ -1,7 +1,8 @@
 """The whole web layer in memory: hypercorn's connection with our guards and the real app, without a socket.
 
-`open_door(answer)` yields a `Wire`; `wire.call()` places a call with trio-websocket, `wire.connect()` gives a bare
-byte stream to be rude on. As in `trio.serve_listeners`, an exception that leaves a connection ends everything.
+`open_door(answer)` yields a `Wire`; `wire.call()` places a call with trio-websocket, `wire.stream()` one over plain
+HTTP, `wire.connect()` gives a bare byte stream to be rude on. As in `trio.serve_listeners`, an exception that leaves a
+connection ends everything.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from trio_websocket import WebSocketConnection, wrap_client_stream
 from sts_trio.web.app import create_app
 from sts_trio.web.guards import install_guards
 from sts_trio.web.server import make_config
+from tests.fakes.http_caller import HttpCaller
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -28,7 +30,10 @@ if TYPE_CHECKING:
     from hypercorn.config import Config
     from hypercorn.typing import AppWrapper
 
+    from sts_trio.core.arrival import Arrival
+    from sts_trio.core.link import CallerStream
     from sts_trio.web.asgi import Answer, Refuse
+    from sts_trio.web.asgi_stream import AnswerStream
 
 
 class FakeSocket:
@@ -84,15 +89,27 @@ class Wire:
         """Do a call's handshake on a connection."""
         return await wrap_client_stream(self.clients, stream, "sts", path, extra_headers=headers, message_queue_size=64)
 
+    async def stream(self, target: str = "/speech-to-speech-stream", *headers: tuple[str, str]) -> HttpCaller:
+        """Place a call over plain HTTP: the head of the request is sent."""
+        caller = HttpCaller(await self.connect())
+        await caller.begin(target, *headers)
+        return caller
+
 
 def nothing_against() -> None:
     """Refuse no call."""
+
+
+async def no_stream(stream: CallerStream, arrival: Arrival) -> None:
+    """Hold no call over plain HTTP."""
+    raise AssertionError("no call over plain HTTP was expected")
 
 
 @asynccontextmanager
 async def open_door(
     answer: Answer,
     *,
+    stream: AnswerStream = no_stream,
     refuse: Refuse = nothing_against,
     status: Callable[[], dict[str, object]] = dict,
     ping_seconds: float = 20,
@@ -100,9 +117,16 @@ async def open_door(
 ) -> AsyncIterator[Wire]:
     """Open the door in memory; on leaving, what still runs is cancelled."""
     install_guards()
-    app = create_app(answer, refuse, status)
+    app = create_app(answer, stream, refuse, status)
     config = make_config(ping_seconds=ping_seconds, dead_seconds=dead_seconds)
-    async with trio.open_nursery() as servers, trio.open_nursery() as clients:
+    async with trio.open_nursery() as clients:
+        servers = await clients.start(_hold_nursery)
         yield Wire(wrap_app(app, config.wsgi_max_body_size, "asgi"), config, WorkerContext(None), servers, clients)
         clients.cancel_scope.cancel()
-        servers.cancel_scope.cancel()
+
+
+async def _hold_nursery(task_status: trio.TaskStatus[trio.Nursery]) -> None:
+    """Hold the servers' nursery apart from the test, which can then cancel it and look on."""
+    async with trio.open_nursery() as nursery:
+        task_status.started(nursery)
+        await trio.sleep_forever()

@@ -179,7 +179,9 @@ async def test_a_failed_handshake_is_one_clear_line(
     nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize("url", ["http://host:6039/", "host:6039", "ws://", "ws://host:port/", "ws://[::1", ""])
+@pytest.mark.parametrize(
+    "url", ["ftp://host:6039/", "http:///path", "host:6039", "ws://", "ws://host:port/", "ws://[::1", ""]
+)
 async def test_a_wrong_address_is_one_clear_line(url: str) -> None:
     with pytest.raises(CallFailed) as info:
         await place_call(url, [])
@@ -193,6 +195,11 @@ def test_an_address_is_taken_apart() -> None:
     assert parse_address("ws://h:6039?uuid=7").resource == "/?uuid=7"
     assert parse_address("ws://h").authority == "h"
     assert parse_address("ws://h:443").authority == "h:443"
+    http = parse_address("http://h/speech-to-speech-stream?from=1")
+    assert (http.is_http, http.tls, http.port) == (True, False, 80)
+    assert str(http) == "http://h/speech-to-speech-stream"
+    assert (parse_address("https://h").tls, parse_address("https://h:443").authority) == (True, "h")
+    assert not parse_address("wss://h").is_http
 
 
 async def test_a_fault_of_the_listener_is_not_hidden(

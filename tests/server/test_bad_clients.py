@@ -11,6 +11,7 @@ import trio
 import trio.testing
 
 from sts_trio.core.link import SocketClosed
+from sts_trio.web.guarded_ws import LINGER_SECONDS
 from sts_trio.web.guards import SEND_SECONDS
 from tests.fakes.rude import BINARY, CLOSE, TEXT, frame, hear, hear_head, upgrade
 from tests.fakes.wire import Wire, open_door
@@ -180,6 +181,7 @@ async def test_costs_only_its_own_connection(
                 await hear(stream)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 pass
+            await trio.sleep(LINGER_SECONDS)  # what we have heard the end of is still listened to
 
         over = trio.Event()
         async with trio.open_nursery() as nursery:

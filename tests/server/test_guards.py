@@ -381,6 +381,20 @@ async def test_there_is_no_http2(request_head: str, autojump_clock: Clock) -> No
         assert (await hear(stream)).head.startswith("HTTP/1.1 ")
 
 
+async def test_what_is_too_long_is_answered_and_read_on(autojump_clock: Clock) -> None:
+    """Hypercorn closes at once, and a reset can overtake its answer."""
+    async with open_door(Ends()) as wire:
+        stream = await wire.connect()
+        await stream.send_all(b"GET /?" + b"x" * 70_000)
+        assert (await hear(stream)).status == 431
+        await stream.send_all(b"x" * 70_000)
+        await trio.testing.wait_all_tasks_blocked()
+        await stream.send_eof()
+        await trio.testing.wait_all_tasks_blocked()
+        assert wire.live == 0
+        assert trio.current_time() == 0
+
+
 async def test_two_hundred_calls_leave_nothing(autojump_clock: Clock) -> None:
     async with open_door(Ends()) as wire:
         tasks = trio.lowlevel.current_statistics().tasks_living

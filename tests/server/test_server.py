@@ -21,7 +21,8 @@ from websockets.sync.client import connect
 from sts_trio.core.link import SocketClosed
 from sts_trio.web.app import create_app
 from sts_trio.web.asgi import CLOSE_SECONDS
-from sts_trio.web.server import GRACEFUL_SECONDS, listen, make_config, serve_app
+from sts_trio.web.server import GRACEFUL_SECONDS, listen, make_config, notice_dead_peers, serve_app
+from tests.fakes.http_caller import HttpCaller
 from tests.fakes.rude import BINARY, TEXT, frame, hear, hear_head, upgrade
 from tests.fakes.wire import nothing_against
 
@@ -29,8 +30,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from sts_trio.core.arrival import Arrival
-    from sts_trio.core.link import CallerSocket
+    from sts_trio.core.link import CallerSocket, CallerStream
     from sts_trio.web.asgi import Answer
+    from sts_trio.web.asgi_stream import AnswerStream
+
+HOW_TO_CALL = (
+    "set STS_URL to ws:// and this host and port, or, for a call over plain HTTP (POST), to http:// and the same."
+)
 
 
 async def echo(socket_: CallerSocket, arrival: Arrival) -> None:
@@ -38,14 +44,21 @@ async def echo(socket_: CallerSocket, arrival: Arrival) -> None:
         await socket_.send(message if isinstance(message, str) else f"{len(message)} bytes")
 
 
+async def echo_stream(stream: CallerStream, arrival: Arrival) -> None:
+    while not isinstance(chunk := await stream.receive(), SocketClosed):
+        await stream.send(chunk)
+
+
 @asynccontextmanager
-async def serving(answer: Answer = echo, host: str = "127.0.0.1") -> AsyncIterator[tuple[str, trio.Event]]:
+async def serving(
+    answer: Answer = echo, stream: AnswerStream = echo_stream, host: str = "127.0.0.1"
+) -> AsyncIterator[tuple[str, trio.Event]]:
     """Serve on a free port; yield the address and what stops the server."""
     stop = trio.Event()
 
     async def serve(task_status: trio.TaskStatus[list[str]]) -> None:
         await serve_app(
-            create_app(answer, nothing_against, dict),
+            create_app(answer, stream, nothing_against, dict),
             host=host,
             port=0,
             ping_seconds=20,
@@ -110,13 +123,10 @@ async def test_a_foreign_client_is_told_that_its_message_is_too_big() -> None:
         (
             ["/speech-to-speech-stream/"],
             "426",
-            {"message": "This is a WebSocket service: set STS_URL to ws:// and this host and port."},
+            {"message": f"This is for telephone calls: {HOW_TO_CALL}"},
         ),
-        (
-            ["-X", "POST", "-d", "@-", "/"],
-            "405",
-            {"message": "Not this way: set STS_URL to ws:// and this host and port."},
-        ),
+        (["-X", "PUT", "-d", "@-", "/"], "405", {"message": f"Not this way: {HOW_TO_CALL}"}),
+        (["-X", "DELETE", "/ready"], "405", {"message": "Not this way: this path only answers GET."}),
     ],
 )
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed; .ci/run installs it")
@@ -154,6 +164,58 @@ async def test_raw_bytes_and_a_reset_beside_a_good_call(rude: bytes) -> None:
             assert await good.get_message() == "x"
 
 
+async def test_the_kernel_looks_after_silent_peers() -> None:
+    """What the listener is told, its connections inherit."""
+    with listen("127.0.0.1", 0) as listener:
+        notice_dead_peers(listener, 30)
+        with socket.create_connection(listener.getsockname()[:2], timeout=2):
+            accepted, _ = await trio.socket.from_stdlib_socket(listener).accept()
+            with accepted:
+                assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+                options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)
+                idle, probe, probes, unheard = (accepted.getsockopt(socket.IPPROTO_TCP, name) for name in options)
+    assert (idle + probe * probes, unheard) == (30, 30_000)
+
+
+@pytest.mark.parametrize("seconds", [0.1, 1, 5, 29, 3600])
+async def test_any_time_for_dead_peers_can_be_set(seconds: float) -> None:
+    with listen("127.0.0.1", 0) as listener:
+        notice_dead_peers(listener, seconds)
+        assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) >= 1
+
+
+async def test_no_reset_destroys_the_tail_of_a_response() -> None:
+    """It still lies with our kernel when the call is over: the caller is busy sending, and its window is small."""
+    said = b"x" * 16_000
+
+    async def brief(stream: CallerStream, arrival: Arrival) -> None:
+        await stream.receive()
+        await stream.send(said)
+
+    async with serving(stream=brief) as (address, _):
+        host, _, port = address.rpartition(":")
+        plain = socket.socket()
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        plain.connect((host, int(port)))
+        plain.setblocking(False)
+        async with trio.SocketStream(trio.socket.from_stdlib_socket(plain)) as stream:
+            caller = HttpCaller(stream)
+            await caller.begin("/")
+            with trio.move_on_after(0.1):
+                while True:
+                    await caller.say(b"y" * 4096)
+                    await trio.lowlevel.checkpoint()
+            await caller.hear_out()
+    assert (caller.ended, bytes(caller.body)) == ("end", said)
+
+
+async def test_a_request_that_is_too_long_hears_so() -> None:
+    """Although the most of it was still on its way."""
+    async with serving() as (address, _), await open_raw(address) as caller:
+        await caller.send_all(b"POST /?from=" + b"9" * 1_000_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert 400 <= (await hear(caller)).status < 500
+
+
 async def test_ipv6() -> None:
     async with serving(host="::1") as (address, _):
         assert address.startswith("[::1]:")
@@ -173,7 +235,7 @@ async def test_a_port_in_use_is_one_plain_error() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match=f"in use.*{port}") as raised:
             await serve_app(
-                create_app(echo, nothing_against, dict),
+                create_app(echo, echo_stream, nothing_against, dict),
                 host="127.0.0.1",
                 port=port,
                 ping_seconds=20,

@@ -146,11 +146,15 @@ async def test_odd_answers_that_mean_queued_are_taken(http: HttpClient, answer, 
             "/hangup answered HTTP 500",
             id="500",
         ),
-        pytest.param(reply(502, b"<html>Bad Gateway"), "answered HTTP 502", "/hangup answered HTTP 502", id="a proxy"),
-        pytest.param(reply(301, b"", headers="Location: /x\r\n"), "answered HTTP 301", "answered HTTP 301", id="moved"),
-        pytest.param(reply(200, b"<html>Hello"), "check AMI_URL", "check AMI_URL", id="some other server"),
-        pytest.param(reply(200, {"message": 7}), "check AMI_URL", "check AMI_URL", id="a message of another kind"),
-        pytest.param(reply(200, b"[" * 100_000), "check AMI_URL", "check AMI_URL", id="nested"),
+        pytest.param(
+            reply(502, b"<html>Bad Gateway"), "refused the command", "/hangup answered HTTP 502", id="a proxy"
+        ),
+        pytest.param(
+            reply(301, b"", headers="Location: /x\r\n"), "refused the command", "answered HTTP 301", id="moved"
+        ),
+        pytest.param(reply(200, b"<html>Hello"), "makes no sense", "check AMI_URL", id="some other server"),
+        pytest.param(reply(200, {"message": 7}), "makes no sense", "check AMI_URL", id="a message of another kind"),
+        pytest.param(reply(200, b"[" * 100_000), "makes no sense", "check AMI_URL", id="nested"),
         pytest.param(silence, "did not answer", "did not answer within 0.3 s", id="never"),
         pytest.param(reply(200, QUEUED, after=5), "did not answer", "did not answer within 0.3 s", id="too slowly"),
         pytest.param(dripping(OK, b"X: y\r\n"), "did not answer", "did not answer within 0.3 s", id="drips"),
@@ -177,6 +181,7 @@ async def test_what_fails_is_told_to_the_agent_and_logged(
     assert result.failed
     assert result.content.startswith("Error during hangup: ")
     assert told in result.content
+    assert "127.0.0.1" not in result.content
     (line,) = lines
     assert (line["log_level"], line["event"], line["tool"], line["call"]) == (
         "warning",
@@ -276,3 +281,23 @@ async def test_a_failure_says_what_is_fit_for_a_log(http: HttpClient) -> None:
             await ami(server, http).transfer(UUID, "2000", "demo", 1)
     assert str(caught.value) == f"{server.url}/transfer answered HTTP 404"
     assert caught.value.told == "peer's own words"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wrong"),
+    [
+        ('{"transfer_extension":"2000"}', None),
+        ('{"transfer_extension":2000,"transfer_context":null}', None),
+        ("{}", "transfer_extension"),
+        ('{"transfer_extension":"20 00"}', "transfer_extension"),
+        ('{"transfer_extension":"2000","transfer_context":"a,b"}', "transfer_context"),
+        ("nonsense", "arguments"),
+    ],
+)
+def test_what_is_wrong_with_a_transfer_can_be_said_before_it_is_made(
+    http: HttpClient, arguments: str, wrong: str | None
+) -> None:
+    transfer, hangup = call_control_tools(AmiClient("http://127.0.0.1:1", http))
+    why = transfer.check(arguments)
+    assert (why is None) if wrong is None else (why is not None and wrong in why)
+    assert hangup.check("{}") is None

@@ -221,7 +221,7 @@ class BridgeMachine(RuleBasedStateMachine):
         """Most often it does not: what matters happens before."""
         match end:
             case int():
-                self.carry_out(self.bridge.on_caller_gone(SocketClosed(end)))
+                self.carry_out(self.bridge.on_caller_gone(SocketClosed(end), self.now))
                 assert self.end is not None
                 assert self.end.outcome.by_caller
             case ProviderLost():

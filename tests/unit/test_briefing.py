@@ -61,6 +61,7 @@ def test_a_call_may_bring_its_own_settings_where_that_is_allowed() -> None:
         (Briefing("Hello!", overrides=True, greet_with_config=True), {"config_id": "c"}, "Hello!"),
         (Briefing("Hello!", overrides=True, has_config=True), {"welcome_message": "Yo!"}, "Yo!"),
         (Briefing("Hello!", overrides=True), {"welcome_message": ""}, ""),
+        (Briefing("Hello!", overrides=True), {"welcome_message": " \n"}, ""),
         (Briefing("Hello!", overrides=False), {"welcome_message": ""}, "Hello!"),
     ],
 )
@@ -100,6 +101,9 @@ def test_anything_else_is_not(text: str | None) -> None:
     assert not is_real_uuid(text)
 
 
-@pytest.mark.parametrize(("text", "usable"), [("a", True), ("", False), ("unknown", False), ("a\n", False)])
+@pytest.mark.parametrize(
+    ("text", "usable"),
+    [("a", True), ("x" * 128, True), ("x" * 129, False), ("", False), ("unknown", False), ("a\n", False)],
+)
 def test_an_id_that_can_name_a_call(text: str, usable: bool) -> None:
     assert usable_id(text) is usable

@@ -120,6 +120,35 @@ def test_the_end_of_the_call_tells_what_was_said_and_heard() -> None:
     assert s.playout.left_over() == [Transcript("agent", "I was about to say", heard_ms=1000)]
 
 
+def test_a_voice_that_comes_late_still_belongs_to_its_words() -> None:
+    s = Stage()
+    s.speech.text("a", "Let me think.", s.now)
+    s.wait(3)
+    assert s.told == []
+    s.speech.audio("a", Wav(8000, 1, memoryview(bytes(32_000))), s.now)
+    s.wait(1)
+    s.speech.barge_in(s.now)
+    s.wait(0.1)
+    assert s.told[-1] == (4.0, Transcript("agent", "Let me think.", heard_ms=1000))
+
+
+def test_words_whose_voice_never_comes_are_told_in_the_end() -> None:
+    s = Stage()
+    s.speech.text("a", "Hm.", s.now)
+    s.wait(10)
+    assert s.told == [(5.0, Transcript("agent", "Hm."))]
+
+
+def test_a_turn_without_end_is_told_as_far_as_anyone_reads() -> None:
+    s = Stage()
+    for _ in range(2):
+        for _ in range(3):
+            s.speech.text("a", "x" * 2_000_000, s.now)
+        s.speech.turn_end(s.now)
+    s.wait(0.1)
+    assert [message.text for _, message in s.told if isinstance(message, Transcript)] == ["x" * 10_000] * 2
+
+
 def test_text_without_a_voice_is_told_at_once() -> None:
     s = Stage()
     s.speech.text("a", "Hm.", s.now)

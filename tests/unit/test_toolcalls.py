@@ -62,6 +62,12 @@ def test_a_tool_is_run_at_once_and_its_result_is_the_answer() -> None:
     assert (d.counts.tool_calls, d.counts.tools_failed) == (1, 0)
 
 
+def test_only_call_control_waits_until_the_agent_has_been_heard() -> None:
+    d = Desk()
+    d.playout.push(SECOND)
+    assert d.ask("hours") == (RunTool("a", HOURS, '{"x":1}'),)
+
+
 def test_a_failure_is_an_answer_too_and_is_counted() -> None:
     d = Desk()
     d.ask("hours")
@@ -115,6 +121,19 @@ def test_a_reply_after_words_of_the_caller_drops_the_request() -> None:
     assert cancel == CancelTool("a")
     assert isinstance(answer, AnswerTool)
     assert d.desk.done("a", ToolResult("too late")) == ()
+
+
+def test_the_agent_is_not_told_that_what_was_at_work_is_undone() -> None:
+    d = Desk()
+    d.ask("hours", "at work")
+    d.playout.push(SECOND)
+    _, stopped = d.ask("dsai_transfer", "waits")
+    (not_begun,) = d.ask("dsai_transfer", "new")
+    assert isinstance(stopped, AnswerTool)
+    assert isinstance(not_begun, AnswerTool)
+    assert (stopped.id, not_begun.id) == ("at work", "waits")
+    assert "may have been done" in stopped.result.content
+    assert not_begun.result.content.startswith("Not done")
 
 
 def test_a_request_that_still_waits_is_dropped_without_ever_running() -> None:
@@ -183,6 +202,25 @@ def test_a_rule_may_order_a_tool_and_nobody_is_answered() -> None:
     assert isinstance(d.desk.order("gone", "{}", d.now)[0], Note)
 
 
+def test_an_agent_cannot_take_the_name_of_a_rules_work() -> None:
+    d = Desk()
+    d.counts.rules_fired = 1
+    d.ask("hours", "rule 1")
+    (run,) = d.desk.order("hours", "{}", d.now)
+    assert isinstance(run, RunTool)
+    assert run.id != "rule 1"
+    assert d.desk.done(run.id, ToolResult("open")) == ()
+    assert d.desk.done("rule 1", ToolResult("open")) == (AnswerTool("rule 1", ToolResult("open")),)
+
+
+def test_what_the_caller_said_while_a_rule_was_at_work_drops_no_later_request() -> None:
+    d = Desk()
+    d.desk.order("hours", "{}", d.now)
+    d.desk.user_turn()
+    d.ask("hours")
+    assert d.desk.agent_turn_end() == ()
+
+
 def test_the_good_bye_is_heard_before_a_rule_takes_the_call_too() -> None:
     d = Desk()
     d.playout.push(SECOND)
@@ -190,11 +228,24 @@ def test_the_good_bye_is_heard_before_a_rule_takes_the_call_too() -> None:
     assert d.pass_until_run() == pytest.approx(1.2, abs=0.05)
 
 
-def test_only_a_running_hang_up_is_one() -> None:
+def test_the_tool_of_work_is_known_until_it_is_done_or_stopped() -> None:
     d = Desk()
     d.ask("dsai_hangup")
-    assert d.desk.is_hang_up("a")
-    d.desk.done("a", ToolResult("queued"))
-    assert not d.desk.is_hang_up("a")
-    d.ask("dsai_transfer", "b")
-    assert not d.desk.is_hang_up("b")
+    assert d.desk.tool_of("a") is HANGUP
+    d.ask("hours", "b")
+    assert (d.desk.tool_of("a"), d.desk.tool_of("b")) == (None, HOURS)
+    d.desk.done("b", ToolResult("open"))
+    assert d.desk.tool_of("b") is None
+
+
+def test_a_call_is_taken_away_once() -> None:
+    d = Desk()
+    d.playout.push(SECOND)
+    d.counts.rules_fired = 1
+    d.desk.order("dsai_transfer", "{}", d.now)
+    d.counts.rules_fired = 2
+    assert isinstance(d.desk.order("dsai_hangup", "{}", d.now)[0], Note)
+    (answer,) = d.ask("dsai_hangup")
+    assert isinstance(answer, AnswerTool)
+    assert answer.result.failed
+    assert d.pass_until_run() == pytest.approx(1.2, abs=0.05)

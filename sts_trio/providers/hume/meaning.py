@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from sts_trio.audio.wav import WavError, parse_wav
 from sts_trio.errors import ProviderProtocolError
 from sts_trio.providers.events import (
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 _CHAT_GOES_ON = frozenset({"E0100", "E0101", "E0201", "E0202", "E0712"})
 _FORGOTTEN = frozenset({"E0708", "E0710"})
 _WORTH_RESUMING = frozenset({1001, 1006, 1011, 1012, 1013, 1014})
+_LONGEST_ID = 256  # of a tool call; without an id, or with an absurd one, it could not be answered
 _LONGEST_DETAIL = 200
 
 
@@ -61,9 +64,10 @@ def to_event(message: HumeMessage) -> AgentEvent | None:
             return AgentTurnEnd()
         case UserInterrupted():
             return UserInterruption()
-        case ToolRequest():
-            arguments, answer = message.parameters or "{}", bool(message.response_required)
-            return ToolCall(message.tool_call_id, message.name or "", arguments, answer)
+        case ToolRequest(tool_call_id=str(id_)) if 0 < len(id_) <= _LONGEST_ID:
+            given = message.parameters
+            arguments = given if isinstance(given, str) else msgspec.json.encode(given).decode() if given else ""
+            return ToolCall(id_, str(message.name or ""), arguments or "{}", bool(message.response_required))
         case HumeError() if not (code := str(message.code or "")).startswith("W"):
             return AgentFault(
                 message=f"Hume reports an error: {describe(message)}",

@@ -72,10 +72,12 @@ class UserInterrupted(_FromHume, tag="user_interruption"):
 
 
 class ToolRequest(_FromHume, tag="tool_call"):
-    tool_call_id: str
-    name: str | None = None
-    parameters: str | None = None
-    response_required: bool | None = None
+    """Taken in any shape: one that makes no sense is no reason to end a call."""
+
+    tool_call_id: object = None
+    name: object = None
+    parameters: object = None
+    response_required: object = None
 
 
 class ToolResult(_FromHume, tag="tool_response"):

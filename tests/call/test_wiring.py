@@ -1,0 +1,181 @@
+"""From settings to what calls share, and `sts-trio check`: what an operator is told of a tool, a rule, a prompt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+import trio.testing
+
+from sts_trio.call.registry import Registry
+from sts_trio.check import check_all
+from sts_trio.emulator import Emulator, EmulatorOptions, serve_stream
+from sts_trio.errors import ProviderLost
+from sts_trio.providers.events import CallInfo
+from sts_trio.settings import Secret, Settings
+from sts_trio.values import EmotionRule
+from sts_trio.wiring import (
+    build_rules,
+    build_switchboard,
+    find_tools,
+    open_ami,
+    open_http,
+    reach_services,
+    rule_problems,
+)
+from tests.call.stage import KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from sts_trio.providers.dial import Dial, Endpoint
+
+TOOL = '''
+def opening_hours(day: str) -> str:
+    """Say when we are open.
+
+    Args:
+        day: A day of the week.
+    """
+    return "nine to five"
+'''
+
+
+def settings(**values: object) -> Settings:
+    return Settings(**{"api_key": Secret(KEY), "ws_url": "wss://evi.test/v0/evi/chat"} | values)  # type: ignore[arg-type]  # fields by name
+
+
+def to_emulator(nursery: trio.Nursery) -> Dial:
+    evi = Emulator(EmulatorOptions(api_keys=frozenset({KEY}), seed=1))
+
+    async def dial(_: Endpoint) -> trio.abc.Stream:
+        ours, theirs = trio.testing.memory_stream_pair()
+        nursery.start_soon(serve_stream, evi, theirs)
+        return ours
+
+    return dial
+
+
+async def to_nowhere(_: Endpoint) -> trio.abc.Stream:
+    raise ProviderLost("cannot connect to evi.test:443: no route to host")
+
+
+@pytest.mark.parametrize(
+    ("rule", "problem"),
+    [
+        (EmotionRule("Anger", 0.6, tool="dsai_hangup"), None),
+        (EmotionRule("anger", 0.6, webhook="http://crm/alert"), None),
+        (EmotionRule("Angr", 0.6, webhook="http://crm/alert"), "no emotion 'Angr'; did you mean Anger?"),
+        (EmotionRule("Xyzzy", 0.6, webhook="http://crm/alert"), "no emotion 'Xyzzy'"),
+        (EmotionRule("Anger", 0.6, tool="dsai_tranfer"), "no tool 'dsai_tranfer' (see TOOLS_DIR and AMI_URL)"),
+    ],
+)
+def test_a_rule_that_will_never_do_anything_is_told(rule: EmotionRule, problem: str | None, tmp_path: Path) -> None:
+    chosen = settings(ami_url="http://ami:6006", tools_dir=str(tmp_path), emotion_rules=(rule,))
+    tools = find_tools(chosen, open_ami(chosen, open_http())).tools
+    problems = rule_problems(chosen, tools)
+    assert len(problems) == (problem is not None)
+    assert all(told.endswith(problem or "") for told in problems)
+
+
+@pytest.mark.parametrize(
+    ("ami_url", "names"),
+    [(None, ["opening_hours"]), ("http://ami:6006", ["dsai_transfer", "dsai_hangup", "opening_hours"])],
+)
+def test_agents_may_ask_for_call_control_where_there_is_a_service_for_it(
+    ami_url: str | None, names: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "opening_hours.py").write_text(TOOL)
+    chosen = settings(ami_url=ami_url, tools_dir=str(tmp_path))
+    found = find_tools(chosen, open_ami(chosen, open_http()))
+    assert [tool.name for tool in found.tools] == names
+    assert not found.problems
+
+
+def test_only_a_directory_that_was_asked_for_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert not find_tools(settings(), None).problems
+    assert find_tools(settings(tools_dir="elsewhere"), None).problems
+
+
+def test_the_rules_of_calls_are_the_operators_in_seconds() -> None:
+    rule = EmotionRule("Anger", 0.6, tool="opening_hours")
+    rules = build_rules(
+        settings(
+            config_id="config",
+            call_control_grace_ms=1500,
+            dtmf_mode="context",
+            dtmf_gap_ms=700,
+            emotions=False,
+            emotion_rules=(rule,),
+            init_seconds=7,
+            max_call_seconds=99,
+            call_variables=("from",),
+            allow_call_overrides=True,
+            declare_tools=False,
+        ),
+        (),
+    )
+    assert (rules.tool_grace, rules.keypad, rules.keypad_gap) == (1.5, "context", 0.7)
+    assert (rules.emotions, rules.emotion_rules) == (False, (rule,))
+    assert (rules.init_seconds, rules.most_seconds) == (7, 99)
+    assert rules.briefing.variables == ("from",)
+    assert (rules.briefing.overrides, rules.briefing.declare_tools) == (True, False)
+    assert rules.briefing.greeting_for({}) == ""  # a configuration greets by itself
+    assert build_rules(settings(), ()).briefing.greeting_for({}) != ""
+
+
+@pytest.mark.parametrize(("config", "prompt"), [(None, "Be brief."), ("config", None)])
+async def test_a_stored_configuration_holds_the_prompt(config: str | None, prompt: str | None) -> None:
+    chosen = settings(instructions="Be brief.", config_id=config)
+    services = reach_services(chosen, open_http(), None)
+    assert await services.instructions(CallInfo(id="call-1")) == prompt
+
+
+@pytest.mark.parametrize("milliseconds", [100, 900])
+def test_the_lead_is_the_operators(milliseconds: int, tmp_path: Path) -> None:
+    board = build_switchboard(settings(playout_lead_ms=milliseconds, tools_dir=str(tmp_path)), Registry())
+    assert board.pace.lead == milliseconds / 1000
+
+
+async def test_a_check_says_what_works(nursery: trio.Nursery, tmp_path: Path) -> None:
+    (tmp_path / "opening_hours.py").write_text(TOOL)
+    (tmp_path / "prompt.txt").write_text("Be brief.")
+    lines: list[str] = []
+    chosen = settings(tools_dir=str(tmp_path), file_instructions=str(tmp_path / "prompt.txt"))
+    assert await check_all(chosen, lines.append, to_emulator(nursery))
+    assert lines[:2] == ["ok: tools opening_hours", "ok: instructions of 9 characters"]
+    assert lines[2].startswith("ok: evi.test")
+    assert KEY not in "".join(lines)
+
+
+def _broken_tool(directory: Path) -> dict[str, object]:
+    (directory / "broken.py").write_text("def (")
+    return {}
+
+
+def _no_prompt(directory: Path) -> dict[str, object]:
+    return {"file_instructions": str(directory / "gone.txt")}
+
+
+def _useless_rule(_: Path) -> dict[str, object]:
+    return {"emotion_rules": (EmotionRule("Anger", 0.6, tool="gone"),)}
+
+
+@pytest.mark.parametrize("fault", [_broken_tool, _no_prompt, _useless_rule])
+async def test_a_check_fails_with_each_fault_and_checks_the_rest(
+    nursery: trio.Nursery, tmp_path: Path, fault: Callable[[Path], dict[str, object]]
+) -> None:
+    lines: list[str] = []
+    chosen = settings(**{"tools_dir": str(tmp_path)} | fault(tmp_path))
+    assert not await check_all(chosen, lines.append, to_emulator(nursery))
+    assert sum(line.startswith("failed: ") for line in lines) == 1
+    assert lines[-1].startswith("ok: evi.test")
+
+
+async def test_a_check_fails_without_a_provider(tmp_path: Path) -> None:
+    lines: list[str] = []
+    assert not await check_all(settings(tools_dir=str(tmp_path)), lines.append, to_nowhere)
+    assert lines == ["ok: tools (none)", "failed: cannot connect to evi.test:443: no route to host"]

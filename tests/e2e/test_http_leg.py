@@ -1,0 +1,194 @@
+"""Calls over plain HTTP on real sockets and a real clock: curl, a raw socket that splits samples, and the figures."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import socket
+import subprocess
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+import structlog.testing
+import trio
+
+from sts_trio.harness.address import CallFailed
+from sts_trio.harness.caller import place_call
+from sts_trio.harness.script import Speak, WaitForAgent
+from sts_trio.main import run_service
+from sts_trio.settings import Secret, Settings
+from tests.call.fakes import tone
+from tests.e2e.evi import open_evi, until
+from tests.fakes.http_caller import HttpCaller
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+PATH = "/speech-to-speech-stream"
+
+
+@pytest.fixture(autouse=True)
+def _no_fault_of_ours() -> Iterator[None]:
+    """A call that failed inside looks much like one that its caller has left."""
+    with structlog.testing.capture_logs() as lines:
+        yield
+    assert not [line for line in lines if line["log_level"] == "error"]
+
+
+@asynccontextmanager
+async def service(evi_url: str) -> AsyncIterator[int]:
+    """Serve on a free port of loopback; yield the port."""
+    settings = Settings(api_key=Secret("k"), ws_url=evi_url, host="127.0.0.1", port=0, welcome_message="")
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            (url,) = await nursery.start(partial(run_service, settings))
+            yield int(url.rpartition(":")[2])
+            nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def open_caller(port: int) -> AsyncIterator[HttpCaller]:
+    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        caller = HttpCaller(stream)
+        await caller.begin(PATH, ("X-UUID", "0b6f1f6e-54f0-4f6b-9a49-3d2a1f0c7e11"))
+        yield caller
+
+
+async def test_three_seconds_each_way_from_a_socket_that_splits_samples() -> None:
+    """Up bit exact; down within 60 ms of real time; the head of the response within 100 ms."""
+    up, down, dice = random.Random(1).randbytes(48_000), tone(3.0), random.Random(2)
+    async with open_evi() as evi, service(evi.url) as port, open_caller(port) as caller:
+        await caller.hear_head()
+        head = caller.answered_at - caller.began_at
+        await until(lambda: evi.chats)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(caller.speak, up, lambda: dice.choice([1, 3, 319, 320, 321, 999])))
+            began = await evi.speak(0, 3.0, "r", rate=8000)
+            heard = await caller.hear(len(down))
+        assert caller.ended == ""  # the request is open: both went at the same time
+        await caller.hang_up()
+        await caller.hear_out()
+        await until(lambda: not evi.chats)
+        assert bytes(evi.received) == up
+    assert heard == down
+    played, ahead, behind = 0.0, 0.0, 0.0
+    for at, size in caller.arrivals:
+        behind = max(behind, at - began - played)
+        played += size / 16_000
+        ahead = max(ahead, played - (at - began))
+    audio = f"audio {ahead * 1000:.1f} ms ahead and {behind * 1000:.1f} ms behind"
+    print(f"HTTP leg: head after {head * 1000:.1f} ms, {audio}")
+    assert head < 0.1
+    assert ahead <= 0.06
+    assert behind <= 0.06
+
+
+async def test_a_barge_in_leaves_less_than_60_ms_of_old_audio() -> None:
+    """Eight seconds are queued; what Core has got by then, and all that comes later, counts."""
+    async with open_evi() as evi, service(evi.url) as port, open_caller(port) as caller:
+        await until(lambda: evi.chats)
+        old = []
+        for turn in range(2):
+            began, start = await evi.speak(0, 8.0, f"r{turn}", rate=8000), len(caller.body)
+            await caller.hear(8_000)
+            event = await evi.say(0, type="user_interruption", time=0)
+            with trio.move_on_after(0.3) as quiet:
+                await caller.hear(160_000)
+            assert quiet.cancelled_caught
+            heard_by_then = event - began
+            old.append((len(caller.body) - start) / 16_000 - heard_by_then)
+    print(f"HTTP leg: {', '.join(f'{each * 1000:.1f}' for each in old)} ms of old audio after a barge-in")
+    assert max(old) < 0.06
+
+
+@asynccontextmanager
+async def open_curl(port: int, *options: str) -> AsyncIterator[trio.Process]:
+    """Have curl send what it reads, chunk by chunk (`-T -`), and give out what comes at once (`-N`)."""
+    assert shutil.which("curl"), "curl is not installed; .ci/run installs it"
+    command = ["curl", "-sS", "-N", "-X", "POST", "-T", "-", *options, f"http://127.0.0.1:{port}{PATH}"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    async with trio.open_nursery() as nursery:
+        yield await nursery.start(partial(trio.run_process, command, check=False, **pipes))
+
+
+async def test_curl_streams_both_ways() -> None:
+    up, down, heard = random.Random(3).randbytes(80 * 321 + 1), tone(1.0), bytearray()
+
+    async def listen(curl: trio.Process) -> None:
+        assert curl.stdout is not None
+        async for data in curl.stdout:
+            heard.extend(data)
+
+    async with (
+        open_evi() as evi,
+        service(evi.url) as port,
+        open_curl(port, "-D", "/dev/stderr") as curl,
+        trio.open_nursery() as nursery,
+    ):
+        assert curl.stdin is not None
+        assert curl.stderr is not None
+        nursery.start_soon(listen, curl)
+        await until(lambda: evi.chats)
+        await evi.speak(0, 1.0, "r", rate=8000)
+        for start in range(0, len(up), 321):
+            await curl.stdin.send_all(up[start : start + 321])
+            await trio.sleep(0.02)
+        assert bytes(heard) == down
+        assert curl.poll() is None  # the request is still open
+        await curl.stdin.aclose()
+        assert await curl.wait() == 0
+        head = b"".join([data async for data in curl.stderr]).decode()
+        await until(lambda: not evi.chats)
+        assert bytes(evi.received) == up[:-1]  # the last byte is half a sample
+    assert "HTTP/1.1 200" in head
+    assert "content-type: application/octet-stream" in head
+
+
+async def test_curl_hears_why_there_is_no_call() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        closed = listener.getsockname()[1]
+    async with service(f"ws://127.0.0.1:{closed}/") as port, open_curl(port, "-w", "\n%{http_code}") as curl:
+        assert curl.stdin is not None
+        assert curl.stdout is not None
+        await curl.stdin.send_all(bytes(3200))
+        await trio.sleep(0.2)
+        await curl.stdin.aclose()
+        *body, status = b"".join([data async for data in curl.stdout]).decode().split("\n")
+    assert status == "500"
+    assert json.loads("".join(body)) == {"message": f"cannot connect to 127.0.0.1:{closed}: Connection refused"}
+
+
+async def test_a_reset_ends_the_call() -> None:
+    async with open_evi() as evi, service(evi.url) as port:
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        caller = HttpCaller(stream)
+        await caller.begin("/")
+        await until(lambda: evi.chats)
+        await evi.speak(0, 8.0, "r", rate=8000)
+        await caller.hear(3200)
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+        await trio.aclose_forcefully(stream)  # with SO_LINGER 0 this is a reset
+        began = trio.current_time()
+        await until(lambda: not evi.chats)
+        assert trio.current_time() - began < 1
+
+
+async def test_our_caller_places_a_call_over_http() -> None:
+    async with open_evi() as evi, service(evi.url) as port:
+
+        async def greet() -> None:
+            await until(lambda: evi.chats)
+            await evi.speak(0, 0.5, "r")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(greet)
+            script = [WaitForAgent(0.2), Speak(tone(0.4))]
+            report = await place_call(f"http://localhost:{port}{PATH}?from=1", script)
+        await until(lambda: not evi.chats)
+        assert tone(0.4) in bytes(evi.received)
+    assert (report.ended, report.unmet, report.recording.underruns) == ("script", (), 0)
+    with pytest.raises(CallFailed, match=r"cannot connect: Connection refused$"):
+        await place_call(f"http://127.0.0.1:{port}/", [])
