@@ -14,11 +14,11 @@ from sts_trio.audio.pcm import BYTES_PER_SECOND
 from sts_trio.audio.resample import TelephoneResampler, prepare
 from sts_trio.audio.wav import WavError, parse_wav
 from sts_trio.call.answer import Switchboard
-from sts_trio.call.bridge import CallRules
 from sts_trio.call.briefing import Briefing
 from sts_trio.call.lifeline import LifelineRules
 from sts_trio.call.outcome import Cause
 from sts_trio.call.playout import Pace
+from sts_trio.call.rules import CallRules
 from sts_trio.call.session import Services
 from sts_trio.call.silence import SilenceRules
 from sts_trio.errors import ConfigError

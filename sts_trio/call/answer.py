@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from sts_trio.call.bridge import Bridge, CallRules
+from sts_trio.call.bridge import Bridge
 from sts_trio.call.briefing import usable_id
 from sts_trio.call.outcome import Cause
 from sts_trio.call.playout import Playout
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sts_trio.call.outcome import CallOutcome
     from sts_trio.call.playout import Pace
     from sts_trio.call.registry import Registry
+    from sts_trio.call.rules import CallRules
     from sts_trio.core.arrival import Arrival
     from sts_trio.core.link import CoreLink, SocketClosed
     from sts_trio.core.wire import FromCore, ToCore

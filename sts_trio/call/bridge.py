@@ -6,19 +6,19 @@ hears it out) → ended. What the caller hears goes into the `Playout`; everythi
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING
 
 from sts_trio.audio.pcm import FRAME_BYTES, SampleAligner, is_loud, pieces
-from sts_trio.call.actions import AddContext, CallWebhook, CloseSession, End, Note, Say, SendAudio, TypeIn
-from sts_trio.call.briefing import Briefing, is_real_uuid, usable_id
-from sts_trio.call.keypad import Keypad, UnusableKeyError, describe
-from sts_trio.call.lifeline import Lifeline, LifelineRules
+from sts_trio.call.actions import CallWebhook, CloseSession, End, Note, Say, SendAudio
+from sts_trio.call.briefing import is_real_uuid, usable_id
+from sts_trio.call.keypad import UnusableKeyError
+from sts_trio.call.keys import KeyDesk
+from sts_trio.call.lifeline import Lifeline
 from sts_trio.call.mood import EmotionWatch, Mood, strongest
 from sts_trio.call.outcome import CallCounts, CallOutcome, Cause
-from sts_trio.call.silence import SilenceLadder, SilenceRules
+from sts_trio.call.silence import SilenceLadder
 from sts_trio.call.speech import AgentSpeech
 from sts_trio.call.toolcalls import LINE_SECONDS, ToolDesk
 from sts_trio.core.wire import CallerAudio, Digit, Error, Init, NotUnderstood, Transcript
@@ -41,11 +41,12 @@ if TYPE_CHECKING:
 
     from sts_trio.call.actions import Action, Actions
     from sts_trio.call.playout import Playout
+    from sts_trio.call.rules import CallRules
     from sts_trio.core.link import SocketClosed
     from sts_trio.core.wire import FromCore
     from sts_trio.errors import ProviderError
     from sts_trio.providers.events import AgentEvent
-    from sts_trio.tools.tool import Tool, ToolResult
+    from sts_trio.tools.tool import ToolResult
     from sts_trio.values import EmotionRule
 
 # A provider that reported a fatal error closes by itself; when it does not, we do.
@@ -57,32 +58,9 @@ _CORE_LEAVES_SECONDS = 3.0
 _GONE = {1006: Cause.CALLER_LOST} | dict.fromkeys((1002, 1007, 1009), Cause.CALLER_BROKE_PROTOCOL)
 _STRONGEST_EMOTIONS = 3
 _QUIET_SECONDS = 1.0  # without speech, to count as a quiet moment: EVI takes 0.8 s for the end of a turn
-_KEYED_KEPT = 4  # entries of the keypad that the agent has not taken up; the newest
 _LONGEST_TEXT = 10_000  # characters of a caller's turn; some ten minutes of speech
 _FAULTS_TOLD = 20  # errors of the provider that a call passes on to Core; the rest are counted
 _NOTES = 5  # log lines a call about messages that were not understood; the rest are counted
-
-
-@dataclass(frozen=True, slots=True)
-class CallRules:
-    """What an operator decides about calls. Times in seconds; `keypad` is ``input``, ``context`` or ``off``.
-
-    `fallback` is what the caller hears when the agent's side has failed for good: telephone PCM, whole frames.
-    """
-
-    briefing: Briefing = field(default_factory=Briefing)
-    lifeline: LifelineRules = field(default_factory=LifelineRules)
-    tools: tuple[Tool, ...] = ()
-    tool_grace: float = 3.0
-    keypad: str = "input"
-    keypad_gap: float = 1.5
-    silence: SilenceRules = field(default_factory=SilenceRules)
-    fallback: bytes = field(default=b"", repr=False)
-    answer_seconds: float = 10.0
-    emotion_rules: tuple[EmotionRule, ...] = ()
-    emotions: bool = True
-    init_seconds: float = 10.0
-    most_seconds: float = 14_400.0
 
 
 class Bridge:
@@ -101,9 +79,7 @@ class Bridge:
         self._aligner = SampleAligner()
         self._speech = AgentSpeech(playout, self.counts)
         self._tools = ToolDesk(playout, self.counts, rules.tool_grace)
-        self._keypad = Keypad(rules.keypad_gap)
-        self._keyed: deque[str] = deque(maxlen=_KEYED_KEPT)  # what the agent has not taken up yet
-        self._reply_due = False  # the caller has spoken, and the agent has not since
+        self._keys = KeyDesk(rules.keypad, rules.keypad_gap, self.counts)
         self._loud_at = -inf  # when the caller was last heard; kept only while a renewal waits for silence
         self._silence = SilenceLadder(rules.silence)
         self._watch = EmotionWatch(rules.emotion_rules)
@@ -118,7 +94,7 @@ class Bridge:
     @property
     def deadline(self) -> float:
         """When `on_deadline` has something to do; infinity for never."""
-        parts = (self._lifeline, self._speech, self._tools, self._keypad, self._silence)
+        parts = (self._lifeline, self._speech, self._tools, self._keys, self._silence)
         return min(self._next_alarm, *(part.deadline for part in parts))
 
     # The caller's side.
@@ -166,30 +142,13 @@ class Bridge:
         return self._lifeline.begin(self.call)
 
     def _digit(self, digit: str, now: float) -> Actions:
-        if not self._initialised or self._rules.keypad == "off":
+        if not self._initialised:
             return ()
+        self._silence.heard_caller(now)
         try:
-            digits = self._keypad.press(digit, now)
+            return self._keys.press(digit, now, ready=self._lifeline.current is not None)
         except UnusableKeyError as exc:
             return self._note(f"Core sent {exc}; ignored")
-        self.counts.digits += 1
-        self._silence.heard_caller(now)
-        return self._key_in(digits)
-
-    def _key_in(self, digits: str | None) -> Actions:
-        """Give the agent an entry of the keypad, if there is one; keep it until the agent is ready."""
-        if not digits:
-            return ()
-        self._keyed.append(digits)
-        return self._tell_keyed() if self._lifeline.current is not None else ()
-
-    def _tell_keyed(self) -> Actions:
-        told = [describe(entry) for entry in self._keyed]
-        if told and self._rules.keypad == "context":
-            # All in one, and again with the next entry: a later context replaces an earlier one (hume-evi.md 2.2).
-            return (AddContext(" ".join(told)),)
-        self._keyed.clear()
-        return tuple(TypeIn(text) for text in told)
 
     def _note(self, text: str) -> Actions:
         self.counts.not_understood += 1
@@ -248,7 +207,7 @@ class Bridge:
         self._silence.wait_from(now)
         greeting, self._greeting = self._greeting, ""  # once a call, whatever becomes of the session
         say = (Say(greeting),) if greeting else ()
-        return (*actions, *say, *self._tell_keyed())
+        return (*actions, *say, *self._keys.tell())
 
     def _lost(
         self, session: int, message: str, now: float, *, retryable: bool = True, forgotten: bool = False
@@ -271,9 +230,7 @@ class Bridge:
             return
         self._set("fault", inf)  # it goes on, if only to say good-bye; the error stays the cause of what follows
         self._silence.wait_from(self._playout.played_at(now))
-        if self._reply_due:  # it answers the caller, and has taken up the context that there was
-            self._reply_due = False
-            self._keyed.clear()
+        self._keys.agent_spoke()
 
     def _user_turn(self, turn: UserTurn, now: float) -> Actions:
         self._fault = None
@@ -283,7 +240,7 @@ class Bridge:
         self._set("answer", now + self._rules.answer_seconds)
         emotions = strongest(turn.emotions, _STRONGEST_EMOTIONS) if self._rules.emotions else None
         self._playout.post(Transcript("user", turn.text[:_LONGEST_TEXT], emotions or None))
-        self._reply_due = True
+        self._keys.caller_spoke()
         self._tools.user_turn()
         self.mood.feed(turn.emotions)
         fired: list[Action] = []
@@ -381,7 +338,7 @@ class Bridge:
         self._speech.expire(now)
         # Tools first: telling the agent of keys may take time, and no tool must be stopped before it was started.
         tools = self._tools.expire(now)
-        keyed = self._key_in(self._keypad.expire(now))
+        keyed = self._keys.expire(now, ready=self._lifeline.current is not None)
         late = (
             (Note(f"the agent has not answered for {self._rules.answer_seconds:g} s"),) if "answer" in overdue else ()
         )

@@ -15,9 +15,9 @@ import trio
 from sts_trio.audio.pcm import seconds
 from sts_trio.audio.wav import Wav
 from sts_trio.call.answer import Switchboard
-from sts_trio.call.bridge import CallRules
 from sts_trio.call.playout import Pace
 from sts_trio.call.registry import Registry
+from sts_trio.call.rules import CallRules
 from sts_trio.call.session import Services
 from sts_trio.core.arrival import Arrival
 from sts_trio.core.link import SocketClosed

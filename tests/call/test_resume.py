@@ -10,9 +10,9 @@ import pytest
 import trio
 import trio.testing
 
-from sts_trio.call.bridge import CallRules
 from sts_trio.call.briefing import Briefing
 from sts_trio.call.lifeline import LifelineRules
+from sts_trio.call.rules import CallRules
 from sts_trio.call.session import Services
 from sts_trio.core.wire import Digit, Error, PlayoutAudio
 from sts_trio.emulator import CloseWith, EmulatorOptions, Refuse, Reset, Script, SendError

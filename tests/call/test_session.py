@@ -13,11 +13,11 @@ import trio.testing
 
 from sts_trio.audio.wav import Wav
 from sts_trio.call.answer import Switchboard
-from sts_trio.call.bridge import CallRules
 from sts_trio.call.briefing import Briefing
 from sts_trio.call.outcome import CallOutcome, Cause
 from sts_trio.call.playout import Pace
 from sts_trio.call.registry import Registry
+from sts_trio.call.rules import CallRules
 from sts_trio.call.session import Services
 from sts_trio.core.arrival import Arrival
 from sts_trio.core.wire import (

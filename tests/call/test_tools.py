@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from sts_trio.call.bridge import CallRules
 from sts_trio.call.briefing import Briefing
 from sts_trio.call.outcome import Cause
+from sts_trio.call.rules import CallRules
 from sts_trio.call.session import Services
 from sts_trio.core.wire import Digit, Error, PlayoutAudio, Transcript
 from sts_trio.providers.events import (

@@ -9,8 +9,8 @@ import pytest
 import trio
 import trio.testing
 
-from sts_trio.call.bridge import CallRules
 from sts_trio.call.outcome import Cause
+from sts_trio.call.rules import CallRules
 from sts_trio.call.session import Services
 from sts_trio.call.silence import SilenceRules
 from sts_trio.core.wire import Digit, Error

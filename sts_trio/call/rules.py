@@ -1,0 +1,36 @@
+"""What an operator decided about calls, in one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sts_trio.call.briefing import Briefing
+from sts_trio.call.lifeline import LifelineRules
+from sts_trio.call.silence import SilenceRules
+
+if TYPE_CHECKING:
+    from sts_trio.tools.tool import Tool
+    from sts_trio.values import EmotionRule
+
+
+@dataclass(frozen=True, slots=True)
+class CallRules:
+    """What an operator decides about calls. Times in seconds; `keypad` is ``input``, ``context`` or ``off``.
+
+    `fallback` is what the caller hears when the agent's side has failed for good: telephone PCM, whole frames.
+    """
+
+    briefing: Briefing = field(default_factory=Briefing)
+    lifeline: LifelineRules = field(default_factory=LifelineRules)
+    tools: tuple[Tool, ...] = ()
+    tool_grace: float = 3.0
+    keypad: str = "input"
+    keypad_gap: float = 1.5
+    silence: SilenceRules = field(default_factory=SilenceRules)
+    fallback: bytes = field(default=b"", repr=False)
+    answer_seconds: float = 10.0
+    emotion_rules: tuple[EmotionRule, ...] = ()
+    emotions: bool = True
+    init_seconds: float = 10.0
+    most_seconds: float = 14_400.0
