@@ -142,6 +142,7 @@ async def keep_calling(url: str, tally: Tally, until_told: trio.Event) -> None:
             nursery.start_soon(line, number * CALL_SECONDS / CALLS)
 
 
+@pytest.mark.slow
 async def test_two_instances_are_restarted_in_turn_and_no_call_is_lost(tmp_path: Path) -> None:
     if shutil.which("haproxy") is None:
         assert os.environ.get("CI") != "true", ".ci/run installs haproxy"

@@ -1,0 +1,73 @@
+"""A reset in mid-conversation, on real sockets: how long it takes to resume, and what is lost."""
+
+from __future__ import annotations
+
+import base64
+import json
+import statistics
+
+import trio
+
+from sts_trio.emulator import Emulator, EmulatorOptions, Reset, Script, serve_emulator
+from tests.e2e.evi import open_core, until
+from tests.e2e.test_loopback import service
+
+FRAMES = 100
+BREAK_AT = 1.013  # between two frames
+
+
+async def one_call(emulator: Emulator, evi_url: str) -> float:
+    """A call of two seconds whose first chat is reset in the middle; returns how long it had none, in seconds."""
+    said = b"".join((number % 199 + 1).to_bytes(2, "little") * 160 for number in range(FRAMES))
+    before = len(emulator.sessions)
+    gone, back = trio.Event(), trio.Event()
+    times: list[float] = []
+
+    async def watch() -> None:
+        await until(lambda: len(emulator.sessions) > before)
+        await emulator.sessions[before].ended.wait()
+        times.append(trio.current_time())
+        gone.set()
+        while len(emulator.sessions) < before + 2:
+            await trio.sleep(0.0005)
+        times.append(trio.current_time())
+        back.set()
+
+    async with trio.open_nursery() as nursery, service(evi_url, welcome_message="Hello!") as url:
+        nursery.start_soon(watch)
+        async with open_core(url) as core:
+            await core.send_message(json.dumps({"type": "init", "uuid": "u"}))
+            await until(lambda: len(emulator.live) > 0)
+            began = trio.current_time()
+            for number in range(FRAMES):
+                frame = base64.b64encode(said[number * 320 : number * 320 + 320]).decode()
+                await core.send_message(json.dumps({"type": "audio", "audio": frame}))
+                await trio.sleep_until(began + (number + 1) * 0.02)
+            with trio.fail_after(5):
+                await back.wait()
+            await trio.sleep(0.3)
+            assert core.closed is None, "Core's socket was touched"
+            heard = []
+            with trio.move_on_after(0.05):
+                while True:
+                    heard.append(json.loads(await core.get_message()))
+        nursery.cancel_scope.cancel()
+    first, second = emulator.sessions[before : before + 2]
+    assert second.query.resumed_chat_group_id == first.chat.group_id
+    assert first.caller_audio + second.caller_audio == said, "frames were lost, doubled or reordered"
+    assert not [message for message in heard if message["type"] == "error"]
+    assert len([m for m in heard if m["type"] == "transcript" and m["text"] == "Hello!"]) <= 1
+    return times[1] - times[0]
+
+
+async def test_a_reset_in_mid_conversation_is_resumed_within_300_ms() -> None:
+    def script(number: int) -> Script:
+        return Script(steps=(Reset(BREAK_AT),)) if number % 2 == 0 else Script()
+
+    emulator = Emulator(EmulatorOptions(api_keys=frozenset({"k"}), script=script))
+    async with trio.open_nursery() as nursery:
+        url = await nursery.start(serve_emulator, emulator)
+        took = [await one_call(emulator, url) for _ in range(3)]
+        nursery.cancel_scope.cancel()
+    print(f"resumed after {statistics.median(took) * 1000:.0f} ms, at worst {max(took) * 1000:.0f} ms")
+    assert max(took) < 0.3
