@@ -37,6 +37,7 @@ _PINGS_BEFORE_DEAD = 3
 # How soon a busy thread (a tool of the operator's that computes) lets the event loop on. Measured beside 25 calls, with
 # four of them: holes in the audio of 1.3 s with Python's 5 ms, 0.3 s with 0.5 ms; 50 calls and one of them: none.
 _SWITCH_SECONDS = 0.0002
+_REPORT_SECONDS = 5.0  # how often a drain says how many calls are left
 _LAST_CALLS_SECONDS = 5.0  # for calls that were ended by a drain to say so and close
 
 
@@ -101,7 +102,13 @@ async def _drain(registry: Registry, limit: float, until_told: Callable[[], Awai
                 await until_told()
                 waiting.cancel(reason="told a second time")
 
+            async def report() -> None:
+                while True:
+                    await trio.sleep(_REPORT_SECONDS)
+                    log.info("draining: calls left", calls=registry.live)
+
             nursery.start_soon(cut_short)
+            nursery.start_soon(report)
             await registry.drain()
             nursery.cancel_scope.cancel()
     registry.end_all(CallOutcome(Cause.DRAINED, 1001, "the service is stopping"))
