@@ -17,7 +17,7 @@ from sts_trio.call.briefing import Briefing, is_real_uuid, usable_id
 from sts_trio.call.keypad import Keypad, UnusableKeyError, describe
 from sts_trio.call.lifeline import Lifeline, LifelineRules
 from sts_trio.call.mood import EmotionWatch, Mood, strongest
-from sts_trio.call.outcome import CallCounts, CallOutcome, Cause
+from sts_trio.call.outcome import CallOutcome, Cause
 from sts_trio.call.speech import AgentSpeech
 from sts_trio.call.toolcalls import LINE_SECONDS, ToolDesk
 from sts_trio.core.wire import CallerAudio, Digit, Error, Init, NotUnderstood, Transcript
@@ -81,7 +81,7 @@ class Bridge:
     """One call's state machine. After every feed `deadline` says when `on_deadline` wants to be called."""
 
     def __init__(self, rules: CallRules, playout: Playout, fallback: CallInfo, now: float) -> None:
-        self.counts = CallCounts()
+        self.counts = playout.counts
         self.mood = Mood()
         self.call = fallback  # what is known of the call; `init` makes it better
         self._rules = rules
@@ -252,6 +252,7 @@ class Bridge:
         self._fault = None
         self._set("fault", inf)
         self.counts.user_turns += 1
+        self._playout.trail.user_turn(now)
         emotions = strongest(turn.emotions, _STRONGEST_EMOTIONS) if self._rules.emotions else None
         self._playout.post(Transcript("user", turn.text, emotions or None))
         self._tools.user_turn()
