@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
+from sts_trio.call.admission import Shedder
 from sts_trio.call.outcome import CallOutcome, Cause
 from sts_trio.call.registry import Registry
 from sts_trio.core.websocket import WebSocketLink
+from sts_trio.lag import watch_lag
+from sts_trio.metrics import Metrics
 from sts_trio.web.app import create_app
 from sts_trio.web.server import serve_app
 from sts_trio.wiring import build_switchboard
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
     from sts_trio.core.arrival import Arrival
     from sts_trio.core.link import CallerSocket
     from sts_trio.settings import Settings
-    from sts_trio.web.app import Door
+    from sts_trio.web.app import Door, Scrape
 
 log = structlog.get_logger(__name__)
 
@@ -32,8 +35,8 @@ _PINGS_BEFORE_DEAD = 3
 _LAST_CALLS_SECONDS = 5.0  # for calls that were ended by a drain to say so and close
 
 
-def build_app(switchboard: Switchboard) -> Door:
-    """Build the web application in front of the calls."""
+def build_app(switchboard: Switchboard, scrape: Scrape | None = None) -> Door:
+    """Build the web application in front of the calls; `scrape` is what `GET /metrics` tells."""
 
     async def answer(socket: CallerSocket, arrival: Arrival) -> None:
         await switchboard.answer(WebSocketLink(socket), arrival)
@@ -41,10 +44,11 @@ def build_app(switchboard: Switchboard) -> Door:
     registry = switchboard.registry
 
     def status() -> dict[str, object]:
-        draining = {"status": "draining"} if registry.refusal() else {}
-        return {"calls": registry.live, "version": version("sts-trio")} | draining
+        refusal = registry.refusal()
+        shut = {"status": refusal.reason} if refusal else {}
+        return {"calls": registry.live, "version": version("sts-trio")} | shut
 
-    return create_app(answer, registry.refusal, status)
+    return create_app(answer, registry, status, scrape)
 
 
 async def run_service(
@@ -62,15 +66,20 @@ async def run_service(
     Raises:
         OSError: the address cannot be listened on.
     """
-    registry = Registry()
-    switchboard = build_switchboard(settings, registry)
+    shedder = Shedder(settings.shed_lag_ms / 1000)
+    registry = Registry(settings.max_calls, shedder)
+    metrics = Metrics(registry, version("sts-trio"))
+    switchboard = build_switchboard(settings, registry, meter=metrics)
 
     async def stop() -> None:
-        await until_told()
-        await _drain(registry, settings.drain_seconds, until_told)
+        async with trio.open_nursery() as nursery:  # in here, and not around the server, whose errors stay plain
+            nursery.start_soon(watch_lag, shedder, metrics.lagged, name="lag")
+            await until_told()
+            await _drain(registry, settings.drain_seconds, until_told)
+            nursery.cancel_scope.cancel()
 
     await serve_app(
-        build_app(switchboard),
+        build_app(switchboard, metrics.scrape),
         host=settings.host,
         port=settings.port,
         ping_seconds=settings.core_dead_seconds / _PINGS_BEFORE_DEAD,

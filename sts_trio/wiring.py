@@ -15,6 +15,7 @@ from sts_trio.audio.resample import prepare
 from sts_trio.call.answer import Switchboard
 from sts_trio.call.bridge import CallRules
 from sts_trio.call.briefing import Briefing
+from sts_trio.call.meter import NoMeter
 from sts_trio.call.playout import Pace
 from sts_trio.call.session import Services
 from sts_trio.http_client import HttpClient
@@ -31,6 +32,7 @@ from sts_trio.tools.custom import LoadedTools, load_tools
 from sts_trio.tools.webhook import post_event
 
 if TYPE_CHECKING:
+    from sts_trio.call.meter import Meter
     from sts_trio.call.registry import Registry
     from sts_trio.providers.dial import Dial
     from sts_trio.providers.events import CallInfo
@@ -123,7 +125,9 @@ def build_rules(settings: Settings, tools: tuple[Tool, ...]) -> CallRules:
     )
 
 
-def build_switchboard(settings: Settings, registry: Registry, dial: Dial | None = None) -> Switchboard:
+def build_switchboard(
+    settings: Settings, registry: Registry, dial: Dial | None = None, meter: Meter | None = None
+) -> Switchboard:
     """Build what all calls share. What is wrong with a tool or a rule is logged, and stops nothing."""
     for rate in SPOKEN_RATES:
         prepare(rate)
@@ -135,7 +139,7 @@ def build_switchboard(settings: Settings, registry: Registry, dial: Dial | None 
     return Switchboard(
         rules=build_rules(settings, tools.tools),
         pace=Pace(lead=settings.playout_lead_ms / 1000),
-        services=reach_services(settings, http, ami, dial),
+        services=replace(reach_services(settings, http, ami, dial), meter=meter or NoMeter()),
         registry=registry,
         log_transcripts=settings.log_transcripts,
     )

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from quart import Response
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from sts_trio.web.asgi import take_call
+from sts_trio.web.asgi import RETRY_AFTER_SECONDS, take_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     )
     from quart.typing import ResponseReturnValue
 
-    from sts_trio.web.asgi import Answer, Refuse
+    from sts_trio.web.asgi import Answer, Doorkeeper
+
+    Scrape = Callable[[], tuple[bytes, str]]
 
 
 _USE_WEBSOCKET = "set STS_URL to ws:// and this host and port."
@@ -31,10 +34,10 @@ _USE_WEBSOCKET = "set STS_URL to ws:// and this host and port."
 class Door(QuartTrio):
     """A quart app whose WebSockets are all calls, and go past quart (`web.asgi` says why)."""
 
-    def __init__(self, answer: Answer, refuse: Refuse) -> None:
+    def __init__(self, answer: Answer, keeper: Doorkeeper) -> None:
         super().__init__(__name__, static_folder=None)
         self._answer = answer
-        self._refuse = refuse
+        self._keeper = keeper
 
     async def asgi_app(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Serve one connection of the ASGI server.
@@ -43,24 +46,41 @@ class Door(QuartTrio):
         quart stumbles). Never a redirect: neither a WebSocket client nor a streaming POST follows one.
         """
         if scope["type"] == "websocket":
-            await take_call(scope, receive, send, self._answer, self._refuse)
+            await take_call(scope, receive, send, self._answer, self._keeper)
             return
         if scope["type"] == "http":
             scope["path"] = scope["path"].rstrip("/") or "/"
         await super().asgi_app(scope, receive, send)
 
 
-def create_app(answer: Answer, refuse: Refuse, status: Callable[[], dict[str, object]]) -> Door:
+def create_app(
+    answer: Answer, keeper: Doorkeeper, status: Callable[[], dict[str, object]], scrape: Scrape | None = None
+) -> Door:
     """Build the app.
 
-    `answer` holds a call; `refuse` says why a new one cannot be taken (503), or None; `status` is what `GET /health`
-    tells beside `"status": "ok"`, or in its place. An app object serves once.
+    `answer` holds a call; `keeper` decides which are taken (503 for the others); `status` is what `GET /health` and
+    `GET /ready` tell beside their own `status`, or in its place; `scrape` returns the text of `GET /metrics` and its
+    content type. An app object serves once.
     """
-    app = Door(answer, refuse)
+    app = Door(answer, keeper)
 
     @app.get("/health", provide_automatic_options=False)
     async def health() -> ResponseReturnValue:
         return {"status": "ok", **status()}
+
+    @app.get("/ready", provide_automatic_options=False)
+    async def ready() -> ResponseReturnValue:
+        if (refusal := keeper.refusal()) is None:
+            return {"status": "ready", **status()}
+        told = {**status(), "status": refusal.reason, "message": refusal.message}
+        return told, 503, {"Retry-After": str(RETRY_AFTER_SECONDS)}
+
+    if scrape is not None:
+
+        @app.get("/metrics", provide_automatic_options=False)
+        async def metrics() -> ResponseReturnValue:
+            text, content_type = scrape()
+            return Response(text, content_type=content_type)
 
     @app.get("/", provide_automatic_options=False)
     @app.get("/speech-to-speech-stream", provide_automatic_options=False)

@@ -7,7 +7,7 @@ byte stream to be rude on. As in `trio.serve_listeners`, an exception that leave
 from __future__ import annotations
 
 import socket
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,17 +18,19 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.utils import wrap_app
 from trio_websocket import WebSocketConnection, wrap_client_stream
 
+from sts_trio.call.admission import Refusal
 from sts_trio.web.app import create_app
 from sts_trio.web.guards import install_guards
 from sts_trio.web.server import make_config
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from hypercorn.config import Config
     from hypercorn.typing import AppWrapper
 
-    from sts_trio.web.asgi import Answer, Refuse
+    from sts_trio.web.app import Scrape
+    from sts_trio.web.asgi import Answer
 
 
 class FakeSocket:
@@ -85,22 +87,37 @@ class Wire:
         return await wrap_client_stream(self.clients, stream, "sts", path, extra_headers=headers, message_queue_size=64)
 
 
-def nothing_against() -> None:
-    """Refuse no call."""
+@dataclass(frozen=True, slots=True)
+class FakeKeeper:
+    """Refuses calls as long as `why` says something; there is room for any number."""
+
+    why: Callable[[], str | None] = lambda: None
+
+    def refusal(self) -> Refusal | None:
+        why = self.why()
+        return Refusal("full", why) if why else None
+
+    @contextmanager
+    def admit(self) -> Iterator[Refusal | None]:
+        yield self.refusal()
+
+
+nothing_against = FakeKeeper()
 
 
 @asynccontextmanager
 async def open_door(
     answer: Answer,
     *,
-    refuse: Refuse = nothing_against,
+    refuse: Callable[[], str | None] = lambda: None,
     status: Callable[[], dict[str, object]] = dict,
+    scrape: Scrape | None = None,
     ping_seconds: float = 20,
     dead_seconds: float = 60,
 ) -> AsyncIterator[Wire]:
     """Open the door in memory; on leaving, what still runs is cancelled."""
     install_guards()
-    app = create_app(answer, refuse, status)
+    app = create_app(answer, FakeKeeper(refuse), status, scrape)
     config = make_config(ping_seconds=ping_seconds, dead_seconds=dead_seconds)
     async with trio.open_nursery() as servers, trio.open_nursery() as clients:
         yield Wire(wrap_app(app, config.wsgi_max_body_size, "asgi"), config, WorkerContext(None), servers, clients)
