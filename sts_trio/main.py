@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -11,11 +12,15 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
+from sts_trio.call.admission import Shedder
+from sts_trio.call.meter import HTTP
 from sts_trio.call.outcome import CallOutcome, Cause
 from sts_trio.call.playout import Pace
 from sts_trio.call.registry import Registry
 from sts_trio.core.stream import StreamLink
 from sts_trio.core.websocket import WebSocketLink
+from sts_trio.lag import watch_lag
+from sts_trio.metrics import Metrics
 from sts_trio.web.app import create_app
 from sts_trio.web.server import serve_app
 from sts_trio.wiring import build_switchboard
@@ -27,7 +32,7 @@ if TYPE_CHECKING:
     from sts_trio.core.arrival import Arrival
     from sts_trio.core.link import CallerSocket, CallerStream
     from sts_trio.settings import Settings
-    from sts_trio.web.app import Door
+    from sts_trio.web.app import Door, Scrape
 
 log = structlog.get_logger(__name__)
 
@@ -41,27 +46,45 @@ _REPORT_SECONDS = 5.0  # how often a drain says how many calls are left
 _LAST_CALLS_SECONDS = 5.0  # for calls that were ended by a drain to say so and close
 
 
-def build_app(switchboard: Switchboard) -> Door:
-    """Build the web application in front of the calls."""
+def build_app(switchboard: Switchboard, scrape: Scrape | None = None) -> Door:
+    """Build the web application in front of the calls; `scrape` is what `GET /metrics` tells."""
 
     async def answer(socket: CallerSocket, arrival: Arrival) -> None:
         await switchboard.answer(WebSocketLink(socket), arrival)
 
     async def answer_stream(stream: CallerStream, arrival: Arrival) -> None:
-        await switchboard.answer(StreamLink(stream, arrival.uuid), arrival, _STREAM_PACE)
+        await switchboard.answer(StreamLink(stream, arrival.uuid), arrival, _STREAM_PACE, leg=HTTP)
 
     registry = switchboard.registry
 
     def status() -> dict[str, object]:
-        draining = {"status": "draining"} if registry.refusal() else {}
-        return {"calls": registry.live, "version": version("sts-trio")} | draining
+        refusal = registry.refusal()
+        shut = {"status": refusal.reason} if refusal else {}
+        return {"calls": registry.live, "version": version("sts-trio")} | shut
 
-    return create_app(answer, answer_stream, registry.refusal, status)
+    return create_app(answer, answer_stream, registry, status, scrape)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What is made once for all calls, before the first."""
+
+    switchboard: Switchboard
+    shedder: Shedder
+    metrics: Metrics
+
+
+def open_service(settings: Settings) -> Service:
+    """Put the service together; the operator's tools are loaded here."""
+    shedder = Shedder(settings.shed_lag_ms / 1000)
+    registry = Registry(settings.max_calls, shedder)
+    metrics = Metrics(registry, version("sts-trio"))
+    return Service(build_switchboard(settings, registry, meter=metrics), shedder, metrics)
 
 
 async def run_service(
     settings: Settings,
-    switchboard: Switchboard | None = None,
+    service: Service | None = None,
     *,
     until_told: Callable[[], Awaitable[object]] = trio.sleep_forever,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
@@ -75,15 +98,18 @@ async def run_service(
     Raises:
         OSError: the address cannot be listened on.
     """
-    switchboard = switchboard or build_switchboard(settings, Registry())
-    registry = switchboard.registry
+    service = service or open_service(settings)
+    registry, metrics = service.switchboard.registry, service.metrics
 
     async def stop() -> None:
-        await until_told()
-        await _drain(registry, settings.drain_seconds, until_told)
+        async with trio.open_nursery() as nursery:  # in here, and not around the server, whose errors stay plain
+            nursery.start_soon(watch_lag, service.shedder, metrics.lagged, name="lag")
+            await until_told()
+            await _drain(registry, settings.drain_seconds, until_told)
+            nursery.cancel_scope.cancel()
 
     await serve_app(
-        build_app(switchboard),
+        build_app(service.switchboard, metrics.scrape),
         host=settings.host,
         port=settings.port,
         ping_seconds=settings.core_dead_seconds / _PINGS_BEFORE_DEAD,
@@ -121,9 +147,9 @@ async def serve(settings: Settings) -> None:
     sys.setswitchinterval(_SWITCH_SECONDS)
     log.info("starting", **settings.shown())
     # Before the signals are ours: an operator's tool is loaded here, and one that hangs must not keep us from dying.
-    switchboard = build_switchboard(settings, Registry())
+    service = open_service(settings)
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
-            urls = await nursery.start(partial(run_service, settings, switchboard, until_told=signals.__anext__))
+            urls = await nursery.start(partial(run_service, settings, service, until_told=signals.__anext__))
             log.info("ready for calls", listening=", ".join(urls))
     log.info("stopped")

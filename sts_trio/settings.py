@@ -249,6 +249,19 @@ class Settings:
     max_call_seconds: float = _setting(
         "MAX_CALL_SECONDS", 14_400.0, values.seconds(1, 86_400), "The longest a call may last"
     )
+    max_calls: int = _setting(
+        "MAX_CALLS",
+        0,
+        values.whole(0, 100_000),
+        "How many calls there may be at once; more are refused (503). 0: no limit",
+    )
+    shed_lag_ms: int = _setting(
+        "SHED_LAG_MS",
+        100,
+        values.whole(0, 10_000),
+        "When the event loop stays later than this for a second, new calls are refused (503) until it has recovered; "
+        "0: never",
+    )
     drain_seconds: float = _setting(
         "DRAIN_SECONDS", 600.0, values.seconds(0, 86_400), "How long running calls may go on after SIGTERM"
     )

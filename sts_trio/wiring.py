@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from sts_trio.audio.wav import WavError, parse_wav
 from sts_trio.call.answer import Switchboard
 from sts_trio.call.briefing import Briefing
 from sts_trio.call.lifeline import LifelineRules
+from sts_trio.call.meter import NoMeter
 from sts_trio.call.outcome import Cause
 from sts_trio.call.playout import Pace
 from sts_trio.call.rules import CallRules
@@ -37,6 +39,7 @@ from sts_trio.tools.custom import LoadedTools, load_tools
 from sts_trio.tools.webhook import post_event
 
 if TYPE_CHECKING:
+    from sts_trio.call.meter import Meter
     from sts_trio.call.registry import Registry
     from sts_trio.providers.dial import Dial
     from sts_trio.providers.events import CallInfo
@@ -177,7 +180,9 @@ def build_rules(settings: Settings, tools: tuple[Tool, ...]) -> CallRules:
     )
 
 
-def build_switchboard(settings: Settings, registry: Registry, dial: Dial | None = None) -> Switchboard:
+def build_switchboard(
+    settings: Settings, registry: Registry, dial: Dial | None = None, meter: Meter | None = None
+) -> Switchboard:
     """Build what all calls share. What is wrong with a tool or a rule is logged, and stops nothing."""
     for rate in SPOKEN_RATES:
         prepare(rate)
@@ -189,7 +194,7 @@ def build_switchboard(settings: Settings, registry: Registry, dial: Dial | None 
     return Switchboard(
         rules=build_rules(settings, tools.tools),
         pace=Pace(lead=settings.playout_lead_ms / 1000),
-        services=reach_services(settings, http, ami, dial),
+        services=replace(reach_services(settings, http, ami, dial), meter=meter or NoMeter()),
         registry=registry,
         log_transcripts=settings.log_transcripts,
     )

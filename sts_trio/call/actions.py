@@ -22,10 +22,14 @@ class SendAudio:
 
 @dataclass(frozen=True, slots=True)
 class OpenSession:
-    """Open a session with the provider for this call. `number` is what its events, and other actions, name it by."""
+    """Open a session with the provider for this call. `number` is what its events, and other actions, name it by.
+
+    `kind`: the ``first`` of the call, or, when it is opened, a ``resume`` or a ``renewal``.
+    """
 
     call: CallInfo
     number: int
+    kind: str = "first"
 
 
 @dataclass(frozen=True, slots=True)

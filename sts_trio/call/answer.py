@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
+from sts_trio.call.admission import DRAINING
 from sts_trio.call.bridge import Bridge
 from sts_trio.call.briefing import usable_id
+from sts_trio.call.meter import CANCELLED, WEBSOCKET, CallRecord
 from sts_trio.call.outcome import Cause
 from sts_trio.call.playout import Playout
 from sts_trio.call.session import Call, Services
@@ -43,38 +45,45 @@ class Switchboard:
     registry: Registry
     log_transcripts: bool = False
 
-    async def answer(self, core: CoreLink, arrival: Arrival, pace: Pace | None = None) -> CallOutcome | None:
-        """Hold one call from its first message to its end; None for one that came in while the service was stopping.
+    async def answer(
+        self, core: CoreLink, arrival: Arrival, pace: Pace | None = None, leg: str = WEBSOCKET
+    ) -> CallOutcome | None:
+        """Hold one call from its first message to its end; None for one that begins when all have been ended.
 
-        `pace` is for a link that needs one of its own.
+        Whether it is taken is decided at the door (`Registry.admit`). `pace` is for a link that needs one of its own;
+        `leg` names the link's kind for the metrics.
         """
-        if (refusal := self.registry.refusal()) is not None:  # asked at the door already, but that was a while ago
+        if self.registry.stopped:
             with trio.move_on_after(_REFUSAL_SECONDS):
-                await core.send(Error(refusal))
+                await core.send(Error(DRAINING.message))
                 await core.close(1001, Cause.DRAINED)
             return None
         uuid = arrival.uuid if arrival.uuid and usable_id(arrival.uuid) else None
         known = CallInfo(id=uuid or f"call-{secrets.token_hex(4)}", uuid=uuid, query=arrival.query)
         began = trio.current_time()
-        playout = Playout(pace or self.pace)
+        playout = Playout(pace or self.pace, self.services.meter)
         bridge = Bridge(self.rules, playout, known, began)
         if self.log_transcripts:
             core = _TranscriptLog(core, bridge)
         call = Call(core, self.services, bridge, playout)
+        record = CallRecord(leg, bridge.counts)
+        self.services.meter.call_began(record)
         try:
             with self.registry.enter(call):
                 await call.run()
         finally:
-            self._summarise(bridge, call.outcome, trio.current_time() - began)
+            self._summarise(bridge, call.outcome, trio.current_time() - began, record)
         return call.outcome
 
-    def _summarise(self, bridge: Bridge, outcome: CallOutcome | None, lasted: float) -> None:
+    def _summarise(self, bridge: Bridge, outcome: CallOutcome | None, lasted: float, record: CallRecord) -> None:
+        cause = str(outcome.cause) if outcome else CANCELLED
+        self.services.meter.call_ended(record, cause, lasted, next(iter(bridge.mood.strongest(1)), None))
         counts = {name: round(value, 2) for name, value in asdict(bridge.counts).items() if value}
         report = log.warning if outcome and outcome.cause in _FAULTS else log.info
         report(
             "call ended",
             call=bridge.call.id,
-            cause=str(outcome.cause) if outcome else "cancelled",
+            cause=cause,
             code=outcome.code if outcome else None,
             message=outcome.message if outcome else "",
             seconds=round(lasted, 2),

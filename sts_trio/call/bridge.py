@@ -17,7 +17,7 @@ from sts_trio.call.keypad import UnusableKeyError
 from sts_trio.call.keys import KeyDesk
 from sts_trio.call.lifeline import Lifeline
 from sts_trio.call.mood import EmotionWatch, Mood, strongest
-from sts_trio.call.outcome import CallCounts, CallOutcome, Cause
+from sts_trio.call.outcome import CallOutcome, Cause
 from sts_trio.call.silence import SilenceLadder
 from sts_trio.call.speech import AgentSpeech
 from sts_trio.call.toolcalls import LINE_SECONDS, ToolDesk
@@ -67,7 +67,7 @@ class Bridge:
     """One call's state machine. After every feed `deadline` says when `on_deadline` wants to be called."""
 
     def __init__(self, rules: CallRules, playout: Playout, fallback: CallInfo, now: float) -> None:
-        self.counts = CallCounts()
+        self.counts = playout.counts
         self.mood = Mood()
         self.call = fallback  # what is known of the call; `init` makes it better
         self._rules = rules
@@ -238,6 +238,7 @@ class Bridge:
         self.counts.user_turns += 1
         self._silence.heard_caller(now)
         self._set("answer", now + self._rules.answer_seconds)
+        self._playout.trail.user_turn(now)
         emotions = strongest(turn.emotions, _STRONGEST_EMOTIONS) if self._rules.emotions else None
         self._playout.post(Transcript("user", turn.text[:_LONGEST_TEXT], emotions or None))
         self._keys.caller_spoke()

@@ -150,7 +150,8 @@ class Lifeline:
         self._opened += 1
         self._tries += 1
         self._opening = self._opened
-        return (OpenSession(self._call, self._opened),)
+        kind = "first" if self._opened == 1 else "resume" if self.current is None else "renewal"
+        return (OpenSession(self._call, self._opened, kind),)
 
     def _renew(self, now: float, *, quiet: bool) -> Actions:
         if self._opening is not None or self.current is None or self._call.resume is None:

@@ -1,4 +1,4 @@
-"""How a call ended, and what it moved: values for the caller's side, the summary log line and, later, metrics."""
+"""How a call ended, and what it moved: values for the caller's side, the summary log line and the metrics."""
 
 from __future__ import annotations
 
@@ -38,12 +38,21 @@ class CallOutcome:
 
 @dataclass(slots=True)
 class CallCounts:
-    """What one call moved and dropped. Seconds are of telephone audio; the rest are numbers of messages."""
+    """What one call moved and dropped. Seconds are of telephone audio; the rest are numbers of messages.
+
+    Nothing here ever becomes less. A peak is the most that waited in a queue at once.
+    """
 
     upstream_seconds: float = 0.0
     upstream_dropped_seconds: float = 0.0
     downstream_seconds: float = 0.0
     downstream_dropped_seconds: float = 0.0
+    written_seconds: float = 0.0
+    upstream_peak_seconds: float = 0.0
+    downstream_peak_seconds: float = 0.0
+    messages_peak: int = 0
+    messages_dropped: int = 0
+    stale_frames_sent: int = 0
     interruptions: int = 0
     stale_chunks: int = 0
     user_turns: int = 0

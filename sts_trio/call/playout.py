@@ -13,9 +13,13 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from sts_trio.audio.pcm import BYTES_PER_SECOND, FRAME_BYTES, FRAME_SECONDS, seconds
+from sts_trio.call.meter import NoMeter
+from sts_trio.call.outcome import CallCounts
+from sts_trio.call.trail import Trail
 from sts_trio.core.wire import PlayoutAudio
 
 if TYPE_CHECKING:
+    from sts_trio.call.meter import Meter
     from sts_trio.core.wire import ToCore
 
 # A tenth of a second in a message: five frames, so that a talking agent costs ten messages a second and not fifty.
@@ -36,9 +40,14 @@ class Pace:
 
 
 class Playout:
-    """The queue towards Core. Lead and messages are at least one frame."""
+    """The queue towards Core. Lead and messages are at least one frame.
 
-    def __init__(self, pace: Pace) -> None:
+    `counts` are the call's; `trail` measures what leaves.
+    """
+
+    def __init__(self, pace: Pace, meter: Meter | None = None) -> None:
+        self.counts = CallCounts()
+        self.trail = Trail(self.counts, meter or NoMeter())
         self._lead = max(pace.lead, FRAME_SECONDS)
         longest = min(max(pace.message, FRAME_SECONDS), self._lead)
         self._longest = int((longest + _EPSILON) / FRAME_SECONDS) * FRAME_BYTES
@@ -49,14 +58,21 @@ class Playout:
 
     def post(self, message: ToCore) -> None:
         """Queue a message that is not audio; it goes before any audio."""
+        self.counts.messages_dropped += len(self._messages) == _MOST_QUEUED_MESSAGES
         self._messages.append(message)
+        self.counts.messages_peak = max(self.counts.messages_peak, len(self._messages))
 
-    def push(self, pcm: bytes) -> float:
-        """Queue agent audio of any length; it leaves in whole frames. Returns the seconds dropped for lack of room."""
+    def push(self, pcm: bytes, reply: str | None = None) -> float:
+        """Queue agent audio of any length; it leaves in whole frames. Returns the seconds dropped for lack of room.
+
+        `reply` is what it is a part of; None: of the same as before.
+        """
         room = _MOST_QUEUED_BYTES - len(self._audio)
         kept = pcm[:room] if len(pcm) > room else pcm
         self._audio += kept
         self._queued += seconds(len(kept))
+        self.trail.queued(len(kept), reply)
+        self.counts.downstream_peak_seconds = max(self.counts.downstream_peak_seconds, seconds(len(self._audio)))
         return seconds(len(pcm) - len(kept))
 
     def end_reply(self) -> None:
@@ -64,11 +80,13 @@ class Playout:
         silence = -len(self._audio) % FRAME_BYTES
         self._audio += bytes(silence)
         self._queued += seconds(silence)
+        self.trail.queued(silence, None)
 
     def clear(self, now: float) -> None:
         """Barge-in: forget the audio that waits, and what Core has been given and is about to forget too."""
         self._queued = self.heard(now)
         self._audio = bytearray()
+        self.trail.emptied()
         self._played_at = min(self._played_at, now)
 
     def take(self, now: float) -> ToCore | None:
@@ -83,11 +101,13 @@ class Playout:
             return None
         pcm = bytes(self._audio[:size])
         del self._audio[:size]
+        self.trail.taken(size)
         self._played_at = max(self._played_at, now) + seconds(size)
         return PlayoutAudio(pcm)
 
-    def sent(self, message: ToCore) -> None:
+    def sent(self, message: ToCore, now: float) -> None:
         """Confirm that a taken message has been sent."""
+        self.trail.written(message, now)
         if self._messages and self._messages[0] is message:
             self._messages.popleft()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ from sts_trio.call.actions import (
     TypeIn,
 )
 from sts_trio.call.briefing import is_real_uuid
+from sts_trio.call.meter import Attempt, NoMeter, ToolRun
 from sts_trio.call.outcome import CallOutcome, Cause
 from sts_trio.call.uplink import Uplink
 from sts_trio.core.link import SocketClosed
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from sts_trio.call.actions import Action, Actions
     from sts_trio.call.bridge import Bridge
+    from sts_trio.call.meter import Meter
     from sts_trio.call.playout import Playout
     from sts_trio.core.link import CoreLink
     from sts_trio.providers.events import AgentBrief, AgentEvent, AgentLink, CallInfo, OpenAgent
@@ -72,13 +74,15 @@ class Services:
 
     `instructions` returns the agent's prompt for a call, or None for the provider's own. `webhook` takes a URL, the
     call's id, an event's kind and what it holds. `release` sees to the telephone call with this uuid when ours is over
-    for this cause: the line must drop, or go elsewhere. None of these raises, and each ends in its own time.
+    for this cause: the line must drop, or go elsewhere. `meter` takes what is measured. None of these raises, and each
+    ends in its own time.
     """
 
     open_agent: OpenAgent
     instructions: Callable[[CallInfo], Awaitable[str | None]] = _no_instructions
     webhook: Callable[[str, str, str, Mapping[str, object]], Awaitable[object]] = _nothing
     release: Callable[[str, Cause], Awaitable[object]] = _nothing
+    meter: Meter = field(default_factory=NoMeter)
 
 
 class Call:
@@ -156,15 +160,15 @@ class Call:
             else:
                 await self._carry_out(self._bridge.on_core(message, trio.current_time()))
 
-    async def _downstream_receiver(self, call: CallInfo, number: int, scope: trio.CancelScope) -> None:
+    async def _downstream_receiver(self, call: CallInfo, number: int, kind: str, scope: trio.CancelScope) -> None:
         """Provider to playout: holds one session. Another can take its place while the call lives on."""
         began = trio.current_time()
         try:
-            with scope:
+            with scope, Attempt(self._services.meter, kind, trio.current_time) as attempt:
                 async with self._services.open_agent(await self._instructed(call)) as link:
                     self._links[number] = link
                     try:
-                        await self._listen(link, number, began)
+                        await self._listen(link, number, began, attempt)
                     finally:
                         del self._links[number]
                         self._uplink.detach(link)
@@ -173,11 +177,12 @@ class Call:
         finally:
             del self._sessions[number]
 
-    async def _listen(self, link: AgentLink, number: int, began: float) -> None:
+    async def _listen(self, link: AgentLink, number: int, began: float, attempt: Attempt) -> None:
         event: AgentEvent | None = None
         while not isinstance(event, AgentClosed):
             event = await link.receive()
             if isinstance(event, AgentReady):
+                attempt.ready()
                 took = round((trio.current_time() - began) * 1000)
                 log.info("agent ready", call=self._bridge.call.id, session=event.session, number=number, took_ms=took)
             await self._hear(event, number)
@@ -207,7 +212,7 @@ class Call:
             message = self._playout.take(trio.current_time())
             if message is not None:
                 await self._core.send(message)
-                self._playout.sent(message)
+                self._playout.sent(message, trio.current_time())
                 continue
             due = self._playout.due()
             if due == inf:
@@ -235,9 +240,11 @@ class Call:
         match action:
             case SendAudio(pcm=pcm):
                 await self._uplink.send(pcm)
-            case OpenSession(call=info, number=number):
+            case OpenSession(call=info, number=number, kind=kind):
                 scope = self._sessions[number] = trio.CancelScope()
-                self._nursery.start_soon(self._downstream_receiver, info, number, scope, name="downstream receiver")
+                self._nursery.start_soon(
+                    self._downstream_receiver, info, number, kind, scope, name="downstream receiver"
+                )
             case CloseSession(number=number):
                 if number in self._sessions:
                     self._sessions[number].cancel(reason="another session has taken its place")
@@ -281,8 +288,9 @@ class Call:
         """Run a tool beside the conversation. Its answer is sent outside of the scope that stops it: never half."""
         call, began, how = self._bridge.call, trio.current_time(), "stopped"
         try:
-            with scope:
+            with scope, ToolRun(self._services.meter, run.tool.name, trio.current_time) as measured:
                 result = await run.tool.run(run.arguments, CallContext(call.uuid, call.query))
+                measured.ended(result)
                 how = "failed" if result.failed else "done"
         finally:
             if self._tools.get(run.id) is scope:  # a provider may use an id again

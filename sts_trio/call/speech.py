@@ -62,7 +62,7 @@ class AgentSpeech:
         if not self._speaks(reply):
             self._counts.stale_chunks += 1
             return False
-        self._play(self._turn.speak(wav))
+        self._play(self._turn.speak(wav), reply)
         self._expect_more(_REPLY_GAP_SECONDS, now)
         return True
 
@@ -87,6 +87,7 @@ class AgentSpeech:
         self._over_at = inf
         self._close_turn()
         self._turn.cut_off()
+        self._playout.trail.barge_in(now, announced=not self._barge_in_told)
         heard = self._playout.heard(now)
         self._playout.clear(now)
         if not self._barge_in_told:
@@ -119,8 +120,8 @@ class AgentSpeech:
             self._begins = self._playout.queued
         return True
 
-    def _play(self, pcm: bytes) -> None:
-        dropped = self._playout.push(pcm)
+    def _play(self, pcm: bytes, reply: str | None = None) -> None:
+        dropped = self._playout.push(pcm, reply)
         self._counts.downstream_seconds += seconds(len(pcm)) - dropped
         self._counts.downstream_dropped_seconds += dropped
 

@@ -78,3 +78,5 @@ class Uplink:
             oldest = self._waiting.popleft()
             self._room += len(oldest)
             self._counts.upstream_dropped_seconds += seconds(len(oldest))
+        waiting = seconds((_KEPT_BETWEEN if self._begun else _KEPT_BEFORE) - self._room)
+        self._counts.upstream_peak_seconds = max(self._counts.upstream_peak_seconds, waiting)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from quart import request
+from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     )
     from quart.typing import ResponseReturnValue
 
-    from sts_trio.web.asgi import Answer, Refuse
+    from sts_trio.web.asgi import Answer, Doorkeeper
     from sts_trio.web.asgi_stream import AnswerStream
+
+    Scrape = Callable[[], tuple[bytes, str]]
 
 CALL_PATHS = ("/", "/speech-to-speech-stream")
 
@@ -38,21 +40,21 @@ _HOW_TO_CALL = (
 class Door(QuartTrio):
     """A quart app whose calls go past quart (`web.asgi` says why)."""
 
-    def __init__(self, answer: Answer, answer_stream: AnswerStream, refuse: Refuse) -> None:
+    def __init__(self, answer: Answer, answer_stream: AnswerStream, keeper: Doorkeeper) -> None:
         super().__init__(__name__, static_folder=None)
         self._answer = answer
         self._answer_stream = answer_stream
-        self._refuse = refuse
+        self._keeper = keeper
 
     async def asgi_app(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Serve one connection of the ASGI server."""
         if scope["type"] == "websocket":
-            await take_call(scope, receive, send, self._answer, self._refuse)
+            await take_call(scope, receive, send, self._answer, self._keeper)
             return
         if scope["type"] == "http":
             scope["path"] = plain_path(scope["path"])
             if scope["method"] == "POST" and scope["path"] in CALL_PATHS:
-                await take_stream(scope, receive, send, self._answer_stream, self._refuse)
+                await take_stream(scope, receive, send, self._answer_stream, self._keeper)
                 return
         await super().asgi_app(scope, receive, send)
 
@@ -73,15 +75,19 @@ def plain_path(path: str) -> str:
 
 
 def create_app(
-    answer: Answer, answer_stream: AnswerStream, refuse: Refuse, status: Callable[[], dict[str, object]]
+    answer: Answer,
+    answer_stream: AnswerStream,
+    keeper: Doorkeeper,
+    status: Callable[[], dict[str, object]],
+    scrape: Scrape | None = None,
 ) -> Door:
     """Build the app.
 
-    `answer` and `answer_stream` hold a call, over a WebSocket and over plain HTTP; `refuse` says why a new one cannot
-    be taken (503), or None; `status` is what `GET /health` and `GET /ready` tell beside their own `status`, or in its
-    place. An app object serves once.
+    `answer` and `answer_stream` hold a call, over a WebSocket and over plain HTTP; `keeper` decides which are taken
+    (503 for the others); `status` is what `GET /health` and `GET /ready` tell beside their own `status`, or in its
+    place; `scrape` returns the text of `GET /metrics` and its content type. An app object serves once.
     """
-    app = Door(answer, answer_stream, refuse)
+    app = Door(answer, answer_stream, keeper)
 
     @app.get("/health", provide_automatic_options=False)
     async def health() -> ResponseReturnValue:
@@ -89,9 +95,17 @@ def create_app(
 
     @app.get("/ready", provide_automatic_options=False)
     async def ready() -> ResponseReturnValue:
-        if (why := refuse()) is None:
+        if (refusal := keeper.refusal()) is None:
             return {"status": "ready", **status()}
-        return {**status(), "status": "draining", "message": why}, 503, {"Retry-After": str(RETRY_AFTER_SECONDS)}
+        told = {**status(), "status": refusal.reason, "message": refusal.message}
+        return told, 503, {"Retry-After": str(RETRY_AFTER_SECONDS)}
+
+    if scrape is not None:
+
+        @app.get("/metrics", provide_automatic_options=False)
+        async def metrics() -> ResponseReturnValue:
+            text, content_type = scrape()
+            return Response(text, content_type=content_type)
 
     async def upgrade_required() -> ResponseReturnValue:
         # RFC 9110, 7.8: who sends Upgrade names it in Connection too.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import trio
 
@@ -19,12 +19,16 @@ from sts_trio.core.arrival import Arrival, parse_arrival
 from sts_trio.core.link import CallerSocket, SocketClosed
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from hypercorn.typing import (
         ASGIReceiveCallable,
         ASGISendCallable,
         WebsocketReceiveEvent,
         WebsocketScope,
     )
+
+    from sts_trio.call.admission import Refusal
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +39,17 @@ RETRY_AFTER_SECONDS = 5
 Answer = Callable[[CallerSocket, Arrival], Awaitable[None]]
 """Hold one call; awaited for each accepted WebSocket. Nothing it raises touches another call."""
 
-Refuse = Callable[[], str | None]
-"""Asked before each call is accepted: None to take it, or why not, in words that the caller may see."""
+
+class Doorkeeper(Protocol):
+    """Decides which calls come in. What a `Refusal` says, the caller may see."""
+
+    def refusal(self) -> Refusal | None:
+        """Why a call would not be taken now, or None. Asking changes nothing."""
+        ...
+
+    def admit(self) -> AbstractContextManager[Refusal | None]:
+        """Give a call that is at the door a place while the context lasts, or say why it has none."""
+        ...
 
 
 class AsgiSocket:
@@ -84,7 +97,7 @@ async def take_call(
     receive: ASGIReceiveCallable,
     send: ASGISendCallable,
     answer: Answer,
-    refuse: Refuse,
+    keeper: Doorkeeper,
 ) -> None:
     """Run one WebSocket from its handshake to its close: refused with 503, or accepted and handed to `answer`.
 
@@ -92,9 +105,14 @@ async def take_call(
     is shielded, since a cancelled call still owes its peer a close frame, and bounded by its own limits.
     """
     await receive()  # websocket.connect
-    if (why := refuse()) is not None:
-        await _reject(send, why)
-        return
+    with keeper.admit() as refusal:
+        if refusal is not None:
+            await _reject(send, refusal)
+        else:
+            await _hold(scope, receive, send, answer)
+
+
+async def _hold(scope: WebsocketScope, receive: ASGIReceiveCallable, send: ASGISendCallable, answer: Answer) -> None:
     await send({"type": "websocket.accept", "subprotocol": None, "headers": []})
     socket = AsgiSocket(receive, send)
     code, reason = 1001, "the server is stopping"
@@ -109,8 +127,8 @@ async def take_call(
             await socket.close(code, reason)
 
 
-async def _reject(send: ASGISendCallable, why: str) -> None:
-    reply = json_reply(why, retry=True)
+async def _reject(send: ASGISendCallable, refusal: Refusal) -> None:
+    reply = json_reply(refusal.message, refusal.reason)
     await send({"type": "websocket.http.response.start", "status": 503, "headers": reply.headers})
     await send({"type": "websocket.http.response.body", "body": reply.body, "more_body": False})
 
@@ -122,14 +140,17 @@ class JsonReply(NamedTuple):
     body: bytes
 
 
-def json_reply(message: str, *, retry: bool = False) -> JsonReply:
-    """Make a response that ends its connection and tells a person what is the matter; `retry`: it may pass soon."""
-    body = json.dumps({"message": message}).encode()
+def json_reply(message: str, reason: str = "") -> JsonReply:
+    """Make a response that ends its connection and tells a person what is the matter.
+
+    `reason` is a word for programs: the call was refused, and may be taken soon.
+    """
+    body = json.dumps({"message": message} | ({"reason": reason} if reason else {})).encode()
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
         (b"connection", b"close"),
     ]
-    if retry:
+    if reason:
         headers.append((b"retry-after", b"%d" % RETRY_AFTER_SECONDS))
     return JsonReply(headers, body)

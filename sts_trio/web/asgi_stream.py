@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from sts_trio.call.admission import DRAINING
 from sts_trio.core.arrival import Arrival, parse_arrival
 from sts_trio.core.link import CallerStream, SocketClosed
 from sts_trio.web.asgi import json_reply
@@ -20,7 +21,7 @@ from sts_trio.web.asgi import json_reply
 if TYPE_CHECKING:
     from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
-    from sts_trio.web.asgi import Refuse
+    from sts_trio.web.asgi import Doorkeeper
 
 logger = logging.getLogger(__name__)
 
@@ -79,10 +80,10 @@ class AsgiStream:
                 await self._begin()
                 await self._send({"type": "http.response.body", "body": pcm, "more_body": True})
 
-    async def close(self, status: int = 200, message: str = "") -> None:
+    async def close(self, status: int = 200, message: str = "", reason: str = DRAINING.reason) -> None:
         """End the response, and read on until the caller has ended the request, for `LINGER_SECONDS` at most.
 
-        The reading is the guards' (`GuardedTCPServer`). A second close does nothing.
+        The reading is the guards' (`GuardedTCPServer`). A second close does nothing. `reason` goes with a 503.
         """
         async with self._turn:
             if self._closing:
@@ -93,7 +94,7 @@ class AsgiStream:
                 await self._begin()
             elif not self._begun:
                 self._begun = True
-                headers, body = json_reply(message, retry=status == 503)
+                headers, body = json_reply(message, reason if status == 503 else "")
                 await self._send({"type": "http.response.start", "status": status, "headers": headers})
             await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
@@ -108,7 +109,7 @@ async def take_stream(
     receive: ASGIReceiveCallable,
     send: ASGISendCallable,
     answer: AnswerStream,
-    refuse: Refuse,
+    keeper: Doorkeeper,
 ) -> None:
     """Run one streaming request to the end of its response: refused with 503, or handed to `answer`.
 
@@ -116,10 +117,14 @@ async def take_stream(
     it has not begun. That is shielded, and bounded by its own limits.
     """
     stream = AsgiStream(receive, send)
-    if (why := refuse()) is not None:
-        await stream.close(503, why)
-        return
+    with keeper.admit() as refusal:
+        if refusal is not None:
+            await stream.close(503, refusal.message, refusal.reason)
+        else:
+            await _hold(stream, parse_arrival(scope["query_string"], scope["headers"]), answer)
 
+
+async def _hold(stream: AsgiStream, arrival: Arrival, answer: AnswerStream) -> None:
     async def begin() -> None:
         await trio.sleep(HEADERS_SECONDS)
         await stream.begin()
@@ -128,7 +133,7 @@ async def take_stream(
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(begin)
-            await answer(stream, parse_arrival(scope["query_string"], scope["headers"]))
+            await answer(stream, arrival)
             nursery.cancel_scope.cancel(reason="the call is over")
         status, message = 200, ""
     except* Exception as group:

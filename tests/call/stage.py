@@ -14,9 +14,11 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.utils import wrap_app
 from trio_websocket import ConnectionClosed
 
+from sts_trio.call.admission import Shedder
 from sts_trio.call.registry import Registry
 from sts_trio.emulator import Emulator, EmulatorOptions, serve_stream
 from sts_trio.main import build_app
+from sts_trio.metrics import Metrics
 from sts_trio.settings import Secret, Settings
 from sts_trio.web.guards import install_guards
 from sts_trio.web.server import make_config
@@ -41,6 +43,8 @@ class Stage:
     wire: Wire
     emulator: Emulator
     registry: Registry
+    shedder: Shedder
+    metrics: Metrics
 
     async def call(self, path: str = "/", uuid: object = "uuid-1") -> Caller:
         """Place a call and say `init`."""
@@ -105,14 +109,18 @@ async def open_stage(
             providers.start_soon(serve_stream, evi, theirs)
             return ours
 
-        values = {"api_key": Secret(KEY), "ws_url": "wss://evi.test/v0/evi/chat"} | settings
-        registry = Registry()
+        chosen = {"api_key": Secret(KEY), "ws_url": "wss://evi.test/v0/evi/chat"} | settings
+        values = Settings(**chosen)  # type: ignore[arg-type]  # fields by name
+        shedder = Shedder(values.shed_lag_ms / 1000)
+        registry = Registry(values.max_calls, shedder)
+        metrics = Metrics(registry, "0")
         install_guards()
-        board = build_switchboard(Settings(**values), registry, dial or dial_emulator)  # type: ignore[arg-type]  # fields by name
-        app = wrap_app(build_app(board), 2**24, "asgi")
+        board = build_switchboard(values, registry, dial or dial_emulator, metrics)
+        app = wrap_app(build_app(board, metrics.scrape), 2**24, "asgi")
         config = make_config(ping_seconds=10, dead_seconds=30)
         async with trio.open_nursery() as servers, trio.open_nursery() as clients:
-            yield Stage(Wire(app, config, WorkerContext(None), servers, clients), evi, registry)
+            wire = Wire(app, config, WorkerContext(None), servers, clients)
+            yield Stage(wire, evi, registry, shedder, metrics)
             clients.cancel_scope.cancel()
             servers.cancel_scope.cancel()
         providers.cancel_scope.cancel()

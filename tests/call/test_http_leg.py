@@ -260,7 +260,8 @@ async def test_a_drain_refuses_new_calls_and_ends_the_old_ones(autojump_clock: C
             await trio.testing.wait_all_tasks_blocked()
             refused = await (await stage.wire.stream()).hear_out()
             assert (refused.status, refused.headers["retry-after"]) == (503, "5")
-            assert json.loads(refused.body) == {"message": "the service is stopping; no new calls"}
+            told = {"message": "the service is stopping; no new calls", "reason": "draining"}
+            assert json.loads(refused.body) == told
             stage.registry.end_all(CallOutcome(Cause.DRAINED, 1001, "the service is stopping"))
             await old.hear_out()
             assert (old.status, old.ended) == (200, "end")

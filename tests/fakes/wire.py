@@ -8,7 +8,7 @@ connection ends everything.
 from __future__ import annotations
 
 import socket
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,20 +19,22 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.utils import wrap_app
 from trio_websocket import WebSocketConnection, wrap_client_stream
 
+from sts_trio.call.admission import Refusal
 from sts_trio.web.app import create_app
 from sts_trio.web.guards import install_guards
 from sts_trio.web.server import make_config
 from tests.fakes.http_caller import HttpCaller
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from hypercorn.config import Config
     from hypercorn.typing import AppWrapper
 
     from sts_trio.core.arrival import Arrival
     from sts_trio.core.link import CallerStream
-    from sts_trio.web.asgi import Answer, Refuse
+    from sts_trio.web.app import Scrape
+    from sts_trio.web.asgi import Answer
     from sts_trio.web.asgi_stream import AnswerStream
 
 
@@ -96,8 +98,22 @@ class Wire:
         return caller
 
 
-def nothing_against() -> None:
-    """Refuse no call."""
+@dataclass(frozen=True, slots=True)
+class FakeKeeper:
+    """Refuses calls as long as `why` says something; there is room for any number."""
+
+    why: Callable[[], str | None] = lambda: None
+
+    def refusal(self) -> Refusal | None:
+        why = self.why()
+        return Refusal("full", why) if why else None
+
+    @contextmanager
+    def admit(self) -> Iterator[Refusal | None]:
+        yield self.refusal()
+
+
+nothing_against = FakeKeeper()
 
 
 async def no_stream(stream: CallerStream, arrival: Arrival) -> None:
@@ -110,14 +126,15 @@ async def open_door(
     answer: Answer,
     *,
     stream: AnswerStream = no_stream,
-    refuse: Refuse = nothing_against,
+    refuse: Callable[[], str | None] = lambda: None,
     status: Callable[[], dict[str, object]] = dict,
+    scrape: Scrape | None = None,
     ping_seconds: float = 20,
     dead_seconds: float = 60,
 ) -> AsyncIterator[Wire]:
     """Open the door in memory; on leaving, what still runs is cancelled."""
     install_guards()
-    app = create_app(answer, stream, refuse, status)
+    app = create_app(answer, stream, FakeKeeper(refuse), status, scrape)
     config = make_config(ping_seconds=ping_seconds, dead_seconds=dead_seconds)
     async with trio.open_nursery() as clients:
         servers = await clients.start(_hold_nursery)

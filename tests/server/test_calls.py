@@ -200,7 +200,7 @@ async def test_a_refused_call_gets_503_before_the_upgrade(autojump_clock: Clock)
         assert wire.live == 0
     assert heard.status == 503
     assert "\r\nretry-after: 5\r\n" in heard.head.lower()
-    assert json.loads(heard.body) == {"message": "all lines are busy"}
+    assert json.loads(heard.body) == {"message": "all lines are busy", "reason": "full"}
 
 
 async def never(socket: CallerSocket, arrival: Arrival) -> None:

@@ -181,7 +181,7 @@ async def test_ready_tells_whether_calls_are_taken(autojump_clock: Clock) -> Non
         assert (await ask(wire, "GET", "/health")).status == 200
     assert (ready.status, json.loads(ready.body)) == (200, {"status": "ready", "calls": 3})
     assert draining.status == 503
-    assert json.loads(draining.body) == {"status": "draining", "message": "the service is stopping", "calls": 3}
+    assert json.loads(draining.body) == {"status": "full", "message": "the service is stopping", "calls": 3}
     assert "\r\nretry-after: 5\r\n" in draining.head.lower()
 
 

@@ -97,7 +97,7 @@ async def test_what_ends_a_call_before_it_spoke_is_told(status: int, retry: str 
         await trio.testing.wait_all_tasks_blocked()
         assert wire.live == 0
     assert (caller.status, caller.ended) == (status, "end")
-    assert json.loads(caller.body) == {"message": "the provider said no"}
+    assert json.loads(caller.body) == {"message": "the provider said no"} | ({"reason": "draining"} if retry else {})
     assert caller.headers["content-type"] == "application/json"
     assert caller.headers["connection"] == "close"
     assert caller.headers.get("retry-after") == retry
@@ -135,7 +135,7 @@ async def test_a_refused_call_gets_503(autojump_clock: Clock) -> None:
         await trio.testing.wait_all_tasks_blocked()
         assert wire.live == 0
     assert (caller.status, caller.headers["retry-after"], caller.headers["connection"]) == (503, "5", "close")
-    assert json.loads(caller.body) == {"message": "all lines are busy"}
+    assert json.loads(caller.body) == {"message": "all lines are busy", "reason": "full"}
 
 
 # Audio, both ways at once.
@@ -465,7 +465,10 @@ async def test_a_stopped_server_ends_the_response(spoken: bool, autojump_clock: 
     if spoken:
         assert (caller.status, bytes(caller.body), caller.ended) == (200, b"hello", "end")
     else:
-        assert (caller.status, json.loads(caller.body)) == (503, {"message": "the server is stopping"})
+        assert (caller.status, json.loads(caller.body)) == (
+            503,
+            {"message": "the server is stopping", "reason": "draining"},
+        )
 
 
 async def test_a_cancelled_send_leaves_the_response_whole(autojump_clock: Clock) -> None:

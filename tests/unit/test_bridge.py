@@ -255,7 +255,7 @@ class BridgeMachine(RuleBasedStateMachine):
 
     def play(self) -> None:
         while (message := self.playout.take(self.now)) is not None:
-            self.playout.sent(message)
+            self.playout.sent(message, self.now)
             match message:
                 case PlayoutAudio(audio=audio):
                     assert len(audio) % 320 == 0

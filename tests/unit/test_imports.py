@@ -18,7 +18,8 @@ MODULES = sorted(".".join(path.relative_to(SOURCE).with_suffix("").parts) for pa
 BASE = {"errors", "http_client", "values"}
 AUDIO = BASE | {"audio"}
 CALL = AUDIO | {"core", "providers", "tools", "call"}
-TOP = CALL | {"web", "emulator", "harness", "settings", "logs", "wiring", "main", "check", "demo", "cli"}
+SERVICE = {"web", "emulator", "harness", "settings", "logs", "metrics", "lag", "wiring", "main", "check", "demo", "cli"}
+TOP = CALL | SERVICE
 MAY_IMPORT = {
     "errors": set(),
     "values": set(),
@@ -31,12 +32,14 @@ MAY_IMPORT = {
     "tools": AUDIO | {"tools"},
     "call": CALL,
     "web": CALL | {"web"},
+    "lag": {"call"},
+    "metrics": {"audio", "call"},
     "emulator": AUDIO | {"emulator"},
     "harness": AUDIO | {"harness"},
     "wiring": CALL | {"settings"},
     "main": TOP - {"cli", "check", "demo", "emulator", "harness"},
-    "check": TOP - {"cli", "demo", "emulator", "harness", "web", "call", "main"},
-    "demo": TOP - {"cli", "check", "web", "call", "core"},
+    "check": TOP - {"cli", "demo", "emulator", "harness", "web", "call", "lag", "metrics", "main"},
+    "demo": TOP - {"cli", "check", "web", "call", "core", "lag", "metrics"},
     "cli": TOP,
     "__init__": set(),
     "__main__": {"cli"},
@@ -52,6 +55,7 @@ ONLY_IN = {  # library: where it may be imported
     "decouple": {"settings", "values"},
     "soxr": {"emulator", "harness"},
     "httpx": {"http_client"},
+    "prometheus_client": {"metrics"},
     "docstring_parser": {"tools.schema"},
     "click": {"cli"},
     "rich": {"cli", "demo", "harness"},
@@ -66,7 +70,10 @@ PURE = [
     "providers.hume.opening",
     "providers.hume.wire",
     "call.actions",
+    "call.admission",
     "call.bridge",
+    "call.meter",
+    "call.trail",
     "call.turn",
     "call.outcome",
     "call.playout",

@@ -224,7 +224,7 @@ def test_messages_go_before_audio_in_their_order_and_whenever() -> None:
     for message in messages:
         taken = playout.take(0.0)
         assert taken is message
-        playout.sent(taken)
+        playout.sent(taken, 0.0)
     assert playout.take(0.0) is None
     assert playout.take(1.0) == PlayoutAudio(TENTH)
 
@@ -237,7 +237,7 @@ def test_a_message_stays_until_it_was_sent() -> None:
     assert playout.left_over() == [Error("a"), Error("b")]
     taken = playout.take(0.0)
     assert taken is not None
-    playout.sent(taken)
+    playout.sent(taken, 0.0)
     assert playout.left_over() == [Error("b")]
 
 
@@ -247,7 +247,7 @@ def test_sent_audio_does_not_confirm_a_message() -> None:
     audio = playout.take(0.0)
     assert isinstance(audio, PlayoutAudio)
     playout.post(Interruption())  # while the audio was being sent
-    playout.sent(audio)
+    playout.sent(audio, 0.0)
     assert playout.left_over() == [Interruption()]
 
 
@@ -257,8 +257,8 @@ def test_an_equal_message_is_not_confirmed_in_place_of_another() -> None:
         playout.post(Error(str(7)))
     taken = playout.take(0.0)
     assert taken is not None
-    playout.sent(taken)
-    playout.sent(taken)
+    playout.sent(taken, 0.0)
+    playout.sent(taken, 0.0)
     assert len(playout.left_over()) == 1
 
 

@@ -42,7 +42,7 @@ class Stage:
             self.speech.expire(self.now)
             assert self.speech.deadline > self.now, "an alarm that rings for ever"
         while (message := self.playout.take(self.now)) is not None:
-            self.playout.sent(message)
+            self.playout.sent(message, self.now)
             if not isinstance(message, PlayoutAudio):
                 self.told.append((round(self.now - self.began, 2), message))
 

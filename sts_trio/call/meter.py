@@ -1,0 +1,149 @@
+"""What a call has to say to whoever measures it: a handful of times a turn, never for a frame. Pure.
+
+What comes fifty times a second is counted in `CallCounts`, which a `CallRecord` shows to the measurer while the call
+lasts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, Self
+
+from sts_trio.errors import ProviderError, ProviderLost, ProviderRefused, ProviderTimeout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sts_trio.call.outcome import CallCounts
+    from sts_trio.tools.tool import ToolResult
+
+WEBSOCKET, HTTP = "websocket", "http"
+LEGS = (WEBSOCKET, HTTP)  # how Core's side is connected
+CANCELLED = "cancelled"  # the cause of a call's end that is no `Cause`: the server gave it up
+CONNECT_KINDS = ("first", "resume", "renewal")
+CONNECT_RESULTS = ("ready", "refused", "timeout", "lost", "protocol", "closed", "given up", "failed")
+TOOL_RESULTS = ("done", "failed", "stopped")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CallRecord:
+    """A call under way. `counts` grows as it goes on."""
+
+    leg: str
+    counts: CallCounts
+
+
+class Meter(Protocol):
+    """Takes what is measured; times in seconds. Nothing here waits or raises."""
+
+    def call_began(self, call: CallRecord) -> None:
+        """A call has begun."""
+        ...
+
+    def call_ended(self, call: CallRecord, cause: str, seconds: float, mood: str | None) -> None:
+        """It is over: why, how long it took, and the caller's strongest emotion over all of it, if there was one."""
+        ...
+
+    def connected(self, kind: str, result: str, seconds: float) -> None:
+        """A try to open a session is over; `kind` and `result` are those of the lists above."""
+        ...
+
+    def answered(self, seconds: float) -> None:
+        """Core got the first audio of an answer, so long after the end of the caller's turn."""
+        ...
+
+    def stopped(self, seconds: float) -> None:
+        """Core got an `interruption`, so long after the provider told of it."""
+        ...
+
+    def tool_ran(self, tool: str, result: str, seconds: float) -> None:
+        """A tool has come to its end."""
+        ...
+
+
+class NoMeter:
+    """A `Meter` that measures nothing."""
+
+    def call_began(self, call: CallRecord) -> None:
+        """See `Meter`."""
+
+    def call_ended(self, call: CallRecord, cause: str, seconds: float, mood: str | None) -> None:
+        """See `Meter`."""
+
+    def connected(self, kind: str, result: str, seconds: float) -> None:
+        """See `Meter`."""
+
+    def answered(self, seconds: float) -> None:
+        """See `Meter`."""
+
+    def stopped(self, seconds: float) -> None:
+        """See `Meter`."""
+
+    def tool_ran(self, tool: str, result: str, seconds: float) -> None:
+        """See `Meter`."""
+
+
+class _Timed:
+    """A stretch of work that is reported once: what came of it, and how long that took by `clock`."""
+
+    def __init__(self, report: Callable[[str, float], None], clock: Callable[[], float]) -> None:
+        self._report = report
+        self._clock = clock
+        self._began = clock()
+        self._told = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
+        self._tell(self._meaning(exc))
+
+    def _tell(self, result: str) -> None:
+        if not self._told:
+            self._told = True
+            self._report(result, self._clock() - self._began)
+
+    def _meaning(self, exc: BaseException | None) -> str:
+        raise NotImplementedError
+
+
+class Attempt(_Timed):
+    """A try to open a session: it lasts until the session is ready, or its context is left."""
+
+    def __init__(self, meter: Meter, kind: str, clock: Callable[[], float]) -> None:
+        super().__init__(lambda result, seconds: meter.connected(kind, result, seconds), clock)
+
+    def ready(self) -> None:
+        """The session is open."""
+        self._tell("ready")
+
+    def _meaning(self, exc: BaseException | None) -> str:
+        match exc:
+            case None:
+                return "closed"
+            case ProviderRefused():
+                return "refused"
+            case ProviderTimeout():
+                return "timeout"
+            case ProviderLost():
+                return "lost"
+            case ProviderError():
+                return "protocol"
+            case Exception():
+                return "failed"  # a fault of ours
+            case _:
+                return "given up"  # nobody waits for it any more
+
+
+class ToolRun(_Timed):
+    """A run of a tool: it lasts until it has a result, or its context is left."""
+
+    def __init__(self, meter: Meter, tool: str, clock: Callable[[], float]) -> None:
+        super().__init__(lambda result, seconds: meter.tool_ran(tool, result, seconds), clock)
+
+    def ended(self, result: ToolResult) -> None:
+        """The tool has come to its end."""
+        self._tell("failed" if result.failed else "done")
+
+    def _meaning(self, exc: BaseException | None) -> str:
+        return "failed" if isinstance(exc, Exception) else "stopped"

@@ -1,0 +1,79 @@
+"""`GET /metrics` as Prometheus asks for it: curl, a real socket, a real clock."""
+
+from __future__ import annotations
+
+import shutil
+import time
+
+import pytest
+import trio
+from prometheus_client.parser import text_string_to_metric_families
+
+from sts_trio.call.meter import WEBSOCKET, CallRecord
+from sts_trio.call.outcome import CallCounts
+from sts_trio.call.registry import Registry
+from sts_trio.metrics import Metrics
+from tests.e2e.evi import open_core, open_evi, until
+from tests.e2e.test_loopback import FRAME, INIT, hear, service
+
+
+async def curl(url: str) -> tuple[str, dict[str, float]]:
+    """Return the content type, and samples by name and the labels' values."""
+    asked = await trio.run_process(
+        ["curl", "-sS", "--max-time", "5", "-w", "\n%{content_type}", url], capture_stdout=True
+    )
+    text, _, content_type = asked.stdout.decode().rpartition("\n")
+    return content_type, {
+        " ".join((sample.name, *sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text + "\n")
+        for sample in family.samples
+    }
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+async def test_a_scrape_over_a_real_socket_tells_what_a_call_did() -> None:
+    async with open_evi() as evi, service(evi.url) as url:
+        target = url.replace("ws://", "http://") + "/metrics"
+        async with open_core(url) as core:
+            await core.send_message(INIT)
+            await until(lambda: evi.chats)
+            for _ in range(50):
+                await core.send_message(FRAME)
+            await until(lambda: len(evi.received) == 50 * 320)
+            await evi.say(0, type="user_message", message={"role": "user", "content": "Hi"}, models={})
+            await evi.speak(0, 0.5, "r")
+            await hear(core, "audio")
+            await evi.say(0, type="user_interruption", time=0)
+            await hear(core, "interruption")
+            await trio.sleep(0.1)  # the lag is measured twenty times a second
+            content_type, live = await curl(target)
+        await until(lambda: not evi.chats)
+        await trio.sleep(0.3)
+        _, after = await curl(target)
+    assert content_type.startswith("text/plain")
+    assert live["sts_calls_active websocket"] == 1
+    assert live["sts_turn_latency_seconds_count"] == live["sts_barge_in_stop_seconds_count"] == 1
+    assert live["sts_barge_in_stop_seconds_sum"] < 0.03
+    assert live["sts_audio_seconds_total to_provider"] == 1
+    assert after["sts_calls_active websocket"] == 0
+    assert after["sts_calls_ended_total caller hung up websocket"] == 1
+    assert after["sts_audio_seconds_total to_provider"] == 1
+    assert after["sts_stale_audio_frames_total"] == 0
+    assert after["sts_event_loop_lag_seconds_count"] > live["sts_event_loop_lag_seconds_count"] > 0
+    assert after["process_open_fds"] > 3
+    assert after["sts_tasks"] > 3
+
+
+async def test_a_scrape_with_200_live_calls_holds_nobody_up() -> None:
+    """It runs between two frames: a frame is due every 20 ms."""
+    metrics = Metrics(Registry(), "0")
+    for _ in range(200):
+        metrics.call_began(CallRecord(WEBSOCKET, CallCounts(upstream_seconds=60.02, interruptions=3)))
+    took = []
+    for _ in range(20):
+        began = time.perf_counter()
+        text, _ = metrics.scrape()
+        took.append(time.perf_counter() - began)
+    print(f"scrape: median {sorted(took)[10] * 1000:.1f} ms, {len(text)} bytes")
+    assert b'sts_audio_seconds_total{direction="to_provider"} 12004.0' in text
+    assert sorted(took)[10] < 0.02
