@@ -65,18 +65,32 @@ def check() -> None:
     help="Port to listen on; 0 takes a free one.",
 )
 @click.option("--rate", default=48_000, show_default=True, type=click.Choice([48_000, 24_000]), help="Hz of its voice.")
-def emulate(host: str, port: int, rate: int) -> None:
+@click.option(
+    "--faults",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="What is to go wrong, as JSON or TOML (docs/faults.md).",
+)
+def emulate(host: str, port: int, rate: int, faults: Path | None) -> None:
     """Run an EVI server whose agent is a parrot; point HUMEAI_WS_URL at it."""
     set_up_logging("info", "auto", sys.stderr)
 
     import trio
 
-    from sts_trio.emulator import Emulator, EmulatorOptions, serve_emulator
+    from sts_trio.emulator import Emulator, EmulatorOptions, FaultsError, parse_faults, serve_emulator
+
+    options = EmulatorOptions(rate=rate)
+    if faults is not None:
+        try:
+            options = parse_faults(faults.read_bytes(), str(faults)).applied(options)
+        except OSError as exc:
+            _fail(f"cannot read {faults}: {exc.strerror}")
+        except FaultsError as exc:
+            _fail(str(exc))
 
     async def run() -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async with trio.open_nursery() as nursery:
-                serving = partial(serve_emulator, Emulator(EmulatorOptions(rate=rate)), host=host, port=port)
+                serving = partial(serve_emulator, Emulator(options), host=host, port=port)
                 url = await nursery.start(serving)
                 click.echo(f"HUMEAI_WS_URL={url}  (any key will do; Ctrl-C to stop)")
                 await anext(signals)

@@ -21,7 +21,7 @@ from sts_trio.emulator.wire import (
     AudioInput,
     BadAnswer,
     ChatMetadata,
-    Fault,
+    ErrorMessage,
     Pause,
     Resume,
     ToolError,
@@ -45,6 +45,7 @@ SAME_ERRORS = 10  # so many identical ones end a chat (Hume's errors page)
 class Chat:
     """One chat's state. Methods take the time and return what is to be sent.
 
+    `onsets` counts how often the caller began to speak.
     `caller_audio` is what came as audio, byte for byte, the newest `KEPT_SECONDS`; `caller_bytes` counts all of it.
     `user_inputs` is what the client typed for the caller, the newest `KEPT_TEXTS`.
     """
@@ -65,6 +66,7 @@ class Chat:
         self.messages_received = 0
         self.caller_audio = bytearray()
         self.caller_bytes = 0
+        self.onsets = 0
         self.user_inputs: deque[str] = deque(maxlen=KEPT_TEXTS)
         self._tool_answers: deque[ToolResponse | ToolError] = deque(maxlen=KEPT_TEXTS)
         self._request_id = _uuid(rng)
@@ -201,7 +203,10 @@ class Chat:
         samples = np.frombuffer(data[:whole], "<i2").reshape(-1, self._format.channels)
         mono = samples[:, 0] if self._format.channels == 1 else samples.mean(axis=1).astype(np.int16)
         actions: list[Action] = []
-        for event in self._detector.feed(mono):
+        before = self._detector.onsets
+        events = self._detector.feed(mono)
+        self.onsets += self._detector.onsets - before
+        for event in events:
             if isinstance(event, Turn):
                 rate, offset_ms = self._format.sample_rate, self._offset_ms
                 actions += self._heard(self._parrot.turn(event, rate, offset_ms, self.settings, now), now)
@@ -228,14 +233,14 @@ class Chat:
             return self._end(error.code, error.slug, error.message)
         if len(self._errors) > 100:  # texts come from the client in part: do not collect them for ever
             self._errors.clear()
-        return [self._fault(error.code, error.slug, error.message)]
+        return [self._error_message(error.code, error.slug, error.message)]
 
     def _end(self, code: str, slug: str, message: str) -> list[Action]:
         self._over = True
-        return [self._fault(code, slug, message), Close()]
+        return [self._error_message(code, slug, message), Close()]
 
-    def _fault(self, code: str, slug: str, message: str) -> Fault:
-        return Fault(code=code, slug=slug, message=message, request_id=self._request_id)
+    def _error_message(self, code: str, slug: str, message: str) -> ErrorMessage:
+        return ErrorMessage(code=code, slug=slug, message=message, request_id=self._request_id)
 
 
 def _uuid(rng: np.random.Generator) -> str:

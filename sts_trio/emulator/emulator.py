@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,9 +12,11 @@ import trio
 
 from sts_trio.emulator.chat import Chat
 from sts_trio.emulator.options import EmulatorOptions
+from sts_trio.emulator.plan import story
 
 if TYPE_CHECKING:
     from sts_trio.emulator.query import ChatQuery
+    from sts_trio.emulator.script import AnyFault, Script
     from sts_trio.emulator.settings import SessionSettings
     from sts_trio.emulator.wire import ToolError, ToolResponse
 
@@ -27,7 +29,7 @@ class Session:
     """One chat over one connection, as a test sees it.
 
     `close_code` is the WebSocket close code once it is over: what the client sent, or what we sent when
-    `closed_by_server`; 1006 when the connection broke. `ended` is set then.
+    `closed_by_server`; 1006 when the connection broke. `ended` is set then. `faults` has those that came.
     """
 
     connection: int
@@ -35,6 +37,7 @@ class Session:
     close_code: int | None = None
     closed_by_server: bool = False
     ended: trio.Event = field(default_factory=trio.Event)
+    faults: list[AnyFault] = field(default_factory=list)
 
     @property
     def live(self) -> bool:
@@ -80,14 +83,17 @@ class Session:
 class Emulator:
     """An EVI of our own. Give it to `serve_emulator` or, for one stream, to `serve_stream`.
 
-    `connections` counts all, `refused` those that got no WebSocket.
+    `connections` counts all, `refused` those that got no WebSocket, `faults` those that came, by name.
     """
 
     def __init__(self, options: EmulatorOptions | None = None) -> None:
         self.options = options or EmulatorOptions()
         self.connections = 0
         self.refused = 0
+        self.faults: Counter[str] = Counter()
         self._rng = np.random.default_rng(self.options.seed)
+        self._chance = int(np.random.default_rng(self.options.seed).integers(2**32))
+        self._places: set[int] = set()
         self._live: dict[int, Session] = {}
         self._ended: deque[Session] = deque(maxlen=KEPT_SESSIONS)
         self._groups: dict[str, None] = {}
@@ -117,6 +123,31 @@ class Emulator:
         """Count a connection; return its number, from 0."""
         self.connections += 1
         return self.connections - 1
+
+    def story(self, connection: int) -> Script:
+        """Return what is to go wrong on a connection."""
+        return story(self.options.script(connection), self.options.faults, connection, self._chance)
+
+    def dice(self, connection: int) -> np.random.Generator:
+        """Return the randomness of one connection's faults."""
+        return np.random.default_rng((self._chance, connection))
+
+    def admit(self, connection: int) -> bool:
+        """Give a connection one of the `max_chats` places, if there is one."""
+        if self.options.max_chats is not None and len(self._places) >= self.options.max_chats:
+            return False
+        self._places.add(connection)
+        return True
+
+    def leave(self, connection: int) -> None:
+        """Its place is free again."""
+        self._places.discard(connection)
+
+    def note(self, fault: AnyFault, session: Session | None = None) -> None:
+        """Count a fault that came."""
+        self.faults[fault.name] += 1
+        if session is not None:
+            session.faults.append(fault)
 
     def knows_key(self, key: str | None) -> bool:
         """Whether this credential opens a chat."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sts_trio.emulator.script import Script, faithful
+from sts_trio.emulator.script import AnyFault, Outage, Script, faithful
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,8 +32,11 @@ class EmulatorOptions:
     inactivity: float = 120.0  # seconds without a user message
     max_duration: float = 1800.0
     tool_limit: float = 10.0  # seconds for a tool's answer; EVI's own limit is not documented
-    seed: int | None = None  # for ids and chunk lengths
+    max_chats: int | None = None  # at once; one more is answered with 429 (what EVI does is not documented)
+    seed: int | None = None  # for ids, chunk lengths, and the faults that come by chance
     script: Callable[[int], Script] = faithful  # by number of connection, from 0
+    faults: tuple[AnyFault, ...] = ()  # besides the script; each says which connections it befalls
+    outages: tuple[Outage, ...] = ()  # of `serve_emulator`
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -48,6 +51,8 @@ class EmulatorOptions:
             "inactivity": self.inactivity > 0,
             "max_duration": self.max_duration > 0,
             "tool_limit": self.tool_limit > 0,
+            "max_chats": self.max_chats is None or self.max_chats >= 0,
+            "seed": self.seed is None or self.seed >= 0,
         }
         if wrong := [name for name, good in checks.items() if not good]:
             raise ValueError("EmulatorOptions: out of range: " + ", ".join(wrong))

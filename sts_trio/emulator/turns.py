@@ -49,6 +49,7 @@ class TurnDetector:
         self._end_windows = max(end_of_turn_ms // WINDOW_MS, 1)
         self._rest: NDArray[np.int16] = np.empty(0, np.int16)
         self._count = 0  # windows heard in all
+        self.onsets = 0  # how often the caller began to speak; a knock counts too
         self._idle()
 
     def _idle(self) -> None:
@@ -79,6 +80,7 @@ class TurnDetector:
             self._kept.append(window)
             self._loud_in_row = self._loud_in_row + 1 if loud else 0
             if self._loud_in_row == ONSET_WINDOWS:
+                self.onsets += 1
                 self._turn = list(self._kept)
                 self._lead = len(self._kept) - ONSET_WINDOWS
                 self._begin = self._run_from = self._count - ONSET_WINDOWS

@@ -226,7 +226,7 @@ class ToolCall(_ToClient, frozen=True, tag="tool_call"):
     response_required: bool
 
 
-class Fault(_ToClient, frozen=True, tag="error"):
+class ErrorMessage(_ToClient, frozen=True, tag="error"):
     """An `error` message. It does not always end the chat."""
 
     code: str
@@ -247,7 +247,7 @@ ServerMessage = (
     | ToolCall
     | ToolResponse
     | ToolError
-    | Fault
+    | ErrorMessage
 )
 
 _encoder = msgspec.json.Encoder()
