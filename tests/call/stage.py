@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from sts_trio.emulator import Script
     from sts_trio.providers.dial import Dial, Endpoint
+    from sts_trio.tools.tool import Tool
 
 KEY = "key-that-nobody-may-see"
 
@@ -95,9 +96,13 @@ async def open_stage(
     script: Callable[[int], Script] | None = None,
     dial: Dial | None = None,
     emulator: EmulatorOptions | None = None,
+    tools: tuple[Tool, ...] = (),
     **settings: object,
 ) -> AsyncIterator[Stage]:
-    """Open a service whose provider is an emulator, both in memory. `settings` are fields of `Settings`."""
+    """Open a service whose provider is an emulator, both in memory.
+
+    `settings` are fields of `Settings`; `tools` are offered beside those that the settings bring.
+    """
     options = emulator or EmulatorOptions(api_keys=frozenset({KEY}), seed=1)
     if script is not None:
         options = EmulatorOptions(api_keys=frozenset({KEY}), seed=1, script=script)
@@ -116,6 +121,7 @@ async def open_stage(
         metrics = Metrics(registry, "0")
         install_guards()
         board = build_switchboard(values, registry, dial or dial_emulator, metrics)
+        board = replace(board, rules=replace(board.rules, tools=board.rules.tools + tools))
         app = wrap_app(build_app(board, metrics.scrape), 2**24, "asgi")
         config = make_config(ping_seconds=10, dead_seconds=30)
         async with trio.open_nursery() as servers, trio.open_nursery() as clients:

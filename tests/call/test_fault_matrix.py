@@ -1,0 +1,205 @@
+"""Every fault of the provider at every moment of a call, through the whole service in memory, a good call beside it.
+
+Each test is a row: five calls that meet the fault at five moments, and one that must not notice. `pytest -s` prints it.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+import trio
+import trio.testing
+from trio_websocket import ConnectionClosed
+
+from sts_trio.emulator import (
+    CloseWith,
+    Cut,
+    Delay,
+    DoubledChunks,
+    EmulatorOptions,
+    HalfOpen,
+    LateChunks,
+    NoMetadata,
+    Reset,
+    ResetInFrame,
+    SendError,
+    SendGarbage,
+    SendJunk,
+    SlowReader,
+    SwappedChunks,
+)
+from tests.call.fakes import tone
+from tests.call.stage import KEY, open_stage
+from tests.call.test_tools import Bench
+
+if TYPE_CHECKING:
+    from sts_trio.emulator import Fault
+    from tests.call.stage import Caller, Stage
+
+RESUMED, FAILED, GOOD_BYE, GOES_ON = "resumed", "error, 1011", "played out, 1000", "goes on"
+
+# What befalls a call, and what has become of it afterwards; before the session is ready, all that breaks it ends it.
+FAULTS: dict[str, tuple[type[Fault], dict[str, object], str]] = {
+    "reset": (Reset, {}, RESUMED),
+    "end of stream": (Cut, {}, RESUMED),
+    "reset in mid-frame": (ResetInFrame, {}, RESUMED),
+    "half-open": (HalfOpen, {}, RESUMED),
+    **{f"close {code}": (CloseWith, {"code": code}, RESUMED) for code in (1001, 1011, 1012, 1013, 1014)},
+    "I0100, close 1000": (SendError, {"code": "I0100", "close": 1000}, RESUMED),
+    "I0116, no close": (SendError, {"code": "I0116"}, RESUMED),
+    "close 1000": (CloseWith, {"code": 1000}, GOOD_BYE),
+    **{f"close {code}": (CloseWith, {"code": code}, FAILED) for code in (1002, 1007, 1008, 1009, 4000)},
+    "E0300, close 1000": (SendError, {"code": "E0300", "close": 1000}, FAILED),
+    "E0714, no close": (SendError, {"code": "E0714"}, FAILED),
+    "garbage": (SendGarbage, {}, FAILED),
+    **{f"junk: {kind}": (SendJunk, {"kind": kind}, FAILED) for kind in ("json", "no_object", "field", "base64", "wav")},
+    "junk: unknown type": (SendJunk, {"kind": "unknown_type"}, GOES_ON),
+    "E0101": (SendError, {"code": "E0101"}, GOES_ON),
+    "W0101": (SendError, {"code": "W0101"}, GOES_ON),
+    "late messages": (Delay, {"seconds": 0.2, "jitter": 0.2}, GOES_ON),
+    "late chunks": (LateChunks, {"by": 0.3}, GOES_ON),
+    "swapped chunks": (SwappedChunks, {}, GOES_ON),
+    "doubled chunks": (DoubledChunks, {}, GOES_ON),
+    "slow reader": (SlowReader, {"bytes_per_second": 20_000}, GOES_ON),
+}
+# An error that is followed by no close, but by more of the agent, was none that ends a chat.
+SPEAKS_ON = {
+    ("I0116, no close", "agent speaking"),
+    ("E0714, no close", "user speaking"),
+    ("E0714, no close", "agent speaking"),
+}
+MOMENTS: dict[str, dict[str, object]] = {
+    "before ready": {"at": "accepted", "after": 0.2},
+    "idle": {"at": "ready", "after": 1.0},
+    "user speaking": {"at": "user_speaking"},
+    "agent speaking": {"at": "agent_speaking"},
+    "tool running": {"at": "tool_call", "after": 0.1},
+}
+SECONDS = 9.0
+FRAME = bytes(3200)  # 200 ms: what the test itself must move stays small
+
+
+@dataclass
+class Line:
+    """One caller, and all that he hears; he speaks, or keys, as the moment wants it."""
+
+    caller: Caller
+    uuid: str
+    moment: str
+    said: bytes = b""
+    heard: list[dict[str, object]] = field(default_factory=list)
+    code: int | None = None
+
+    async def live(self, seconds: float) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._listen)
+            with suppress(ConnectionClosed):
+                await self._speak(seconds)
+            nursery.cancel_scope.cancel()
+
+    async def _listen(self) -> None:
+        try:
+            while True:
+                self.heard.append(await self.caller.hear())
+        except ConnectionClosed as closed:
+            self.code = closed.reason.code if closed.reason else 1006
+
+    async def _speak(self, seconds: float) -> None:
+        began = trio.current_time()
+        speech = tone(1.5, level=0.3) if self.moment in ("user speaking", "agent speaking", "beside") else b""
+        if self.moment == "tool running":
+            await trio.sleep(0.5)
+            await self.caller.say(type="dtmf_digit", digit="0")
+            await self.caller.say(type="dtmf_digit", digit="#")
+        number = 0
+        while trio.current_time() < began + seconds and self.code is None:
+            frame = speech[: len(FRAME)] or (number % 250 + 1).to_bytes(2, "little") * 1600
+            speech = speech[len(FRAME) :]
+            await self.caller.say(type="audio", audio=frame)
+            self.said += frame
+            number += 1
+            await trio.sleep(0.2)
+
+    @property
+    def errors(self) -> list[str]:
+        return [str(message["message"]) for message in self.heard if message["type"] == "error"]
+
+    def lost(self, stage: Stage) -> int:
+        """Bytes of the caller that no chat got; what they got must be in order, and nothing twice."""
+        chats = [s.caller_audio for s in stage.emulator.sessions if s.settings.custom_session_id == self.uuid]
+        received = b"".join(chats)
+        assert self.said.startswith(chats[0]), "not in order"
+        assert self.said.endswith(chats[-1]), "not in order"
+        assert len(received) <= len(self.said), "something came twice"
+        return len(self.said) - len(received)
+
+    def outcome(self, stage: Stage) -> str:
+        chats = [session for session in stage.emulator.sessions if session.settings.custom_session_id == self.uuid]
+        match (self.code, len(chats), bool(self.errors)):
+            case (None, 1, _):
+                return GOES_ON
+            case (None, 2, False):
+                return RESUMED
+            case (1011, _, True):
+                return FAILED
+            case (1000, 1, True):
+                return GOOD_BYE
+            case odd:
+                return f"odd: {odd} {self.errors}"
+
+
+@pytest.mark.parametrize("name", FAULTS)
+async def test_a_fault_at_every_moment(name: str, autojump_clock: trio.testing.MockClock) -> None:
+    kind, arguments, expected = FAULTS[name]
+    faults: list[Fault] = []
+    for number, (moment, when) in enumerate(MOMENTS.items()):
+        faults.append(kind(connections=number, **when, **arguments))
+        if moment == "before ready" and expected is not GOES_ON:
+            faults.append(NoMetadata(connections=number))
+    options = EmulatorOptions(api_keys=frozenset({KEY}), seed=1, faults=tuple(faults), inactivity=600)
+    transfer = Bench("dsai_transfer", seconds=3.0)
+    seconds = SECONDS + (22 if name == "half-open" else 0)
+    async with open_stage(emulator=options, tools=(transfer.tool,), welcome_message="") as stage:
+        tasks = trio.lowlevel.current_statistics().tasks_living
+        lines = []
+        for number, moment in enumerate((*MOMENTS, "beside")):
+            uuid = str(uuid4())
+            lines.append(Line(await stage.call(uuid=uuid), uuid, moment))
+            while stage.emulator.connections <= number:
+                await trio.sleep(0.001)
+        async with trio.open_nursery() as nursery:
+            for line in lines:
+                nursery.start_soon(line.live, seconds)
+        found = {line.moment: line.outcome(stage) for line in lines}
+        print(f"{name:20}" + "".join(f"| {moment}: {outcome} " for moment, outcome in found.items()))
+        wanted = dict.fromkeys((*MOMENTS, "beside"), expected) | {"beside": GOES_ON}
+        if expected is not GOES_ON:
+            wanted["before ready"] = FAILED
+        wanted |= {moment: GOES_ON for fault, moment in SPEAKS_ON if fault == name}
+        assert found == wanted
+        for line in lines:
+            if found[line.moment] in (RESUMED, GOES_ON) and name not in ("half-open", "slow reader"):
+                lost = line.lost(stage)
+                # What was on the wire when the chat broke in the middle of a message has no way back.
+                assert lost == 0 or (lost < len(FRAME) and line.moment == "user speaking"), (
+                    f"{line.moment}: {lost} bytes"
+                )
+        beside = lines[-1]
+        assert beside.lost(stage) == 0
+        assert beside.errors == []
+        assert {"audio", "transcript"} <= {str(message["type"]) for message in beside.heard}
+        for line in lines:
+            if line.code is None:
+                await line.caller.socket.aclose()
+        await trio.sleep(4)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (stage.registry.live, stage.emulator.live) == (0, ())
+        assert trio.lowlevel.current_statistics().tasks_living <= tasks, "tasks are left"
+
+
+def test_the_matrix_is_as_large_as_promised() -> None:
+    assert len(FAULTS) * len(MOMENTS) > 60
