@@ -17,6 +17,8 @@ from sts_trio.call.registry import Registry
 from sts_trio.core.stream import StreamLink
 from sts_trio.core.websocket import WebSocketLink
 from sts_trio.web.app import create_app
+from sts_trio.web.connections import raise_file_limit
+from sts_trio.web.gate import Gate
 from sts_trio.web.server import serve_app
 from sts_trio.wiring import build_switchboard
 
@@ -40,8 +42,8 @@ _SWITCH_SECONDS = 0.0005
 _LAST_CALLS_SECONDS = 5.0  # for calls that were ended by a drain to say so and close
 
 
-def build_app(switchboard: Switchboard) -> Door:
-    """Build the web application in front of the calls."""
+def build_app(switchboard: Switchboard, gate: Gate | None = None) -> Door:
+    """Build the web application in front of the calls; `gate` says who may call."""
 
     async def answer(socket: CallerSocket, arrival: Arrival) -> None:
         await switchboard.answer(WebSocketLink(socket), arrival)
@@ -55,7 +57,7 @@ def build_app(switchboard: Switchboard) -> Door:
         draining = {"status": "draining"} if registry.refusal() else {}
         return {"calls": registry.live, "version": version("sts-trio")} | draining
 
-    return create_app(answer, answer_stream, registry.refusal, status)
+    return create_app(answer, answer_stream, registry.refusal, status, gate)
 
 
 async def run_service(
@@ -81,7 +83,7 @@ async def run_service(
         await _drain(registry, settings.drain_seconds, until_told)
 
     await serve_app(
-        build_app(switchboard),
+        build_app(switchboard, Gate(settings.sts_token, settings.allowed_origins)),
         host=settings.host,
         port=settings.port,
         ping_seconds=settings.core_dead_seconds / _PINGS_BEFORE_DEAD,
@@ -111,6 +113,7 @@ async def _drain(registry: Registry, limit: float, until_told: Callable[[], Awai
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
     sys.setswitchinterval(_SWITCH_SECONDS)
+    raise_file_limit()
     log.info("starting", **settings.shown())
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:

@@ -91,10 +91,10 @@ async def take_call(
     An error in `answer` is logged and closes with 1011; a cancellation (the server stops) closes with 1001. The close
     is shielded, since a cancelled call still owes its peer a close frame, and bounded by its own limits.
     """
-    await receive()  # websocket.connect
     if (why := refuse()) is not None:
-        await _reject(send, why)
+        await refuse_upgrade(receive, send, 503, why)
         return
+    await receive()  # websocket.connect
     await send({"type": "websocket.accept", "subprotocol": None, "headers": []})
     socket = AsgiSocket(receive, send)
     code, reason = 1001, "the server is stopping"
@@ -109,10 +109,19 @@ async def take_call(
             await socket.close(code, reason)
 
 
-async def _reject(send: ASGISendCallable, why: str) -> None:
-    reply = json_reply(why, retry=True)
-    await send({"type": "websocket.http.response.start", "status": 503, "headers": reply.headers})
+async def refuse_upgrade(receive: ASGIReceiveCallable, send: ASGISendCallable, status: int, message: str) -> None:
+    """Answer a WebSocket handshake with an HTTP status, and words, in place of an upgrade."""
+    await receive()  # websocket.connect
+    reply = json_reply(status, message)
+    await send({"type": "websocket.http.response.start", "status": status, "headers": reply.headers})
     await send({"type": "websocket.http.response.body", "body": reply.body, "more_body": False})
+
+
+async def refuse_request(send: ASGISendCallable, status: int, message: str) -> None:
+    """Answer a request with a status and words, without reading its body."""
+    reply = json_reply(status, message)
+    await send({"type": "http.response.start", "status": status, "headers": reply.headers})
+    await send({"type": "http.response.body", "body": reply.body, "more_body": False})
 
 
 class JsonReply(NamedTuple):
@@ -122,14 +131,19 @@ class JsonReply(NamedTuple):
     body: bytes
 
 
-def json_reply(message: str, *, retry: bool = False) -> JsonReply:
-    """Make a response that ends its connection and tells a person what is the matter; `retry`: it may pass soon."""
+def json_reply(status: int, message: str) -> JsonReply:
+    """Make a response that ends its connection and tells a person what is the matter.
+
+    With 401 it says what kind of secret is wanted (RFC 6750, 3), with 503 when it may be better.
+    """
     body = json.dumps({"message": message}).encode()
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
         (b"connection", b"close"),
     ]
-    if retry:
+    if status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    elif status == 503:
         headers.append((b"retry-after", b"%d" % RETRY_AFTER_SECONDS))
     return JsonReply(headers, body)

@@ -93,7 +93,7 @@ class AsgiStream:
                 await self._begin()
             elif not self._begun:
                 self._begun = True
-                headers, body = json_reply(message, retry=status == 503)
+                headers, body = json_reply(status, message)
                 await self._send({"type": "http.response.start", "status": status, "headers": headers})
             await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
