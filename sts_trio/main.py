@@ -22,6 +22,8 @@ from sts_trio.core.websocket import WebSocketLink
 from sts_trio.lag import watch_lag
 from sts_trio.metrics import Metrics
 from sts_trio.web.app import create_app
+from sts_trio.web.connections import raise_file_limit
+from sts_trio.web.gate import Gate
 from sts_trio.web.server import serve_app
 from sts_trio.wiring import build_switchboard
 
@@ -46,8 +48,11 @@ _REPORT_SECONDS = 5.0  # how often a drain says how many calls are left
 _LAST_CALLS_SECONDS = 5.0  # for calls that were ended by a drain to say so and close
 
 
-def build_app(switchboard: Switchboard, scrape: Scrape | None = None) -> Door:
-    """Build the web application in front of the calls; `scrape` is what `GET /metrics` tells."""
+def build_app(switchboard: Switchboard, scrape: Scrape | None = None, gate: Gate | None = None) -> Door:
+    """Build the web application in front of the calls.
+
+    `scrape` is what `GET /metrics` tells; `gate` says who may call.
+    """
 
     async def answer(socket: CallerSocket, arrival: Arrival) -> None:
         await switchboard.answer(WebSocketLink(socket), arrival)
@@ -62,7 +67,7 @@ def build_app(switchboard: Switchboard, scrape: Scrape | None = None) -> Door:
         shut = {"status": refusal.reason} if refusal else {}
         return {"calls": registry.live, "version": version("sts-trio")} | shut
 
-    return create_app(answer, answer_stream, registry, status, scrape)
+    return create_app(answer, answer_stream, registry, status, scrape, gate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +114,7 @@ async def run_service(
             nursery.cancel_scope.cancel()
 
     await serve_app(
-        build_app(service.switchboard, metrics.scrape),
+        build_app(service.switchboard, metrics.scrape, Gate(settings.sts_token, settings.allowed_origins)),
         host=settings.host,
         port=settings.port,
         ping_seconds=settings.core_dead_seconds / _PINGS_BEFORE_DEAD,
@@ -144,6 +149,7 @@ async def _drain(registry: Registry, limit: float, until_told: Callable[[], Awai
 
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
+    raise_file_limit()
     sys.setswitchinterval(_SWITCH_SECONDS)
     log.info("starting", **settings.shown())
     # Before the signals are ours: an operator's tool is loaded here, and one that hangs must not keep us from dying.

@@ -164,6 +164,19 @@ class Settings:
     )
     host: str = _setting("HOST", "0.0.0.0", values.text, "Address to listen on; `::` for IPv6")
     port: int = _setting("PORT", 6039, values.whole(0, 65535), "Port to listen on; 0 takes a free one")
+    sts_token: Secret | None = _setting(
+        "STS_TOKEN",
+        None,
+        values.access_token,
+        "A secret that callers must bring: `?token=...` in Core's `STS_URL`, or a header; unset: everybody may call",
+    )
+    allowed_origins: tuple[str, ...] = _setting(
+        "ALLOWED_ORIGINS",
+        (),
+        values.origins,
+        "Web pages that may call beside those of our own host, such as `https://panel.example`",
+        show=", ".join,
+    )
     playout_lead_ms: int = _setting(
         "PLAYOUT_LEAD_MS", 500, values.whole(20, 10_000), "How far agent audio may run ahead of what the caller hears"
     )

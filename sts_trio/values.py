@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MOST_NAMES = 32
 LONGEST_NAME = 64
+SHORTEST_TOKEN = 16
 MOST_RULES = 16
 MOST_RULE_TURNS = 20
 
@@ -86,6 +87,15 @@ def secret(value: str) -> Secret:
     """Take a key that fits into an HTTP header."""
     if not value.isascii() or not value.isprintable() or " " in value:
         raise HiddenValueError("a key of printable ASCII characters without spaces")
+    return Secret(value)
+
+
+def access_token(value: str) -> Secret:
+    """Take a secret that fits into a Bearer header (RFC 6750, 2.1), and is long enough not to be guessed."""
+    if not re.fullmatch(rf"[A-Za-z0-9._~+/-]{{{SHORTEST_TOKEN},}}=*", value):
+        raise HiddenValueError(
+            f"at least {SHORTEST_TOKEN} letters, digits or -._~+/, such as openssl rand -hex 24 gives"
+        )
     return Secret(value)
 
 
@@ -166,6 +176,21 @@ def base_url(value: str) -> str:
     if "?" in value or "#" in value:
         raise HiddenValueError(wanted)
     return value.rstrip("/")
+
+
+def origin(value: str) -> str:
+    """Take an origin as browsers send it (RFC 6454, 6.2): scheme and host, and a port that is not the usual one."""
+    wanted = "an origin such as https://host or http://host:8080"
+    parts = _split(value, ("http", "https"), wanted)
+    if parts.path or set("@?#") & set(value):
+        raise HiddenValueError(wanted)
+    usual = ":443" if parts.scheme == "https" else ":80"
+    return f"{parts.scheme}://{parts.netloc.lower().removesuffix(usual)}"
+
+
+def origins(value: str) -> tuple[str, ...]:
+    """Take origins with commas between them; a slash at the end of one is dropped."""
+    return tuple(dict.fromkeys(origin(text.removesuffix("/")) for part in value.split(",") if (text := part.strip())))
 
 
 def _split(value: str, schemes: tuple[str, ...], wanted: str) -> SplitResult:

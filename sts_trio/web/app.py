@@ -12,8 +12,9 @@ from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from sts_trio.web.asgi import RETRY_AFTER_SECONDS, take_call
+from sts_trio.web.asgi import RETRY_AFTER_SECONDS, refuse_request, refuse_upgrade, take_call
 from sts_trio.web.asgi_stream import take_stream
+from sts_trio.web.gate import Gate, split_query
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,16 +22,20 @@ if TYPE_CHECKING:
     from hypercorn.typing import (
         ASGIReceiveCallable,
         ASGISendCallable,
+        HTTPScope,
         Scope,
     )
     from quart.typing import ResponseReturnValue
 
     from sts_trio.web.asgi import Answer, Doorkeeper
     from sts_trio.web.asgi_stream import AnswerStream
+    from sts_trio.web.gate import Denial
 
     Scrape = Callable[[], tuple[bytes, str]]
 
 CALL_PATHS = ("/", "/speech-to-speech-stream")
+# `/health` and `/ready` are open: those who ask them (Docker, a balancer) can seldom bring a secret, and learn little.
+SECRET_PATHS = ("/metrics",)
 
 _HOW_TO_CALL = (
     "set STS_URL to ws:// and this host and port, or, for a call over plain HTTP (POST), to http:// and the same."
@@ -40,23 +45,42 @@ _HOW_TO_CALL = (
 class Door(QuartTrio):
     """A quart app whose calls go past quart (`web.asgi` says why)."""
 
-    def __init__(self, answer: Answer, answer_stream: AnswerStream, keeper: Doorkeeper) -> None:
+    def __init__(self, answer: Answer, answer_stream: AnswerStream, keeper: Doorkeeper, gate: Gate) -> None:
         super().__init__(__name__, static_folder=None)
         self._answer = answer
         self._answer_stream = answer_stream
         self._keeper = keeper
+        self._gate = gate
 
     async def asgi_app(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        """Serve one connection of the ASGI server."""
+        """Serve one connection of the ASGI server. Nobody after the gate sees the callers' token."""
         if scope["type"] == "websocket":
-            await take_call(scope, receive, send, self._answer, self._keeper)
+            denial = self._gate.denies_call(scope["headers"], scope["query_string"])
+            scope["query_string"], _ = split_query(scope["query_string"])
+            if denial is not None:
+                await refuse_upgrade(receive, send, *denial)
+            else:
+                await take_call(scope, receive, send, self._answer, self._keeper)
             return
         if scope["type"] == "http":
             scope["path"] = plain_path(scope["path"])
-            if scope["method"] == "POST" and scope["path"] in CALL_PATHS:
+            is_call = scope["method"] == "POST" and scope["path"] in CALL_PATHS
+            denial = self._denies_request(scope, is_call)
+            scope["query_string"], _ = split_query(scope["query_string"])
+            if denial is not None:
+                await refuse_request(send, *denial)
+                return
+            if is_call:
                 await take_stream(scope, receive, send, self._answer_stream, self._keeper)
                 return
         await super().asgi_app(scope, receive, send)
+
+    def _denies_request(self, scope: HTTPScope, is_call: bool) -> Denial | None:
+        if is_call:
+            return self._gate.denies_call(scope["headers"], scope["query_string"])
+        if scope["path"] in SECRET_PATHS:
+            return self._gate.denies_reader(scope["headers"], scope["query_string"])
+        return None
 
 
 def plain_path(path: str) -> str:
@@ -80,14 +104,16 @@ def create_app(
     keeper: Doorkeeper,
     status: Callable[[], dict[str, object]],
     scrape: Scrape | None = None,
+    gate: Gate | None = None,
 ) -> Door:
     """Build the app.
 
     `answer` and `answer_stream` hold a call, over a WebSocket and over plain HTTP; `keeper` decides which are taken
     (503 for the others); `status` is what `GET /health` and `GET /ready` tell beside their own `status`, or in its
-    place; `scrape` returns the text of `GET /metrics` and its content type. An app object serves once.
+    place; `scrape` returns the text of `GET /metrics` and its content type; `gate` says who may call, without one
+    everybody. An app object serves once.
     """
-    app = Door(answer, answer_stream, keeper)
+    app = Door(answer, answer_stream, keeper, gate or Gate())
 
     @app.get("/health", provide_automatic_options=False)
     async def health() -> ResponseReturnValue:

@@ -104,11 +104,11 @@ async def take_call(
     An error in `answer` is logged and closes with 1011; a cancellation (the server stops) closes with 1001. The close
     is shielded, since a cancelled call still owes its peer a close frame, and bounded by its own limits.
     """
-    await receive()  # websocket.connect
     with keeper.admit() as refusal:
         if refusal is not None:
-            await _reject(send, refusal)
+            await refuse_upgrade(receive, send, 503, refusal.message, refusal.reason)
         else:
+            await receive()  # websocket.connect
             await _hold(scope, receive, send, answer)
 
 
@@ -127,10 +127,21 @@ async def _hold(scope: WebsocketScope, receive: ASGIReceiveCallable, send: ASGIS
             await socket.close(code, reason)
 
 
-async def _reject(send: ASGISendCallable, refusal: Refusal) -> None:
-    reply = json_reply(refusal.message, refusal.reason)
-    await send({"type": "websocket.http.response.start", "status": 503, "headers": reply.headers})
+async def refuse_upgrade(
+    receive: ASGIReceiveCallable, send: ASGISendCallable, status: int, message: str, reason: str = ""
+) -> None:
+    """Answer a WebSocket handshake with an HTTP status, and words, in place of an upgrade."""
+    await receive()  # websocket.connect
+    reply = json_reply(status, message, reason)
+    await send({"type": "websocket.http.response.start", "status": status, "headers": reply.headers})
     await send({"type": "websocket.http.response.body", "body": reply.body, "more_body": False})
+
+
+async def refuse_request(send: ASGISendCallable, status: int, message: str) -> None:
+    """Answer a request with a status and words, without reading its body."""
+    reply = json_reply(status, message)
+    await send({"type": "http.response.start", "status": status, "headers": reply.headers})
+    await send({"type": "http.response.body", "body": reply.body, "more_body": False})
 
 
 class JsonReply(NamedTuple):
@@ -140,10 +151,10 @@ class JsonReply(NamedTuple):
     body: bytes
 
 
-def json_reply(message: str, reason: str = "") -> JsonReply:
-    """Make a response that ends its connection and tells a person what is the matter.
+def json_reply(status: int, message: str, reason: str = "") -> JsonReply:
+    """Make a response that ends its connection and tells a person what is the matter, and a program the `reason`.
 
-    `reason` is a word for programs: the call was refused, and may be taken soon.
+    With 401 it says what kind of secret is wanted (RFC 6750, 3), with 503 when it may be better.
     """
     body = json.dumps({"message": message} | ({"reason": reason} if reason else {})).encode()
     headers = [
@@ -151,6 +162,8 @@ def json_reply(message: str, reason: str = "") -> JsonReply:
         (b"content-length", b"%d" % len(body)),
         (b"connection", b"close"),
     ]
-    if reason:
+    if status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    elif status == 503:
         headers.append((b"retry-after", b"%d" % RETRY_AFTER_SECONDS))
     return JsonReply(headers, body)

@@ -94,7 +94,7 @@ class AsgiStream:
                 await self._begin()
             elif not self._begun:
                 self._begun = True
-                headers, body = json_reply(message, reason if status == 503 else "")
+                headers, body = json_reply(status, message, reason if status == 503 else "")
                 await self._send({"type": "http.response.start", "status": status, "headers": headers})
             await self._send({"type": "http.response.body", "body": body, "more_body": False})
 

@@ -24,6 +24,8 @@ from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.trio.task_group import TaskGroup, _handle
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 
+from sts_trio.web.asgi import json_reply
+from sts_trio.web.connections import Welcome
 from sts_trio.web.guarded_ws import LINGER_SECONDS, GuardedHandshake, GuardedWSStream
 
 if TYPE_CHECKING:
@@ -32,11 +34,16 @@ if TYPE_CHECKING:
     from hypercorn.config import Config
     from hypercorn.typing import AppWrapper, ASGIReceiveEvent, ASGISendEvent, Scope
 
+    from sts_trio.web.connections import DoorConfig
+
 logger = logging.getLogger(__name__)
 
 # How long one write may wait for a peer that has stopped reading. The kernel's buffers come first and hold seconds of
 # telephone audio (22 KB a second), so a peer that gets here is gone. Must stay below server.GRACEFUL_SECONDS.
 SEND_SECONDS = 3.0
+# For a peer that there is no room for, to read so and to leave.
+_FULL_SECONDS = 0.5
+_FULL = json_reply(503, "no room for another connection")
 
 
 class Inbox:
@@ -127,16 +134,29 @@ class GuardedTCPServer(TCPServer):
         self._read_all = trio.Event()  # nothing more will come
 
     async def run(self) -> None:
-        """Serve the connection to its end; only `trio.Cancelled` gets out.
+        """Serve the connection to its end, if there is room for it; only `trio.Cancelled` gets out.
 
         hypercorn lets everything but `OSError` out, and an exception that leaves a handler of `serve_listeners` stops
         the server with all its calls. The log line has no detail: an exception's text may quote what the peer sent.
         """
         try:
-            await super().run()
+            with cast("DoorConfig", self.config).connections.enter() as welcome:
+                if welcome is Welcome.SERVE:
+                    await super().run()
+                elif welcome is Welcome.TELL:
+                    await self._turn_away()
         except* Exception as group:
             logger.warning("connection dropped: %s", ", ".join(sorted({type(e).__name__ for e in leaves(group)})))
             logger.debug("connection dropped", exc_info=group)
+
+    async def _turn_away(self) -> None:
+        """Answer whatever is asked with 503, unread; who opened the connection closes it."""
+        head = b"HTTP/1.1 503 \r\n" + b"".join(b"%b: %b\r\n" % header for header in _FULL.headers) + b"\r\n"
+        with trio.move_on_after(_FULL_SECONDS), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            await self.stream.send_all(head + _FULL.body)
+            await self.stream.send_eof()
+            while await self.stream.receive_some(MAX_RECV):
+                pass
 
     async def protocol_send(self, event: Event) -> None:
         """Write to the connection, or change its state.

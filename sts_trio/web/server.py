@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import socket
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import trio
-from hypercorn.config import Config, Sockets
+from hypercorn.config import Sockets
 from hypercorn.trio.run import worker_serve
 from hypercorn.utils import wrap_app
 
+from sts_trio.web.connections import Connections, DoorConfig, Seldom, most_connections
 from sts_trio.web.guards import install_guards
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from hypercorn.typing import Framework
 
@@ -28,15 +30,17 @@ _PROBES = 3  # that a peer leaves without an answer before it counts as gone; th
 BACKLOG = 128  # connections that the kernel holds for us while we are busy
 
 
-def make_config(*, ping_seconds: float, dead_seconds: float) -> Config:
+def make_config(*, ping_seconds: float, dead_seconds: float, most: int = 1000) -> DoorConfig:
     """Return hypercorn's configuration.
 
     `ping_seconds`: how often each WebSocket is pinged. `dead_seconds`: a WebSocket on which nothing at all comes for
-    so long, not even a pong, is dropped. No access log: its formats quote the query, which holds telephone numbers.
+    so long, not even a pong, is dropped. `most` connections are served at a time. No access log: its formats quote the
+    query, which holds telephone numbers.
     """
     log = logging.getLogger("hypercorn.error")
     log.setLevel(logging.WARNING)  # below that it only repeats where it listens
-    config = Config()
+    config = DoorConfig()
+    config.connections = Connections(most)
     config.accesslog = None
     config.errorlog = log
     config.backlog = BACKLOG
@@ -80,6 +84,16 @@ def notice_dead_peers(listener: socket.socket, seconds: float) -> None:
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, round(seconds * 1000)))
 
 
+@contextmanager
+def _seldom_told(name: str) -> Iterator[None]:
+    seldom, log = Seldom(), logging.getLogger(name)
+    log.addFilter(seldom)
+    try:
+        yield
+    finally:
+        log.removeFilter(seldom)
+
+
 async def serve_app(
     app: Framework,
     *,
@@ -99,8 +113,8 @@ async def serve_app(
         OSError: the address cannot be used. Raised before anything starts, so that it is one plain exception.
     """
     install_guards()
-    config = make_config(ping_seconds=ping_seconds, dead_seconds=dead_seconds)
-    with listen(host, port) as listener:
+    config = make_config(ping_seconds=ping_seconds, dead_seconds=dead_seconds, most=most_connections())
+    with listen(host, port) as listener, _seldom_told("trio.serve_listeners"):  # each failed accept, with a traceback
         notice_dead_peers(listener, dead_seconds)
         await worker_serve(
             wrap_app(app, config.wsgi_max_body_size, "asgi"),

@@ -1,0 +1,114 @@
+"""How many connections there may be: what the process has file descriptors for, and none more.
+
+No limit for each peer: behind one Core, or one proxy, all calls come from the same address.
+"""
+
+from __future__ import annotations
+
+import logging
+import resource
+from contextlib import contextmanager
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+import trio
+from hypercorn.config import Config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+logger = logging.getLogger(__name__)
+
+MOST_FILES = 65_536  # beyond that a process only wastes the kernel's memory
+_FILES_OF_A_CALL = 2  # Core's connection and the provider's; requests to the operator's services come and go
+_FILES_OF_OURS = 64  # event loop, listener, logs, modules, and what has to be told before a connection is turned away
+_FEWEST = 4
+_COURTESIES = 32  # connections at a time that are told why they are turned away; the rest are just closed
+_TELL_AGAIN_SECONDS = 10.0
+
+
+def raise_file_limit() -> None:
+    """Let this process open as many files as it is allowed to raise itself to; Docker and systemd start with 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def most_connections() -> int:
+    """How many connections leave a file descriptor for everything that their calls need."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = MOST_FILES if files == resource.RLIM_INFINITY else min(files, MOST_FILES)
+    return max(_FEWEST, (files - _FILES_OF_OURS) // _FILES_OF_A_CALL)
+
+
+class Welcome(Enum):
+    """What becomes of a new connection."""
+
+    SERVE = auto()
+    TELL = auto()  # that there is no room
+    CLOSE = auto()
+
+
+class Connections:
+    """The connections of one server."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._served = 0
+        self._told = 0
+        self._turned_away = 0
+        self._tell_at = 0.0
+
+    @contextmanager
+    def enter(self) -> Iterator[Welcome]:
+        """Count a connection while the context lasts; yields what to do with it."""
+        if self._served < self._most:
+            self._served += 1
+            try:
+                yield Welcome.SERVE
+            finally:
+                self._served -= 1
+            return
+        self._note(trio.current_time())
+        if self._told >= _COURTESIES:
+            yield Welcome.CLOSE
+            return
+        self._told += 1
+        try:
+            yield Welcome.TELL
+        finally:
+            self._told -= 1
+
+    def _note(self, now: float) -> None:
+        self._turned_away += 1
+        if now >= self._tell_at:
+            self._tell_at = now + _TELL_AGAIN_SECONDS
+            logger.warning(
+                "%d connections are open, which is all that the limit of open files (ulimit -n) leaves room for; "
+                "turned away so far: %d",
+                self._served,
+                self._turned_away,
+            )
+
+
+class DoorConfig(Config):
+    """hypercorn's configuration, and the connections of the server that it is for."""
+
+    connections: Connections
+
+
+class Seldom(logging.Filter):
+    """Lets one record through each ten seconds, in one line. For what a library would repeat ten times a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Say whether the record is logged."""
+        if record.created < self._next:
+            return False
+        self._next = record.created + _TELL_AGAIN_SECONDS
+        record.exc_info = None
+        return True
