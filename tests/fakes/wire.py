@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sts_trio.core.link import CallerStream
     from sts_trio.web.asgi import Answer, Refuse
     from sts_trio.web.asgi_stream import AnswerStream
+    from sts_trio.web.gate import Gate
 
 
 class FakeSocket:
@@ -114,11 +115,13 @@ async def open_door(
     status: Callable[[], dict[str, object]] = dict,
     ping_seconds: float = 20,
     dead_seconds: float = 60,
+    gate: Gate | None = None,
+    most: int = 1000,
 ) -> AsyncIterator[Wire]:
     """Open the door in memory; on leaving, what still runs is cancelled."""
     install_guards()
-    app = create_app(answer, stream, refuse, status)
-    config = make_config(ping_seconds=ping_seconds, dead_seconds=dead_seconds)
+    app = create_app(answer, stream, refuse, status, gate)
+    config = make_config(ping_seconds=ping_seconds, dead_seconds=dead_seconds, most=most)
     async with trio.open_nursery() as clients:
         servers = await clients.start(_hold_nursery)
         yield Wire(wrap_app(app, config.wsgi_max_body_size, "asgi"), config, WorkerContext(None), servers, clients)
