@@ -35,7 +35,7 @@ def serve() -> None:
     # Until the service takes the signals over: as a container's first process we would ignore SIGTERM otherwise.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     settings = _settings_or_exit(2)
-    set_up_logging(settings.log_level, settings.log_format, sys.stdout)
+    set_up_logging(settings.log_level, settings.log_format, sys.stdout, settings.secrets())
 
     from sts_trio.main import serve as serve_until_signalled
 

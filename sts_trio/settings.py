@@ -301,6 +301,12 @@ class Settings:
             shown[each.metadata["name"]] = words if len(words) <= _LONGEST_SHOWN else words[:_LONGEST_SHOWN] + "…"
         return shown
 
+    def secrets(self) -> list[str]:
+        """Every text that no log may have, whatever quotes it: keys, and the secret parts of URLs."""
+        keys = [secret.reveal() for secret in (self.api_key, self.sts_token) if secret is not None]
+        urls = [self.ws_url, self.url_instructions, self.ami_url, *(rule.webhook for rule in self.emotion_rules)]
+        return keys + [text for url in urls if url for text in values.url_secrets(url)]
+
 
 def load_settings() -> Settings:
     """Read the environment and `.env`.

@@ -10,7 +10,7 @@ import hmac
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import decouple
 import msgspec
@@ -212,6 +212,14 @@ def shown_url(url: str) -> str:
     except ValueError:
         return "a broken URL"
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def url_secrets(url: str) -> list[str]:
+    """Return the texts in a URL that `shown_url` leaves out: user, password, query, and each value in that."""
+    parts = urlsplit(url)
+    query = [parts.query, *(value for _, value in parse_qsl(parts.query))]
+    login = [form for text in (parts.username, parts.password) if text for form in (text, unquote(text))]
+    return login + [text for text in query if text]
 
 
 # Rules about emotions.

@@ -45,6 +45,7 @@ class CallCounts:
 
     upstream_seconds: float = 0.0
     upstream_dropped_seconds: float = 0.0
+    upstream_excess_seconds: float = 0.0
     downstream_seconds: float = 0.0
     downstream_dropped_seconds: float = 0.0
     written_seconds: float = 0.0

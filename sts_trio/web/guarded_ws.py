@@ -14,6 +14,8 @@ from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection, Message, Ping, Pong
 from wsproto.frame_protocol import CloseReason
 
+from sts_trio.call.allowance import Allowance
+
 if TYPE_CHECKING:
     from hypercorn.protocol.events import Event
     from hypercorn.typing import ASGIReceiveEvent, ASGISendEvent, WebsocketAcceptEvent
@@ -21,6 +23,11 @@ if TYPE_CHECKING:
 # After we failed a connection its peer may still be sending. Closing at once would answer that with a TCP reset, which
 # can overtake our close frame; so what comes is thrown away for this long.
 LINGER_SECONDS = 1.0
+# What a peer may send: Core sends 50 messages a second, 72 of these units (one for each event, one for each KiB in it),
+# and after a stall of a minute all of them at once. Twenty thousand a second, which one peer can, cost a whole CPU.
+UNITS_PER_SECOND = 500
+UNITS_SAVED = 5000
+_UNIT_BYTES = 1024
 
 
 class GuardedHandshake(Handshake):
@@ -49,6 +56,7 @@ class GuardedWSStream(WSStream):
         self.failed = False
         self._decided = trio.Event()  # the app has accepted or refused the handshake
         self._over = trio.Event()  # nothing more will come or go
+        self._allowance = Allowance(UNITS_PER_SECOND, UNITS_SAVED, trio.current_time())
 
     async def handle(self, event: Event) -> None:
         """Take what came from the connection.
@@ -90,10 +98,16 @@ class GuardedWSStream(WSStream):
         Each event passes a checkpoint: a peer can put ten thousand of them, pongs or crumbs of a message, into one
         read, and the other calls must get their turn between them.
 
+        A peer that sends as much as no caller can is failed with 1008.
+
         The app hears of the end at once, with its code and reason. hypercorn loses both, tells the app of a message
         that is too long only when the peer closes, and answers broken framing or UTF-8 without a close frame.
         """
         for event in self.connection.events():
+            cost = 1 + len(event.data) / _UNIT_BYTES if isinstance(event, Message) else 1
+            if self._allowance.take(cost, trio.current_time()) < cost:
+                await self._fail(CloseReason.POLICY_VIOLATION, "too many messages")
+                return
             if isinstance(event, Message):
                 try:
                     self.buffer.extend(event)

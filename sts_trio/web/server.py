@@ -34,8 +34,8 @@ def make_config(*, ping_seconds: float, dead_seconds: float, most: int = 1000) -
     """Return hypercorn's configuration.
 
     `ping_seconds`: how often each WebSocket is pinged. `dead_seconds`: a WebSocket on which nothing at all comes for
-    so long, not even a pong, is dropped. `most` connections are served at a time. No access log: its formats quote the
-    query, which holds telephone numbers.
+    so long, not even a pong, is dropped. `most`: connections at a time. No access log: its formats quote the query,
+    which holds telephone numbers.
     """
     log = logging.getLogger("hypercorn.error")
     log.setLevel(logging.WARNING)  # below that it only repeats where it listens

@@ -9,14 +9,15 @@ import trio
 import trio.testing
 
 from sts_trio.core.link import SocketClosed
-from tests.fakes.rude import TEXT, frame, hear_head, upgrade
+from sts_trio.web.guarded_ws import UNITS_PER_SECOND, UNITS_SAVED
+from tests.fakes.rude import TEXT, frame, hear, hear_head, upgrade
 from tests.fakes.wire import open_door
 
 if TYPE_CHECKING:
     from sts_trio.core.arrival import Arrival
     from sts_trio.core.link import CallerSocket
 
-PONG, CONTINUATION = 10, 0
+PING, PONG, CONTINUATION = 9, 10, 0
 
 FLOODS = {
     "pongs": frame(PONG) * 8000,
@@ -26,7 +27,10 @@ FLOODS = {
 
 
 @pytest.mark.parametrize("name", FLOODS)
-async def test_others_get_their_turn_within_a_flood(name: str, autojump_clock: trio.testing.MockClock) -> None:
+async def test_others_get_their_turn_within_a_flood(
+    name: str, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sts_trio.web.guarded_ws.UNITS_SAVED", 100_000)
     over = trio.Event()
 
     async def answer(socket: CallerSocket, arrival: Arrival) -> None:
@@ -44,3 +48,51 @@ async def test_others_get_their_turn_within_a_flood(name: str, autojump_clock: t
             await trio.lowlevel.checkpoint()
             turns += 1
         assert turns > 4000
+
+
+TOO_MUCH = {
+    "messages": frame(TEXT, b"x") * 8000,
+    "pings": frame(PING) * 8000,
+    "large messages": frame(TEXT, b"x" * 1_000_000) * 8,
+} | FLOODS
+
+
+@pytest.mark.parametrize("name", TOO_MUCH)
+async def test_a_flood_ends_its_own_connection_with_1008(name: str, autojump_clock: trio.testing.MockClock) -> None:
+    ends: list[SocketClosed] = []
+
+    async def answer(socket: CallerSocket, arrival: Arrival) -> None:
+        while not isinstance(message := await socket.receive(), SocketClosed):
+            pass
+        ends.append(message)
+
+    async with open_door(answer) as wire, await wire.call() as good:
+        stream = await wire.connect()
+        await stream.send_all(upgrade())
+        head = await hear_head(stream)
+        await stream.send_all(TOO_MUCH[name])
+        assert (await hear(stream, head)).close == (1008, "too many messages")
+        assert ends == [SocketClosed(1008, "too many messages")]
+        await good.send_message("still here")
+        await trio.testing.wait_all_tasks_blocked()
+        assert good.closed is None
+
+
+async def test_what_gathered_in_a_stall_of_a_minute_may_come_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    """And then goes on in real time."""
+    message, heard = "x" * 460, 0
+
+    async def answer(socket: CallerSocket, arrival: Arrival) -> None:
+        nonlocal heard
+        while not isinstance(await socket.receive(), SocketClosed):
+            heard += 1
+
+    async with open_door(answer) as wire, await wire.call() as good:
+        for _ in range(60 * 50):
+            await good.send_message(message)
+        for _ in range(60 * 50):
+            await trio.sleep(0.02)
+            await good.send_message(message)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (heard, good.closed) == (6000, None)
+    assert UNITS_SAVED / UNITS_PER_SECOND == 10

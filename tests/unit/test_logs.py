@@ -174,3 +174,22 @@ def test_a_group_of_faults_is_written_with_each_of_them(style: str) -> None:
         structlog.get_logger().error("call failed", exc_info=group)
     assert "ValueError: first" in stream.getvalue()
     assert "OSError: second" in stream.getvalue()
+
+
+@pytest.mark.parametrize("style", ["json", "text"])
+@pytest.mark.parametrize("logger", ["structlog", "logging"])
+def test_what_is_secret_is_starred_in_every_line_whoever_writes_it(logger: str, style: str) -> None:
+    secret = 'sk-12"34\\secret'
+    stream = io.StringIO()
+    set_up_logging("info", style, stream, [secret, "short", "sk-12"])
+    log = structlog.get_logger() if logger == "structlog" else logging.getLogger("library")
+    log.warning("it said %s; a short word", secret)
+    try:
+        raise KeyError(secret, "tel:+491711234567")
+    except KeyError:
+        log.exception("call failed")
+    text = stream.getvalue()
+    assert "it said ***; a short word" in text
+    assert "KeyError: ('***', 'tel:+***')" in text
+    for form in ("sk-12", "secret", "171123"):
+        assert form not in text.replace("what_is_secret", "").replace("KeyError(secret", "")

@@ -105,6 +105,23 @@ GOOD: dict[str, tuple[str, Any, list[tuple[str, Any]]]] = {
     "ALLOW_CALL_OVERRIDES": ("allow_call_overrides", False, [("true", True), ("0", False)]),
     "HOST": ("host", "0.0.0.0", [("127.0.0.1", "127.0.0.1"), ("::", "::")]),
     "PORT": ("port", 6039, [("0", 0), ("65535", 65535), (" 8080 ", 8080)]),
+    "STS_TOKEN": (
+        "sts_token",
+        None,
+        [(text, Secret(text)) for text in ("0123456789abcdef", "aA0-._~+/aA0-._~+/==", "x" * 500)],
+    ),
+    "ALLOWED_ORIGINS": (
+        "allowed_origins",
+        (),
+        [
+            ("https://panel.example", ("https://panel.example",)),
+            (
+                " https://Panel.example:443/ ,http://[::1]:8080,, http://a:80",
+                ("https://panel.example", "http://[::1]:8080", "http://a"),
+            ),
+            ("http://a,http://a/", ("http://a",)),
+        ],
+    ),
     "PLAYOUT_LEAD_MS": ("playout_lead_ms", 500, [("20", 20), ("10000", 10_000)]),
     "AMI_URL": (
         "ami_url",
@@ -205,6 +222,10 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "DTMF_MODE": (["on", "input,context"], "one of input, context, off"),
     "DTMF_GAP_MS": (["99", "10001"], "a whole number from 100 to 10000"),
     "PORT": (["65536", "-1", "80.0", "http", "0x50", "1e3", "²", "6 0"], "a whole number from 0 to 65535"),
+    "ALLOWED_ORIGINS": (
+        ["*", "null", "panel.example", "https://", "https://a/b", "ws://a", "https://a b", "https://a;https://b"],
+        "an origin such as https://host or http://host:8080",
+    ),
     "PLAYOUT_LEAD_MS": (["19", "10001", "0", "half"], "a whole number from 20 to 10000"),
     "EMOTIONS": A_SWITCH,
     "INIT_SECONDS": (["0.9", "121", "nan", "inf", "-1", "10s"], "a number of seconds from 1 to 120"),
@@ -477,6 +498,18 @@ def test_the_key_is_starred_in_every_form_that_could_reach_a_log() -> None:
     assert key.reveal() == KEY
 
 
+@pytest.mark.parametrize(
+    "token", ["short", "x" * 15, "spaces in the middle of it", "ümläut-ümläut-ümläut", "a" * 16 + "&b=c"]
+)
+def test_a_token_that_no_url_or_header_can_carry_is_refused_without_showing_it(
+    environment: pytest.MonkeyPatch, token: str
+) -> None:
+    environment.setenv("STS_TOKEN", token)
+    [problem] = problems()
+    assert problem.startswith("STS_TOKEN has a value that is not shown here; it must be at least 16 letters")
+    assert token not in problem
+
+
 @pytest.mark.parametrize("style", ["json", "text"])
 def test_the_key_is_starred_by_the_logs_themselves(style: str, restored_logging: None) -> None:
     stream = io.StringIO()
@@ -506,7 +539,9 @@ def test_urls_are_shown_without_their_secrets_and_rules_as_their_number(environm
     environment.setenv("AMI_URL", f"http://{KEY}@ami/control")
     environment.setenv("EMOTION_RULES", RULES)
     environment.setenv("CALL_VARIABLES", "from,to")
+    environment.setenv("STS_TOKEN", KEY)
     settings = load_settings()
+    assert set(settings.secrets()) == {KEY, "me", "crm", f"token={KEY}"}
     shown = settings.shown()
     assert shown["HUMEAI_URL_INSTRUCTIONS"] == "https://crm:8443/prompt"
     assert shown["AMI_URL"] == "http://ami/control"
