@@ -78,9 +78,13 @@ _FROM_COUNTS = (
     ),
     _FromCounts(
         "sts_audio_dropped_seconds",
-        "Call audio dropped because a queue was full",
+        "Call audio dropped because a queue was full, or (too_fast) because a caller sent more than real time",
         "queue",
-        {"to_provider": "upstream_dropped_seconds", "to_core": "downstream_dropped_seconds"},
+        {
+            "to_provider": "upstream_dropped_seconds",
+            "to_core": "downstream_dropped_seconds",
+            "too_fast": "upstream_excess_seconds",
+        },
     ),
     _FromCounts(
         "sts_messages_dropped",

@@ -25,8 +25,8 @@ class Allowance:
 
 # Clocks differ, and a resampler on the way may be a little off; nobody speaks 5 % faster than time for hours.
 _RATE = 1.05
-# A TCP stall ends with a burst, and it is worth hearing; more than this the agent could not answer in time anyway.
-BURST_SECONDS = 5.0
+# A stall of TCP ends with a burst. A minute of it is no attack, and bounded; what a caller sends all the time is.
+BURST_SECONDS = 60.0
 
 
 class CallerRate:

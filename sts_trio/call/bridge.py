@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from sts_trio.audio.pcm import FRAME_BYTES, SampleAligner, is_loud, pieces
 from sts_trio.call.actions import CallWebhook, CloseSession, End, Note, Say, SendAudio
+from sts_trio.call.allowance import CallerRate
 from sts_trio.call.briefing import is_real_uuid, usable_id
 from sts_trio.call.keypad import UnusableKeyError
 from sts_trio.call.keys import KeyDesk
@@ -55,7 +56,7 @@ _RETRY_GRACE_SECONDS = 1.0  # and when a new session may do better, we do not wa
 # After a transfer or a hang-up that was ordered, Core closes by itself (contract 5.2); until then we leave it time to.
 _CORE_LEAVES_SECONDS = 3.0
 # Close codes of Core's side that are no hang-up: nothing came, not even a close; or what came was no WebSocket.
-_GONE = {1006: Cause.CALLER_LOST} | dict.fromkeys((1002, 1007, 1009), Cause.CALLER_BROKE_PROTOCOL)
+_GONE = {1006: Cause.CALLER_LOST} | dict.fromkeys((1002, 1007, 1008, 1009), Cause.CALLER_BROKE_PROTOCOL)
 _STRONGEST_EMOTIONS = 3
 _QUIET_SECONDS = 1.0  # without speech, to count as a quiet moment: EVI takes 0.8 s for the end of a turn
 _LONGEST_TEXT = 10_000  # characters of a caller's turn; some ten minutes of speech
@@ -77,6 +78,7 @@ class Bridge:
         self._lifeline = Lifeline(rules.lifeline, self.counts)
         self._greeting = ""
         self._aligner = SampleAligner()
+        self._rate = CallerRate(now)
         self._speech = AgentSpeech(playout, self.counts)
         self._tools = ToolDesk(playout, self.counts, rules.tool_grace)
         self._keys = KeyDesk(rules.keypad, rules.keypad_gap, self.counts)
@@ -120,12 +122,19 @@ class Bridge:
     def _caller_audio(self, pcm: bytes, now: float) -> Actions:
         if not self._initialised:
             return ()
-        pcm = self._aligner.feed(pcm)
+        pcm = self._rate.admit(self._aligner.feed(pcm), now)
         if self._lifeline.renewing and is_loud(pcm):
             self._loud_at = now
+        if self._rate.excess_seconds > self.counts.upstream_excess_seconds:
+            return (*self._too_fast(), *(SendAudio(piece) for piece in pieces(pcm)))
         if 0 < len(pcm) <= FRAME_BYTES:
             return (SendAudio(pcm),)
         return tuple(SendAudio(piece) for piece in pieces(pcm))
+
+    def _too_fast(self) -> Actions:
+        told = self.counts.upstream_excess_seconds > 0
+        self.counts.upstream_excess_seconds = self._rate.excess_seconds
+        return () if told else (Note("Core sends audio faster than real time; what is too much is dropped"),)
 
     def _init(self, init: Init) -> Actions:
         if self._initialised:

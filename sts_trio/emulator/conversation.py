@@ -184,7 +184,8 @@ class Conversation:
                 if close is not None:
                     self.put([CloseWith(code=close)])
             case HalfOpen(seconds=seconds):
-                self._tap.freeze(math.inf if seconds is None else seconds)
+                # A client that left with its buffers full cannot be seen: the longest chat is the limit.
+                self._tap.freeze(self._emulator.options.max_duration if seconds is None else seconds)
             case SlowReader(bytes_per_second=rate):
                 self._tap.read_slowly(rate)
             case Delay(seconds=seconds, jitter=jitter):

@@ -62,16 +62,18 @@ def _late(turn: Turn, count: int, by: float) -> Turn:
 def _swapped(turn: Turn) -> Turn:
     held: tuple[float, Item] | None = None
     for at, item in turn:
-        if isinstance(item, AudioOutput | Late) and held is None:
-            held = (at, item)
-            continue
-        if isinstance(item, AudioOutput | Late):
+        if isinstance(item, AudioOutput):
+            if held is None:
+                held = (at, item)
+                continue
             yield at, item
         if held is not None:
             yield at, held[1]
             held = None
-        if not isinstance(item, AudioOutput | Late):
+        if not isinstance(item, AudioOutput):
             yield at, item
+    if held is not None:
+        yield held
 
 
 def _doubled(turn: Turn) -> Iterator[tuple[float, Item]]:

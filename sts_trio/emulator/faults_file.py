@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import tomllib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import msgspec
 
-from sts_trio.emulator.script import AnyFault, Number, Outage
+from sts_trio.emulator.script import AnyFault, Fault, Number, Outage
 
 if TYPE_CHECKING:
     from sts_trio.emulator.options import EmulatorOptions
@@ -34,7 +34,7 @@ class FaultsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
-NAMES = sorted(str(kind.__struct_config__.tag) for kind in AnyFault.__args__)
+KINDS: dict[str, type[Fault]] = {str(kind.__struct_config__.tag): kind for kind in get_args(AnyFault)}
 
 
 def parse_faults(data: bytes, name: str) -> FaultsFile:
@@ -51,7 +51,7 @@ def parse_faults(data: bytes, name: str) -> FaultsFile:
     except msgspec.ValidationError as exc:
         text, _, place = str(exc).partition(" - at `$")
         place = place.rstrip("`").lstrip(".")
-        known = f" (known: {', '.join(NAMES)})" if place.endswith("].fault") else ""
+        known = f" (known: {', '.join(sorted(KINDS))})" if place.endswith("].fault") else ""
         raise FaultsError(f"{name}: {place or 'the whole'}: {text}{known}") from exc
     except UnicodeDecodeError as exc:
         raise FaultsError(f"{name}: byte {exc.start}: not UTF-8") from exc

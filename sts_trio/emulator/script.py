@@ -190,7 +190,10 @@ class ResetInFrame(Step, frozen=True, tag="reset_in_frame"):
 
 
 class HalfOpen(Step, frozen=True, tag="half_open"):
-    """Read nothing, send nothing, answer no ping; the connection stays. For `seconds`, or until the client leaves."""
+    """Read nothing, send nothing, answer no ping; the connection stays. For `seconds`, or until the client leaves.
+
+    Without `seconds` it still thaws after the longest time that a chat may last.
+    """
 
     after: Seconds = 0.0
     seconds: Seconds | None = None

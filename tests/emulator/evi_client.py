@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import wave
@@ -53,7 +54,10 @@ def snr_db(want: NDArray[np.int16], got: NDArray[np.int16]) -> float:
 
 
 class EviClient:
-    """An open chat. `log` has (time, message) of all that came; `closed` the reason of the end."""
+    """An open chat. `log` has (time, message) of all that came; `closed` the reason of the end.
+
+    What is no JSON object with a type is logged as of the type "junk".
+    """
 
     def __init__(self, connection: Any, stream: trio.abc.Stream) -> None:
         self.connection = connection
@@ -66,7 +70,7 @@ class EviClient:
         try:
             while True:
                 data = await self.connection.get_message()
-                self.log.append((trio.current_time(), json.loads(data)))
+                self.log.append((trio.current_time(), _message(data)))
                 self._tell()
         except ConnectionClosed as exc:
             self.closed = exc.reason
@@ -119,6 +123,14 @@ class EviClient:
         assert [output["index"] for output in outputs] == list(range(len(outputs)))
         files = [read_wav(base64.b64decode(output["data"])) for output in outputs]
         return np.concatenate([samples[::channels] for samples, _, channels in files]), files[0][1]
+
+
+def _message(data: str | bytes) -> dict[str, Any]:
+    with contextlib.suppress(ValueError):
+        message = json.loads(data)
+        if isinstance(message, dict) and "type" in message:
+            return message
+    return {"type": "junk", "data": data}
 
 
 @asynccontextmanager
