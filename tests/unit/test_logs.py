@@ -183,7 +183,7 @@ def test_what_is_secret_is_starred_in_every_line_whoever_writes_it(logger: str, 
     stream = io.StringIO()
     set_up_logging("info", style, stream, [secret, "short", "sk-12"])
     log = structlog.get_logger() if logger == "structlog" else logging.getLogger("library")
-    log.warning(f"it said {secret}; a short word")
+    log.warning("it said %s; a short word", secret)
     try:
         raise KeyError(secret, "tel:+491711234567")
     except KeyError:
