@@ -39,9 +39,10 @@ class Starring:
         return self._pattern.sub("***", line) if self._pattern else line
 
 
-def _forms(text: str) -> tuple[str, str, str]:
-    """How a text may stand in a line: as it is, in JSON, in the `repr` of an exception's text."""
-    return text, json.dumps(text)[1:-1], repr(text)[1:-1]
+def _forms(text: str) -> set[str]:
+    """How a text may stand in a line: as it is, or in the `repr` of an exception's text; and either of them in JSON."""
+    plain = {text, repr(text)[1:-1]}
+    return plain | {json.dumps(form, ensure_ascii=False)[1:-1] for form in plain}
 
 
 def _without_long_numbers(_: WrappedLogger, __: str, line: EventDict) -> EventDict:

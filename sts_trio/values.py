@@ -182,8 +182,10 @@ def origin(value: str) -> str:
     """Take an origin as browsers send it (RFC 6454, 6.2): scheme and host, and a port that is not the usual one."""
     wanted = "an origin such as https://host or http://host:8080"
     parts = _split(value, ("http", "https"), wanted)
-    if parts.path or set("@?#") & set(value):
+    if set("@?#") & set(value):
         raise HiddenValueError(wanted)
+    if parts.path:
+        raise ValueError(wanted)
     usual = ":443" if parts.scheme == "https" else ":80"
     return f"{parts.scheme}://{parts.netloc.lower().removesuffix(usual)}"
 
