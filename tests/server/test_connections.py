@@ -144,11 +144,12 @@ from functools import partial
 from trio_websocket import open_websocket_url
 from sts_trio.web.app import create_app
 from sts_trio.web.server import serve_app
+from tests.fakes.wire import nothing_against
 from tests.server.test_connections import echo
 
 async def main():
     logging.basicConfig(format="LOG %(message)s")
-    app = create_app(echo, None, lambda: None, dict)
+    app = create_app(echo, None, nothing_against, dict)
     async with trio.open_nursery() as nursery:
         serving = partial(serve_app, app, host="127.0.0.1", port=0, ping_seconds=20, dead_seconds=60,
                           shutdown_trigger=trio.sleep_forever)
