@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from functools import partial
 
 import pytest
@@ -156,3 +157,29 @@ async def test_a_session_that_opens_after_all_is_closed_when_the_fallback_plays(
     with trio.fail_after(20):
         await scene.over.wait()
     assert len(scene.core.audio) == 160_000
+
+
+async def test_a_core_that_does_not_read_sixty_seconds_of_reply_costs_less_than_two_megabytes(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene, beside = await begin(nursery), await begin(nursery)
+    scene.core.reads = trio.Event()  # from now on Core takes nothing
+    await trio.sleep(1)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(600):
+            scene.agent.feed(spoken(0.1, "r"))
+            if number % 10 == 0:
+                beside.agent.feed(spoken(0.1, "r"))
+            await trio.sleep(0.01)
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    print(f"a minute of speech for a Core that does not read: {grown / 1e6:.2f} MB")
+    assert grown < 2_000_000
+    await trio.sleep(10)
+    assert len(beside.core.audio) == 60 * 1600
+    scene.core.reads.set()
+    scene.core.hang_up()
+    beside.core.hang_up()
