@@ -227,15 +227,23 @@ def url_secrets(url: str) -> list[str]:
 # Rules about emotions.
 
 
+_TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
 class _Rule(msgspec.Struct, forbid_unknown_fields=True):
     """A rule as an operator writes it."""
 
     emotion: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_NAME)]
     above: Annotated[float, msgspec.Meta(ge=0, le=1)]
     turns: Annotated[int, msgspec.Meta(ge=1, le=MOST_RULE_TURNS)] = 2
-    tool: Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")] | None = None
+    tool: str | None = None
     arguments: dict[str, Any] = {}
     webhook: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the name here: a pattern in `Meta` may crash msgspec 0.22 when the process ends (its issue 717)."""
+        if self.tool is not None and not _TOOL_NAME.fullmatch(self.tool):
+            raise ValueError("not the name of a tool - at `$.tool`")
 
 
 _RULES = msgspec.json.Decoder(list[msgspec.Raw])
