@@ -122,15 +122,16 @@ def reach_services(settings: Settings, http: HttpClient, ami: AmiClient | None, 
         # A stored configuration holds the prompt.
         return None if settings.config_id else await sources.load(call.uuid, call=call.id)
 
-    async def release(uuid: str, cause: Cause) -> None:
+    async def release(uuid: str, cause: Cause) -> bool:
         if ami is None:
-            return
+            return False
         if cause is Cause.PROVIDER_FAILED and settings.fallback_extension:
-            await transfer(ami, uuid, settings.fallback_extension)
-        elif cause in (Cause.AGENT_ENDED, Cause.CALLER_SILENT) or (
+            return await transfer(ami, uuid, settings.fallback_extension)
+        if cause in (Cause.AGENT_ENDED, Cause.CALLER_SILENT) or (
             cause is Cause.PROVIDER_FAILED and settings.fallback_wav
         ):
             await hang_up(ami, uuid)
+        return False
 
     breaker = Breaker(settings.breaker_failures, settings.breaker_seconds)
     return Services(

@@ -282,6 +282,7 @@ class Bridge:
         if not closed.normal:
             return self._lost(session, closed.message, now, retryable=closed.retryable)
         self._speech.turn_end(now)
+        self._lifeline.stop()
         self._farewell = CallOutcome(Cause.AGENT_ENDED, 1000, closed.message)
         return self._heard_out(now)
 
@@ -330,30 +331,28 @@ class Bridge:
         if "length" in overdue:
             limit = f"{self._rules.most_seconds:g} s"
             return self.end(CallOutcome(Cause.TOO_LONG, 1000, f"the call reached its limit of {limit}"), now)
-        if "fault" in overdue and self._fault is not None and self._lifeline.current is not None:
-            session, fault = self._lifeline.current, self._fault
-            return (
-                CloseSession(session),
-                *self._lost(session, fault.message, now, retryable=fault.retryable, forgotten=fault.forgotten),
-            )
         if "hung up" in overdue:
             return self.end(CallOutcome(Cause.HUNG_UP, 1000), now)
+        # From here on the call may go on: nothing that is due together with something else must be lost.
+        actions: list[Action] = []
+        if "fault" in overdue and self._fault is not None and self._lifeline.current is not None:
+            session, fault = self._lifeline.current, self._fault
+            lost = self._lost(session, fault.message, now, retryable=fault.retryable, forgotten=fault.forgotten)
+            actions += (CloseSession(session), *lost)
         if "answer" in overdue:
             self.counts.late_answers += 1
-        if self._silence.deadline <= now and (silent := self._too_silent(now)):
-            return silent
+            actions.append(Note(f"the agent has not answered for {self._rules.answer_seconds:g} s"))
+        if self._silence.deadline <= now:
+            actions += self._too_silent(now)
         found = self._lifeline.expire(now, quiet=self._quiet(now))
-        if found is None:
-            return self._fail(f"{self._trouble}; it could not be resumed", now)
+        actions += self._fail(f"{self._trouble}; it could not be resumed", now) if found is None else found
         self._speech.expire(now)
         # Tools first: telling the agent of keys may take time, and no tool must be stopped before it was started.
-        tools = self._tools.expire(now)
-        keyed = self._keys.expire(now, ready=self._lifeline.current is not None)
-        late = (
-            (Note(f"the agent has not answered for {self._rules.answer_seconds:g} s"),) if "answer" in overdue else ()
-        )
-        heard_out = self._heard_out(now) if "heard out" in overdue else ()
-        return (*late, *found, *tools, *keyed, *heard_out)
+        actions += self._tools.expire(now)
+        actions += self._keys.expire(now, ready=self._lifeline.current is not None)
+        if "heard out" in overdue:
+            actions += self._heard_out(now)
+        return tuple(actions)
 
     def _too_silent(self, now: float) -> Actions:
         played_at = self._playout.played_at(now)

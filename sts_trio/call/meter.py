@@ -6,6 +6,7 @@ lasts.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -83,7 +84,7 @@ class NoMeter:
         """See `Meter`."""
 
 
-class _Timed:
+class _Timed(ABC):
     """A stretch of work that is reported once: what came of it, and how long that took by `clock`."""
 
     def __init__(self, report: Callable[[str, float], None], clock: Callable[[], float]) -> None:
@@ -103,8 +104,9 @@ class _Timed:
             self._told = True
             self._report(result, self._clock() - self._began)
 
+    @abstractmethod
     def _meaning(self, exc: BaseException | None) -> str:
-        raise NotImplementedError
+        """What the way means in which the context was left."""
 
 
 class Attempt(_Timed):

@@ -55,6 +55,8 @@ _ERRANDS_SECONDS = 3.0
 _LAST_WORDS_SECONDS = 2.0
 # For an operator's service to take the telephone call away, before Core's side is closed.
 _RELEASE_SECONDS = 3.0
+# For Core to close by itself after a transfer.
+_CORE_LEAVES_SECONDS = 3.0
 
 ToAgent = Attach | Say | TypeIn | AddContext | AnswerTool
 
@@ -74,8 +76,8 @@ class Services:
 
     `instructions` returns the agent's prompt for a call, or None for the provider's own. `webhook` takes a URL, the
     call's id, an event's kind and what it holds. `release` sees to the telephone call with this uuid when ours is over
-    for this cause: the line must drop, or go elsewhere. `meter` takes what is measured. None of these raises, and each
-    ends in its own time.
+    for this cause: the line must drop, or go elsewhere, which it answers with true. `meter` takes what is measured.
+    None of these raises, and each ends in its own time.
     """
 
     open_agent: OpenAgent
@@ -316,13 +318,17 @@ class Call:
                 await self._core.send(message)
         if outcome.by_caller:
             return
-        await self._release(outcome)
+        if await self._release(outcome):
+            with trio.move_on_after(_CORE_LEAVES_SECONDS, shield=True):  # our close could hang up who is on his way
+                while not isinstance(await self._core.receive(), SocketClosed):
+                    pass
         with trio.move_on_after(_LAST_WORDS_SECONDS, shield=True):
             await self._core.close(outcome.code, outcome.cause)
 
-    async def _release(self, outcome: CallOutcome) -> None:
-        """Closing Core's side may not be enough for the telephone line to drop (contract 8)."""
+    async def _release(self, outcome: CallOutcome) -> bool:
+        """Closing Core's side may not be enough for the telephone line to drop (contract 8). True: it goes on."""
         uuid = self._bridge.call.uuid
         if uuid is not None and is_real_uuid(uuid):
             with trio.move_on_after(_RELEASE_SECONDS, shield=True):
-                await self._services.release(uuid, outcome.cause)
+                return bool(await self._services.release(uuid, outcome.cause))
+        return False

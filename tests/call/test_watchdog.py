@@ -183,3 +183,22 @@ async def test_a_core_that_does_not_read_sixty_seconds_of_reply_costs_less_than_
     scene.core.reads.set()
     scene.core.hang_up()
     beside.core.hang_up()
+
+
+@pytest.mark.parametrize(("leaves", "took"), [(True, 1.0), (False, 3.0)])
+async def test_who_is_on_his_way_elsewhere_is_not_hung_up_by_our_close(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, leaves: bool, took: float
+) -> None:
+    async def release(uuid: str, cause: Cause) -> bool:
+        return True
+
+    began = trio.current_time()
+    agent = FakeAgent(failure=ProviderRefused("HTTP 401"))
+    scene = await begin(nursery, agent=agent, services=partial(Services, release=release), uuid=UUID)
+    await trio.sleep(1.0)
+    assert scene.core.closed is None
+    if leaves:
+        scene.core.hang_up()
+    with trio.fail_after(5):
+        await scene.over.wait()
+    assert trio.current_time() - began == pytest.approx(took, abs=0.1)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 
-import pytest
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -30,7 +28,6 @@ async def curl(url: str) -> tuple[str, dict[str, float]]:
     }
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 async def test_a_scrape_over_a_real_socket_tells_what_a_call_did() -> None:
     async with open_evi() as evi, service(evi.url) as url:
         target = url.replace("ws://", "http://") + "/metrics"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from math import inf
 
 from hypothesis import settings
@@ -78,6 +79,7 @@ class BridgeMachine(RuleBasedStateMachine):
         self.now = 100.0
         self.playout = Playout(Pace(0.5))
         self.bridge = Bridge(RULES, self.playout, CallInfo("fallback"), self.now)
+        self.bridge._lifeline._jitter = random.Random(1)  # the same steps must take the same way again
         self.sent = b""
         self.received = b""
         self.opened = 0
@@ -230,8 +232,10 @@ class BridgeMachine(RuleBasedStateMachine):
             case AgentClosed() if self.session and self.bridge._fault is None:
                 self.carry_out(self.bridge.on_agent(end, self.session, self.now))
                 assert self.end is not None
-            case None if bye == 9:
-                self.carry_out(self.bridge.on_agent(AgentClosed("good-bye", True), self.session, self.now))
+            case None if bye == 9 and self.session:
+                session, self.session = self.session, 0  # a session says nothing after its close
+                self.sessions.discard(session)
+                self.carry_out(self.bridge.on_agent(AgentClosed("good-bye", True), session, self.now))
 
     @in_session
     @rule(reply=st.sampled_from("abcd"), size=st.integers(800, 4000))
