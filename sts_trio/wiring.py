@@ -21,7 +21,7 @@ from sts_trio.call.meter import NoMeter
 from sts_trio.call.outcome import Cause
 from sts_trio.call.playout import Pace
 from sts_trio.call.rules import CallRules
-from sts_trio.call.session import Services
+from sts_trio.call.services import Services
 from sts_trio.call.silence import SilenceRules
 from sts_trio.errors import ConfigError
 from sts_trio.http_client import HttpClient

@@ -15,7 +15,7 @@ from sts_trio.call.briefing import usable_id
 from sts_trio.call.meter import CANCELLED, WEBSOCKET, CallRecord
 from sts_trio.call.outcome import Cause
 from sts_trio.call.playout import Playout
-from sts_trio.call.session import Call, Services
+from sts_trio.call.session import Call
 from sts_trio.core.wire import Error, Transcript
 from sts_trio.providers.events import CallInfo
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sts_trio.call.playout import Pace
     from sts_trio.call.registry import Registry
     from sts_trio.call.rules import CallRules
+    from sts_trio.call.services import Services
     from sts_trio.core.arrival import Arrival
     from sts_trio.core.link import CoreLink, SocketClosed
     from sts_trio.core.wire import FromCore, ToCore

@@ -10,18 +10,19 @@ from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING
 
-from sts_trio.audio.pcm import FRAME_BYTES, SampleAligner, is_loud, pieces
-from sts_trio.call.actions import CallWebhook, CloseSession, End, Note, Say, SendAudio
-from sts_trio.call.allowance import CallerRate
+from sts_trio.call.actions import CloseSession, End, Note, Say
+from sts_trio.call.alarms import Alarms
 from sts_trio.call.briefing import is_real_uuid, usable_id
 from sts_trio.call.keypad import UnusableKeyError
 from sts_trio.call.keys import KeyDesk
 from sts_trio.call.lifeline import Lifeline
-from sts_trio.call.mood import EmotionWatch, Mood, strongest
+from sts_trio.call.mood import STRONGEST, MoodDesk, strongest
 from sts_trio.call.outcome import CallOutcome, Cause
 from sts_trio.call.silence import SilenceLadder
 from sts_trio.call.speech import AgentSpeech
 from sts_trio.call.toolcalls import LINE_SECONDS, ToolDesk
+from sts_trio.call.trouble import Trouble
+from sts_trio.call.voice import CallerVoice
 from sts_trio.core.wire import CallerAudio, Digit, Error, Init, NotUnderstood, Transcript
 from sts_trio.errors import ConversationGone
 from sts_trio.providers.events import (
@@ -38,9 +39,8 @@ from sts_trio.providers.events import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from sts_trio.call.actions import Action, Actions
+    from sts_trio.call.mood import Mood
     from sts_trio.call.playout import Playout
     from sts_trio.call.rules import CallRules
     from sts_trio.core.link import SocketClosed
@@ -48,19 +48,13 @@ if TYPE_CHECKING:
     from sts_trio.errors import ProviderError
     from sts_trio.providers.events import AgentEvent
     from sts_trio.tools.tool import ToolResult
-    from sts_trio.values import EmotionRule
 
-# A provider that reported a fatal error closes by itself; when it does not, we do.
-_FAULT_GRACE_SECONDS = 5.0
-_RETRY_GRACE_SECONDS = 1.0  # and when a new session may do better, we do not wait as long
 # After a transfer or a hang-up that was ordered, Core closes by itself (contract 5.2); until then we leave it time to.
 _CORE_LEAVES_SECONDS = 3.0
 # Close codes of Core's side that are no hang-up: nothing came, not even a close; or what came was no WebSocket.
 _GONE = {1006: Cause.CALLER_LOST} | dict.fromkeys((1002, 1007, 1008, 1009), Cause.CALLER_BROKE_PROTOCOL)
-_STRONGEST_EMOTIONS = 3
 _QUIET_SECONDS = 1.0  # without speech, to count as a quiet moment: EVI takes 0.8 s for the end of a turn
 _LONGEST_TEXT = 10_000  # characters of a caller's turn; some ten minutes of speech
-_FAULTS_TOLD = 20  # errors of the provider that a call passes on to Core; the rest are counted
 _NOTES = 5  # log lines a call about messages that were not understood; the rest are counted
 
 
@@ -69,35 +63,36 @@ class Bridge:
 
     def __init__(self, rules: CallRules, playout: Playout, fallback: CallInfo, now: float) -> None:
         self.counts = playout.counts
-        self.mood = Mood()
         self.call = fallback  # what is known of the call; `init` makes it better
         self._rules = rules
         self._playout = playout
-        self._alarms: dict[str, float] = {}
+        self._alarms = Alarms()
         self._initialised = False
         self._lifeline = Lifeline(rules.lifeline, self.counts)
         self._greeting = ""
-        self._aligner = SampleAligner()
-        self._rate = CallerRate(now)
+        self._voice = CallerVoice(self.counts, now)
         self._speech = AgentSpeech(playout, self.counts)
         self._tools = ToolDesk(playout, self.counts, rules.tool_grace)
         self._keys = KeyDesk(rules.keypad, rules.keypad_gap, self.counts)
-        self._loud_at = -inf  # when the caller was last heard; kept only while a renewal waits for silence
         self._silence = SilenceLadder(rules.silence)
-        self._watch = EmotionWatch(rules.emotion_rules)
-        self._trouble = ""  # how the session before was lost
+        self._moods = MoodDesk(rules.emotion_rules, self._tools, self.counts)
+        self._trouble = Trouble()
         self._told = ""  # the last error that Core was told
-        self._fault: AgentFault | None = None  # the provider's last error, until the caller is heard again
         self._farewell: CallOutcome | None = None  # the agent said good-bye; this is how the call will end
         self._core_leaves_by = -inf  # the telephone call was taken away; Core should have closed by then
-        self._set("init", now + rules.init_seconds)
-        self._set("length", now + rules.most_seconds)
+        self._alarms.set("init", now + rules.init_seconds)
+        self._alarms.set("length", now + rules.most_seconds)
 
     @property
     def deadline(self) -> float:
         """When `on_deadline` has something to do; infinity for never."""
-        parts = (self._lifeline, self._speech, self._tools, self._keys, self._silence)
-        return min(self._next_alarm, *(part.deadline for part in parts))
+        parts = (self._alarms, self._lifeline, self._trouble, self._speech, self._tools, self._keys, self._silence)
+        return min(part.deadline for part in parts)
+
+    @property
+    def mood(self) -> Mood:
+        """How the caller has sounded so far."""
+        return self._moods.mood
 
     # The caller's side.
 
@@ -120,27 +115,13 @@ class Bridge:
         return (End(CallOutcome(cause, closed.code, closed.reason)),)
 
     def _caller_audio(self, pcm: bytes, now: float) -> Actions:
-        if not self._initialised:
-            return ()
-        pcm = self._rate.admit(self._aligner.feed(pcm), now)
-        if self._lifeline.renewing and is_loud(pcm):
-            self._loud_at = now
-        if self._rate.excess_seconds > self.counts.upstream_excess_seconds:
-            return (*self._too_fast(), *(SendAudio(piece) for piece in pieces(pcm)))
-        if 0 < len(pcm) <= FRAME_BYTES:
-            return (SendAudio(pcm),)
-        return tuple(SendAudio(piece) for piece in pieces(pcm))
-
-    def _too_fast(self) -> Actions:
-        told = self.counts.upstream_excess_seconds > 0
-        self.counts.upstream_excess_seconds = self._rate.excess_seconds
-        return () if told else (Note("Core sends audio faster than real time; what is too much is dropped"),)
+        return self._voice.feed(pcm, now, listen=self._lifeline.renewing) if self._initialised else ()
 
     def _init(self, init: Init) -> Actions:
         if self._initialised:
             return self._note("Core sent a second init; ignored")
         self._initialised = True
-        self._set("init", inf)
+        self._alarms.set("init", inf)
         if isinstance(init.uuid, str) and usable_id(init.uuid):
             self.call = CallInfo(id=init.uuid, uuid=init.uuid, query=self.call.query)
         controllable = is_real_uuid(self.call.uuid)
@@ -176,7 +157,7 @@ class Bridge:
         match event:
             case AgentAudio(reply=reply, wav=wav):
                 self._agent_speaks(self._speech.audio(reply, wav, now), now)
-                self._set("answer", inf)
+                self._alarms.set("answer", inf)
             case AgentText(reply=reply, text=text):
                 self._agent_speaks(self._speech.text(reply, text, now), now)
             case AgentTurnEnd():
@@ -206,7 +187,7 @@ class Bridge:
         if tool is not None and tool.ends_call and not result.failed:
             self._core_leaves_by = now + _CORE_LEAVES_SECONDS
             if tool.hangs_up:
-                self._set("hung up", self._core_leaves_by)
+                self._alarms.set("hung up", self._core_leaves_by)
         return self._tools.done(id_, result)
 
     def _agent_ready(self, ready: AgentReady, session: int, now: float) -> Actions:
@@ -225,59 +206,40 @@ class Bridge:
         in_use = session == self._lifeline.current
         actions = self._lifeline.lost(session, now, retryable=retryable, forgotten=forgotten)
         if actions is None:
-            return self._fail(f"{self._trouble}; then: {message}" if self._trouble and not in_use else message, now)
+            return self._fail(self._trouble.explain(message, in_use=in_use), now)
         if not in_use:
             return actions
-        self._fault = None
-        self._set("fault", inf)
-        self._trouble = message
+        self._trouble.over()
+        self._trouble.lost = message
         self._speech.turn_end(now)  # what is queued is heard out; no more of it will come
         return (Note(f"{message}; resuming"), *self._tools.session_over(), *actions)
 
     def _agent_speaks(self, speaks: bool, now: float) -> None:
         if not speaks:
             return
-        self._set("fault", inf)  # it goes on, if only to say good-bye; the error stays the cause of what follows
+        self._trouble.survived()
         self._silence.wait_from(self._playout.played_at(now))
         self._keys.agent_spoke()
 
     def _user_turn(self, turn: UserTurn, now: float) -> Actions:
-        self._fault = None
-        self._set("fault", inf)
+        self._trouble.over()
         self.counts.user_turns += 1
         self._silence.heard_caller(now)
-        self._set("answer", now + self._rules.answer_seconds)
+        self._alarms.set("answer", now + self._rules.answer_seconds)
         self._playout.trail.user_turn(now)
-        emotions = strongest(turn.emotions, _STRONGEST_EMOTIONS) if self._rules.emotions else None
+        emotions = strongest(turn.emotions, STRONGEST) if self._rules.emotions else None
         self._playout.post(Transcript("user", turn.text[:_LONGEST_TEXT], emotions or None))
         self._keys.caller_spoke()
         self._tools.user_turn()
-        self.mood.feed(turn.emotions)
-        fired: list[Action] = []
-        for rule in self._watch.feed(turn.emotions):
-            self.counts.rules_fired += 1
-            fired += self._fire(rule, turn.emotions, now)
-        return tuple(fired)
-
-    def _fire(self, rule: EmotionRule, emotions: Mapping[str, float], now: float) -> Actions:
-        told = Note(f"emotion rule: {rule.emotion} above {rule.above:g} in {rule.turns} turns")
-        if rule.webhook:
-            scores = strongest(emotions, _STRONGEST_EMOTIONS)
-            payload = {"emotion": rule.emotion, "above": rule.above, "turns": rule.turns, "scores": scores}
-            return (told, CallWebhook(rule.webhook, "emotion", payload))
-        return (told, *self._tools.order(rule.tool or "", rule.arguments, now))
+        return self._moods.user_turn(turn.emotions, now)
 
     def _reported(self, fault: AgentFault, now: float) -> None:
         self.counts.provider_faults += 1
-        self._fault = fault
-        resumable = fault.ends_session and fault.retryable
-        if not resumable and self.counts.provider_faults <= _FAULTS_TOLD:
+        if self._trouble.report(fault, now):
             self._tell(fault.message)
-        if fault.ends_session:
-            self._set("fault", now + (_RETRY_GRACE_SECONDS if resumable else _FAULT_GRACE_SECONDS))
 
     def _agent_closed(self, closed: AgentClosed, session: int, now: float) -> Actions:
-        if fault := self._fault:
+        if fault := self._trouble.fault:
             return self._lost(session, fault.message, now, retryable=fault.retryable, forgotten=fault.forgotten)
         if not closed.normal:
             return self._lost(session, closed.message, now, retryable=closed.retryable)
@@ -293,7 +255,7 @@ class Bridge:
         if max(played_at, self._core_leaves_by) <= now and not self._tools.takes_call:
             return self.end(self._farewell, now)
         # Who has just been transferred is not ours to hang up, as our end would: first Core has its time to close.
-        self._set("heard out", max(played_at + LINE_SECONDS, self._core_leaves_by))
+        self._alarms.set("heard out", max(played_at + LINE_SECONDS, self._core_leaves_by))
         return ()
 
     def _fail(self, message: str, now: float) -> Actions:
@@ -322,9 +284,7 @@ class Bridge:
 
     def on_deadline(self, now: float) -> Actions:
         """Act on what is overdue; harmless when nothing is."""
-        overdue = [name for name, at in self._alarms.items() if at <= now]
-        for name in overdue:
-            self._set(name, inf)
+        overdue = self._alarms.ring(now)
         if "init" in overdue:
             waited = f"{self._rules.init_seconds:g} s"
             return self.end(CallOutcome(Cause.NO_INIT, 1008, f"no init message within {waited} of connecting"), now)
@@ -335,17 +295,15 @@ class Bridge:
             return self.end(CallOutcome(Cause.HUNG_UP, 1000), now)
         # From here on the call may go on: nothing that is due together with something else must be lost.
         actions: list[Action] = []
-        if "fault" in overdue and self._fault is not None and self._lifeline.current is not None:
-            session, fault = self._lifeline.current, self._fault
-            lost = self._lost(session, fault.message, now, retryable=fault.retryable, forgotten=fault.forgotten)
-            actions += (CloseSession(session), *lost)
+        if self._trouble.deadline <= now:
+            actions += self._does_not_close(now)
         if "answer" in overdue:
             self.counts.late_answers += 1
             actions.append(Note(f"the agent has not answered for {self._rules.answer_seconds:g} s"))
         if self._silence.deadline <= now:
             actions += self._too_silent(now)
         found = self._lifeline.expire(now, quiet=self._quiet(now))
-        actions += self._fail(f"{self._trouble}; it could not be resumed", now) if found is None else found
+        actions += self._fail(f"{self._trouble.lost}; it could not be resumed", now) if found is None else found
         self._speech.expire(now)
         # Tools first: telling the agent of keys may take time, and no tool must be stopped before it was started.
         actions += self._tools.expire(now)
@@ -353,6 +311,15 @@ class Bridge:
         if "heard out" in overdue:
             actions += self._heard_out(now)
         return tuple(actions)
+
+    def _does_not_close(self, now: float) -> Actions:
+        """The provider has reported an error that ends its session, and holds on to it."""
+        session, fault = self._lifeline.current, self._trouble.fault
+        self._trouble.survived()
+        if session is None or fault is None:
+            return ()
+        lost = self._lost(session, fault.message, now, retryable=fault.retryable, forgotten=fault.forgotten)
+        return (CloseSession(session), *lost)
 
     def _too_silent(self, now: float) -> Actions:
         played_at = self._playout.played_at(now)
@@ -364,12 +331,5 @@ class Bridge:
 
     def _quiet(self, now: float) -> bool:
         """Whether nobody speaks and nothing is under way: a session can be replaced without anybody hearing it."""
-        silent = self._playout.played_at(now) <= now and now - self._loud_at >= _QUIET_SECONDS
+        silent = self._playout.played_at(now) <= now and self._voice.quiet_for(now) >= _QUIET_SECONDS
         return silent and not self._speech.speaking and not self._tools.busy
-
-    def _set(self, alarm: str, at: float) -> None:
-        if at == inf:
-            self._alarms.pop(alarm, None)
-        else:
-            self._alarms[alarm] = at
-        self._next_alarm = min(self._alarms.values(), default=inf)

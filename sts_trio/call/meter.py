@@ -115,9 +115,10 @@ class Attempt(_Timed):
     def __init__(self, meter: Meter, kind: str, clock: Callable[[], float]) -> None:
         super().__init__(lambda result, seconds: meter.connected(kind, result, seconds), clock)
 
-    def ready(self) -> None:
-        """The session is open."""
+    def ready(self) -> float:
+        """The session is open. Return how long that took, in seconds."""
         self._tell("ready")
+        return self._clock() - self._began
 
     def _meaning(self, exc: BaseException | None) -> str:
         match exc:

@@ -10,15 +10,21 @@ from heapq import nlargest
 from math import isfinite
 from typing import TYPE_CHECKING
 
+from sts_trio.call.actions import CallWebhook, Note
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from sts_trio.call.actions import Action, Actions
+    from sts_trio.call.outcome import CallCounts
+    from sts_trio.call.toolcalls import ToolDesk
     from sts_trio.values import EmotionRule
 
 MOST_EMOTIONS = 64  # kept of a call; EVI has 48
 LONGEST_NAME = 64
 _WEIGHT = 0.4  # of the newest turn in the rolling view: half of it is what was heard in the last one or two turns
 _DIGITS = 3
+STRONGEST = 3  # emotions of a turn that Core and a webhook are told
 
 
 def strongest(scores: Mapping[str, float], most: int) -> dict[str, float]:
@@ -74,6 +80,32 @@ class EmotionWatch:
         ]
         self._rows = [(rule, row) for rule, row in rows if row < rule.turns]
         return tuple(rule for rule, row in rows if row >= rule.turns)
+
+
+class MoodDesk:
+    """The emotions of one call: `mood`, and what the operator's rules order when they fire."""
+
+    def __init__(self, rules: Iterable[EmotionRule], tools: ToolDesk, counts: CallCounts) -> None:
+        self.mood = Mood()
+        self._watch = EmotionWatch(rules)
+        self._tools = tools
+        self._counts = counts
+
+    def user_turn(self, scores: Mapping[str, float], now: float) -> Actions:
+        """Take the scores of a user turn."""
+        self.mood.feed(scores)
+        fired: list[Action] = []
+        for rule in self._watch.feed(scores):
+            self._counts.rules_fired += 1
+            fired.append(Note(f"emotion rule: {rule.emotion} above {rule.above:g} in {rule.turns} turns"))
+            fired += self._fire(rule, scores, now)
+        return tuple(fired)
+
+    def _fire(self, rule: EmotionRule, scores: Mapping[str, float], now: float) -> Actions:
+        if not rule.webhook:
+            return self._tools.order(rule.tool or "", rule.arguments, now)
+        told = {"emotion": rule.emotion, "above": rule.above, "turns": rule.turns}
+        return (CallWebhook(rule.webhook, "emotion", told | {"scores": strongest(scores, STRONGEST)}),)
 
 
 def _clean(scores: Mapping[str, float]) -> dict[str, float]:

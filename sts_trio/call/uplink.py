@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from sts_trio.audio.pcm import BYTES_PER_SECOND, seconds
+from sts_trio.audio.pcm import BYTES_PER_SECOND, FRAME_BYTES, seconds
 from sts_trio.errors import ProviderLost
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _KEPT_BEFORE = 1 * BYTES_PER_SECOND
 _KEPT_BETWEEN = 5 * BYTES_PER_SECOND
+_MOST_DOUBTFUL = _KEPT_BETWEEN // FRAME_BYTES  # pieces; none is longer than a frame
 
 
 class Uplink:
@@ -22,12 +23,14 @@ class Uplink:
 
     Without a session the newest audio waits, and older audio is dropped and counted: one second before the first
     session (no burst of stale speech), five between two, since then the caller is in the middle of a conversation.
+    What is sent to a session that may be dead already is kept as well, as much of it, and sent again should it be.
     """
 
     def __init__(self, counts: CallCounts) -> None:
         self._counts = counts
         self._room = _KEPT_BEFORE
         self._waiting: deque[bytes] = deque()
+        self._doubtful: deque[bytes] = deque()  # sent to the session in use, which has not shown since that it lives
         self._agent: AgentLink | None = None
         self._begun = False
 
@@ -40,6 +43,8 @@ class Uplink:
                 self.detach(agent)  # and if another has been attached meanwhile, it goes there
             else:
                 self._counts.upstream_seconds += seconds(len(pcm))
+                if agent.doubtful or self._doubtful:
+                    self._doubt(agent, pcm)
                 return
         self._keep(pcm)
 
@@ -62,14 +67,29 @@ class Uplink:
                 raise
             self._counts.upstream_seconds += seconds(len(pcm))
         self._agent = agent
+        self._doubtful.clear()
         if not self._begun:
             self._begun = True
             self._room += _KEPT_BETWEEN - _KEPT_BEFORE
 
     def detach(self, agent: AgentLink) -> None:
         """This session is gone: keep what comes, unless another has taken its place."""
-        if self._agent is agent:
-            self._agent = None
+        if self._agent is not agent:
+            return
+        self._agent = None
+        if agent.doubtful:
+            for pcm in self._doubtful:
+                self._counts.upstream_seconds -= seconds(len(pcm))
+                self._keep(pcm)
+        self._doubtful.clear()
+
+    def _doubt(self, agent: AgentLink, pcm: bytes) -> None:
+        if not agent.doubtful:
+            self._doubtful.clear()
+        elif self._agent is agent:
+            self._doubtful.append(pcm)
+            if len(self._doubtful) > _MOST_DOUBTFUL:
+                self._doubtful.popleft()
 
     def _keep(self, pcm: bytes) -> None:
         self._waiting.append(pcm)

@@ -148,6 +148,11 @@ class CallInfo:
 class AgentLink(Protocol):
     """An open session with the agent. Every method but `receive` may raise `ProviderLost`."""
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether the provider may be gone unnoticed, so that what is sent now may never arrive."""
+        ...
+
     async def receive(self) -> AgentEvent:
         """Wait for the next event. After `AgentClosed` there is none.
 

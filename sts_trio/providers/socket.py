@@ -31,6 +31,8 @@ _QUEUED_MESSAGES = 16
 # EVI's documented limit (hume-evi.md 6.1): over two minutes of 48 kHz audio in one message.
 _MAX_MESSAGE_BYTES = 16 * 2**20
 _READ_BYTES = 2**16
+# A ping is answered within the round trip, far below this.
+_DOUBT_SECONDS = 1.0
 _MOST_HANDSHAKE_BYTES = 2**17
 _REFUSAL_BODY_CHARACTERS = 200
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([2-5]\d\d)")
@@ -129,6 +131,12 @@ class ProviderSocket:
         self._connection = connection
         self._endpoint = endpoint
         self._dead = ""
+        self._pinged_at = math.inf  # since when an answer to a ping is owed
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the peer may be dead already: it has owed the answer to a ping for a second."""
+        return self._pinged_at < math.inf and trio.current_time() - self._pinged_at >= _DOUBT_SECONDS
 
     async def receive(self) -> str | bytes | SocketEnd:
         """Wait for the next message; `SocketEnd` is the last."""
@@ -157,8 +165,10 @@ class ProviderSocket:
         try:
             while True:
                 await trio.sleep(dead / 2)
+                self._pinged_at = trio.current_time()
                 with trio.fail_after(dead / 2):
                     await self._connection.ping()
+                self._pinged_at = math.inf
         except tws.ConnectionClosed:
             return
         except trio.TooSlowError:

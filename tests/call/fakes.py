@@ -18,7 +18,7 @@ from sts_trio.call.answer import Switchboard
 from sts_trio.call.playout import Pace
 from sts_trio.call.registry import Registry
 from sts_trio.call.rules import CallRules
-from sts_trio.call.session import Services
+from sts_trio.call.services import Services
 from sts_trio.core.arrival import Arrival
 from sts_trio.core.link import SocketClosed
 from sts_trio.core.wire import CallerAudio, Init, PlayoutAudio
@@ -192,6 +192,7 @@ class FakeSession:
     def __init__(self, agent: FakeAgent, ready: bool) -> None:
         self._ready = ready
         self._agent = agent
+        self.doubtful = False
         self.send_audio = agent.send_audio
         self.say = agent.say
         self.user_text = agent.user_text

@@ -14,7 +14,7 @@ from sts_trio.call.lifeline import LifelineRules
 from sts_trio.call.outcome import CallOutcome, Cause
 from sts_trio.call.registry import Registry
 from sts_trio.call.rules import CallRules
-from sts_trio.call.session import Services
+from sts_trio.call.services import Services
 from sts_trio.core.wire import Digit, NotUnderstood
 from sts_trio.emulator import Refuse, Reset, Script
 from sts_trio.errors import ProviderLost, ProviderProtocolError, ProviderRefused, ProviderTimeout

@@ -13,9 +13,9 @@ import trio.testing
 from sts_trio.call.briefing import Briefing
 from sts_trio.call.lifeline import LifelineRules
 from sts_trio.call.rules import CallRules
-from sts_trio.call.session import Services
+from sts_trio.call.services import Services
 from sts_trio.core.wire import Digit, Error, PlayoutAudio
-from sts_trio.emulator import CloseWith, EmulatorOptions, Refuse, Reset, Script, SendError
+from sts_trio.emulator import CloseWith, EmulatorOptions, HalfOpen, Refuse, Reset, Script, SendError
 from sts_trio.errors import ConversationGone, ProviderLost
 from sts_trio.providers.events import AgentAudio, AgentText, AgentTurnEnd, CallInfo, ToolCall
 from tests.call.fakes import FRAME, begin, spoken, tone
@@ -109,6 +109,22 @@ async def test_a_provider_that_is_away_for_a_while_loses_all_but_the_newest_five
         missing = len(said) - len(before) - len(after)
         assert missing == 0 or len(after) >= 5 * 16_000 - 640
         assert stage.registry.live == 1
+
+
+async def test_a_provider_that_falls_silent_still_gets_the_newest_five_seconds(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Nothing tells of it but a ping without an answer; what is sent meanwhile disappears."""
+    said = numbered(1500)
+    async with open_stage(script=first(Script(steps=(HalfOpen(2.0),))), welcome_message="") as stage:
+        caller = await stage.call()
+        await caller.speak(said)
+        assert stage.emulator.connections == 2
+        lost, after = (session.caller_audio for session in stage.emulator.sessions)
+        assert said.startswith(lost)
+        assert said.endswith(after)
+        since = 30 - len(after) / 16_000  # seconds of the call at which the new session's audio begins
+        assert since == pytest.approx(20 - 5, abs=0.1)  # given up after 20 s, with what was said in the 5 s before
 
 
 async def test_a_refusal_that_will_not_change_ends_the_call_with_both_causes(

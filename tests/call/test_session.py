@@ -18,7 +18,7 @@ from sts_trio.call.outcome import CallOutcome, Cause
 from sts_trio.call.playout import Pace
 from sts_trio.call.registry import Registry
 from sts_trio.call.rules import CallRules
-from sts_trio.call.session import Services
+from sts_trio.call.services import Services
 from sts_trio.core.arrival import Arrival
 from sts_trio.core.wire import (
     CallerAudio,

@@ -13,7 +13,7 @@ import trio
 from sts_trio.call.briefing import Briefing
 from sts_trio.call.outcome import Cause
 from sts_trio.call.rules import CallRules
-from sts_trio.call.session import Services
+from sts_trio.call.services import Services
 from sts_trio.core.wire import Digit, Error, PlayoutAudio, Transcript
 from sts_trio.providers.events import (
     AgentClosed,

@@ -12,7 +12,7 @@ import trio.testing
 
 from sts_trio.call.outcome import Cause
 from sts_trio.call.rules import CallRules
-from sts_trio.call.session import Services
+from sts_trio.call.services import Services
 from sts_trio.call.silence import SilenceRules
 from sts_trio.core.wire import Digit, Error
 from sts_trio.errors import ProviderLost, ProviderRefused

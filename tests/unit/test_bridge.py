@@ -229,7 +229,7 @@ class BridgeMachine(RuleBasedStateMachine):
                 assert self.end.outcome.by_caller
             case ProviderLost():
                 self.a_session_breaks(end)
-            case AgentClosed() if self.session and self.bridge._fault is None:
+            case AgentClosed() if self.session and self.bridge._trouble.fault is None:
                 self.carry_out(self.bridge.on_agent(end, self.session, self.now))
                 assert self.end is not None
             case None if bye == 9 and self.session:

@@ -22,6 +22,7 @@ class FakeAgent:
 
     def __init__(self, most: float = float("inf"), gate: trio.Semaphore | None = None) -> None:
         self.heard: list[bytes] = []
+        self.doubtful = False
         self._most = most
         self._gate = gate
 
@@ -195,3 +196,46 @@ async def test_a_detached_session_hears_nothing_more() -> None:
     await send_all(uplink, frames(2, 4))
     await uplink.attach(second)
     assert (first.heard, second.heard) == (frames(0, 2), frames(2, 4))
+
+
+async def test_what_a_session_in_doubt_was_sent_is_sent_again_when_it_is_lost() -> None:
+    counts, dead, alive = CallCounts(), FakeAgent(), FakeAgent()
+    uplink = Uplink(counts)
+    await uplink.attach(dead)
+    await send_all(uplink, frames(0, 100))
+    dead.doubtful = True
+    await send_all(uplink, frames(100, 150))
+    uplink.detach(dead)
+    await send_all(uplink, frames(150, 160))
+    await uplink.attach(alive)
+    assert alive.heard == frames(100, 160)
+    assert counts.upstream_seconds == pytest.approx(160 * FRAME_SECONDS)
+    assert counts.upstream_dropped_seconds == 0
+
+
+async def test_no_more_than_the_newest_five_seconds_are_sent_again() -> None:
+    counts, dead, alive = CallCounts(), FakeAgent(), FakeAgent()
+    uplink = Uplink(counts)
+    await uplink.attach(dead)
+    dead.doubtful = True
+    await send_all(uplink, frames(0, 400))
+    uplink.detach(dead)
+    await send_all(uplink, frames(400, 410))
+    await uplink.attach(alive)
+    assert alive.heard == frames(160, 410)
+    assert counts.upstream_peak_seconds == pytest.approx(5)
+
+
+async def test_a_session_that_has_shown_that_it_lives_heard_what_it_was_sent() -> None:
+    counts, agent, after = CallCounts(), FakeAgent(), FakeAgent()
+    uplink = Uplink(counts)
+    await uplink.attach(agent)
+    agent.doubtful = True
+    await send_all(uplink, frames(0, 50))
+    agent.doubtful = False
+    await send_all(uplink, frames(50, 60))
+    agent.doubtful = True
+    await send_all(uplink, frames(60, 70))
+    uplink.detach(agent)
+    await uplink.attach(after)
+    assert after.heard == frames(60, 70)

@@ -102,6 +102,11 @@ class HumeLink:
         self._ready: AgentReady | None = None
         self._warnings_logged = 0
 
+    @property
+    def doubtful(self) -> bool:
+        """See `AgentLink.doubtful`."""
+        return self._socket.doubtful
+
     async def wait_ready(self, late: wire.SessionSettings | None) -> None:
         """Wait for `chat_metadata`, then send the `late` settings: those that the URL could not hold.
 
