@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from sts_trio.errors import ProviderError
+from sts_trio.audio.pcm import seconds
+from sts_trio.errors import ConfigError, ProviderError
+from sts_trio.fallback import load_fallback
 from sts_trio.http_client import HttpFailed
 from sts_trio.providers.events import CallInfo
 from sts_trio.wiring import find_tools, open_ami, open_http, open_provider, read_instructions, rule_problems
@@ -19,9 +21,10 @@ if TYPE_CHECKING:
 
 
 async def check_all(settings: Settings, report: Callable[[str], None], dial: Dial | None = None) -> bool:
-    """Check tools, rules, instructions and the provider. Returns whether all of it would work."""
+    """Check all that settings name, and the provider. Returns whether all of it would work."""
     results = [
         check_tools(settings, report),
+        check_fallback(settings, report),
         await check_ami(settings, report),
         await check_instructions(settings, report),
         await check_provider(settings, report, dial),
@@ -37,6 +40,19 @@ def check_tools(settings: Settings, report: Callable[[str], None]) -> bool:
     for problem in problems:
         report(f"failed: {problem}")
     return not problems
+
+
+def check_fallback(settings: Settings, report: Callable[[str], None]) -> bool:
+    """Load what a caller hears when the agent has failed."""
+    if settings.fallback_wav is None:
+        return True
+    try:
+        length = seconds(len(load_fallback(settings.fallback_wav)))
+    except ConfigError as exc:
+        report(f"failed: {exc}")
+        return False
+    report(f"ok: a fallback of {length:.1f} s")
+    return True
 
 
 async def check_ami(settings: Settings, report: Callable[[str], None]) -> bool:

@@ -128,7 +128,10 @@ class Settings:
         "BREAKER_SECONDS", 10.0, values.seconds(1, 3600), "How long, until one call may try the provider again"
     )
     fallback_wav: str | None = _setting(
-        "FALLBACK_WAV", None, values.text, "A WAV file that the caller hears (30 s at most) when the agent has failed"
+        "FALLBACK_WAV",
+        None,
+        values.text,
+        "What the caller hears when the agent has failed: a WAV file (30 s at most), or `tone`, the congestion tone",
     )
     fallback_extension: str | None = _setting(
         "FALLBACK_EXTENSION",

@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from sts_trio.audio.pcm import BYTES_PER_SECOND
-from sts_trio.audio.resample import TelephoneResampler, prepare
-from sts_trio.audio.wav import WavError, parse_wav
+from sts_trio.audio.resample import prepare
 from sts_trio.call.answer import Switchboard
 from sts_trio.call.briefing import Briefing
 from sts_trio.call.lifeline import LifelineRules
@@ -24,6 +22,7 @@ from sts_trio.call.rules import CallRules
 from sts_trio.call.services import Services
 from sts_trio.call.silence import SilenceRules
 from sts_trio.errors import ConfigError
+from sts_trio.fallback import TONE, load_fallback
 from sts_trio.http_client import HttpClient
 from sts_trio.providers.breaker import Breaker, guarded
 from sts_trio.providers.dial import Endpoint, TcpDial
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_LONGEST_FALLBACK_SECONDS = 30
 _TAKEN = {"dsai_transfer", "dsai_hangup", "hang_up", "web_search"}  # names of our own tools, and of Hume's
 
 
@@ -142,16 +140,15 @@ def reach_services(settings: Settings, http: HttpClient, ami: AmiClient | None, 
     )
 
 
-def load_fallback(path: str) -> bytes:
-    """Read what a caller hears when the agent has failed, as telephone PCM; nothing, and a log line, if that fails."""
-    try:
-        wav = parse_wav(Path(path).read_bytes())
-    except (OSError, WavError) as exc:
-        log.error("FALLBACK_WAV cannot be used: callers whose agent fails will hear nothing", reason=str(exc))
+def find_fallback(settings: Settings) -> bytes:
+    """Load what a caller hears when the agent has failed; for a file that cannot be used the tone, and a log line."""
+    if settings.fallback_wav is None:
         return b""
-    voice = TelephoneResampler()
-    pcm = b"".join(voice.feed(part) for part in wav.cut(1.0)) + voice.flush()
-    return pcm[: _LONGEST_FALLBACK_SECONDS * BYTES_PER_SECOND]
+    try:
+        return load_fallback(settings.fallback_wav)
+    except ConfigError as exc:
+        log.error("callers whose agent fails will hear the tone", problem=str(exc))
+        return load_fallback(TONE)
 
 
 def build_rules(settings: Settings, tools: tuple[Tool, ...]) -> CallRules:
@@ -168,7 +165,7 @@ def build_rules(settings: Settings, tools: tuple[Tool, ...]) -> CallRules:
         briefing=briefing,
         lifeline=LifelineRules(settings.resume_seconds, settings.max_session_seconds),
         silence=SilenceRules(settings.silence_seconds, settings.silence_prompt),
-        fallback=load_fallback(settings.fallback_wav) if settings.fallback_wav else b"",
+        fallback=find_fallback(settings),
         answer_seconds=settings.answer_seconds,
         tools=tools,
         tool_grace=settings.call_control_grace_ms / 1000,

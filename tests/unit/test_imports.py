@@ -18,7 +18,21 @@ MODULES = sorted(".".join(path.relative_to(SOURCE).with_suffix("").parts) for pa
 BASE = {"errors", "http_client", "values"}
 AUDIO = BASE | {"audio"}
 CALL = AUDIO | {"core", "providers", "tools", "call"}
-SERVICE = {"web", "emulator", "harness", "settings", "logs", "metrics", "lag", "wiring", "main", "check", "demo", "cli"}
+SERVICE = {
+    "fallback",
+    "web",
+    "emulator",
+    "harness",
+    "settings",
+    "logs",
+    "metrics",
+    "lag",
+    "wiring",
+    "main",
+    "check",
+    "demo",
+    "cli",
+}
 TOP = CALL | SERVICE
 MAY_IMPORT = {
     "errors": set(),
@@ -26,6 +40,7 @@ MAY_IMPORT = {
     "http_client": {"errors", "values"},
     "logs": BASE,
     "settings": BASE,
+    "fallback": AUDIO,
     "audio": AUDIO,
     "core": AUDIO | {"core"},
     "providers": AUDIO | {"providers"},
@@ -36,7 +51,7 @@ MAY_IMPORT = {
     "metrics": {"audio", "call"},
     "emulator": AUDIO | {"emulator"},
     "harness": AUDIO | {"harness"},
-    "wiring": CALL | {"settings"},
+    "wiring": CALL | {"settings", "fallback"},
     "main": TOP - {"cli", "check", "demo", "emulator", "harness"},
     "check": TOP - {"cli", "demo", "emulator", "harness", "web", "call", "lag", "metrics", "main"},
     "demo": TOP - {"cli", "check", "web", "call", "core", "lag", "metrics"},
@@ -71,6 +86,7 @@ PURE = [
     "providers.hume.wire",
     "call.actions",
     "call.admission",
+    "call.alarms",
     "call.allowance",
     "call.bridge",
     "call.meter",
@@ -87,6 +103,8 @@ PURE = [
     "call.rules",
     "call.silence",
     "call.speech",
+    "call.trouble",
+    "call.voice",
     "tools.tool",
     "tools.schema",
     "errors",
