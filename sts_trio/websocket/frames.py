@@ -46,13 +46,6 @@ class Splitter:
         self._waiting.clear()
         return self._split(data)
 
-    def close(self) -> bytes:
-        """Split no more; return what was begun."""
-        self.closed = True
-        begun = bytes(self._waiting)
-        self._waiting.clear()
-        return begun
-
     def _split(self, data: bytes) -> tuple[list[str | bytes], bytes]:
         messages: list[str | bytes] = []
         others = b""
