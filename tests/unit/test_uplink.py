@@ -239,3 +239,20 @@ async def test_a_session_that_has_shown_that_it_lives_heard_what_it_was_sent() -
     uplink.detach(agent)
     await uplink.attach(after)
     assert after.heard == frames(60, 70)
+
+
+async def test_what_is_sent_again_makes_no_count_smaller() -> None:
+    """A counter that falls looks like a restart."""
+    counts, dead, alive = CallCounts(), FakeAgent(), FakeAgent()
+    uplink = Uplink(counts)
+    await uplink.attach(dead)
+    dead.doubtful = True
+    told = []
+    for piece in frames(0, 300):
+        await uplink.send(piece)
+        told.append(counts.upstream_seconds)
+    uplink.detach(dead)
+    told.append(counts.upstream_seconds)
+    await uplink.attach(alive)
+    assert told == sorted(told)
+    assert counts.upstream_seconds == pytest.approx(300 * FRAME_SECONDS)
