@@ -115,8 +115,18 @@ def test_a_session_that_breaks_again_at_once_is_part_of_the_same_trouble() -> No
     assert 110 <= now <= 116
 
 
-@pytest.mark.parametrize(("lived", "heard", "window"), [(6, True, True), (6, False, False), (61, False, True)])
-def test_a_session_that_lived_opens_a_window_of_its_own(lived: float, heard: bool, window: bool) -> None:
+@pytest.mark.parametrize(
+    ("lived", "heard", "mute", "window"),
+    [
+        (6, True, True, True),
+        (4, True, False, False),
+        (6, False, False, True),
+        (4, False, False, False),
+        (20, False, True, False),
+        (61, False, True, True),
+    ],
+)
+def test_a_session_that_lived_opens_a_window_of_its_own(lived: float, heard: bool, mute: bool, window: bool) -> None:
     line = lifeline(resume_seconds=15)
     open_first(line)
     line.heard()
@@ -124,7 +134,21 @@ def test_a_session_that_lived_opens_a_window_of_its_own(lived: float, heard: boo
     line.ready(2, "group", 112)
     if heard:
         line.heard()
-    assert (line.lost(2, 112 + lived, retryable=True) is not None) is window
+    assert (line.lost(2, 112 + lived, retryable=True, mute=mute) is not None) is window
+
+
+def test_sessions_that_never_say_a_word_are_not_reopened_for_ever() -> None:
+    line, now = lifeline(resume_seconds=15), 100.0
+    open_first(line)
+    line.heard()
+    found, sessions = line.lost(1, now, retryable=True), 1
+    while found is not None:
+        assert sessions < 20
+        sessions += 1
+        line.ready(opened(found).number, "group", now)
+        now += 20
+        found = line.lost(sessions, now, retryable=True)
+    assert sessions == 7
 
 
 def test_the_end_of_a_session_that_is_not_in_use_changes_nothing() -> None:
