@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 _KEPT_BEFORE = 1 * BYTES_PER_SECOND
 _KEPT_BETWEEN = 5 * BYTES_PER_SECOND
+# What waits leaves in messages of up to 200 ms. With one for each piece, which costs a turn of the event loop, a loop
+# whose turns take longer than a piece would never catch up: the caller would be unheard for as long as it is busy.
+_MOST_JOINED = 10
 _MOST_DOUBTFUL = _KEPT_BETWEEN // FRAME_BYTES  # pieces; none is longer than a frame
 
 
@@ -58,13 +61,14 @@ class Uplink:
             ProviderLost: the session broke; what was not sent is kept.
         """
         while self._waiting:
-            pcm = self._waiting.popleft()
+            taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST_JOINED))]
+            pcm = b"".join(taken)
             self._room += len(pcm)
             try:
                 await agent.send_audio(pcm)
             except ProviderLost:
                 self._room -= len(pcm)
-                self._waiting.appendleft(pcm)
+                self._waiting.extendleft(reversed(taken))
                 raise
             self._counts.upstream_seconds += seconds(len(pcm))
         self._agent = agent

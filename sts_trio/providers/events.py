@@ -166,7 +166,7 @@ class AgentLink(Protocol):
         ...
 
     async def send_audio(self, pcm: bytes) -> None:
-        """Send caller audio: 8000 Hz, 16 bit little-endian, mono, whole samples, about 20 ms."""
+        """Send caller audio: 8000 Hz, 16 bit little-endian, mono, whole samples, 20 ms to 200 ms."""
         ...
 
     async def say(self, text: str) -> None:
