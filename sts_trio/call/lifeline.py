@@ -22,10 +22,11 @@ _FIRST_PAUSE_SECONDS = 0.25  # before the second try; doubled with each, up to
 _LONGEST_PAUSE_SECONDS = 3.0
 # A session was a recovery if it lived for so long, and said something; or for so much longer in silence. The loss of
 # any other is part of the same trouble. But a caller on hold makes every session silent, and a provider may restart one
-# node after the other: a few in a row that lived, and did not end for want of an answer to pings, are taken for one.
+# node after the other: a few in a row that lived are taken for one; of those that answered no pings in the end, one.
 _STEADY_SECONDS = 5.0
 _STEADY_SILENT_SECONDS = 60.0
 _SILENT_IN_A_ROW = 5
+_MUTE_IN_A_ROW = 1
 # How long a renewal may look for a quiet moment, and how long it waits after one that failed.
 _RENEWAL_WINDOW_SECONDS = 45.0
 _RENEWAL_PAUSE_SECONDS = 5.0
@@ -152,7 +153,7 @@ class Lifeline:
         if lived >= (_STEADY_SECONDS if self._heard else _STEADY_SILENT_SECONDS):
             self._silent = 0
             return True
-        if mute or lived < _STEADY_SECONDS or self._silent == _SILENT_IN_A_ROW:
+        if lived < _STEADY_SECONDS or self._silent >= (_MUTE_IN_A_ROW if mute else _SILENT_IN_A_ROW):
             return False
         self._silent += 1
         return True

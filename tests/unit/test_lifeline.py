@@ -122,7 +122,7 @@ def test_a_session_that_breaks_again_at_once_is_part_of_the_same_trouble() -> No
         (4, True, False, False),
         (6, False, False, True),
         (4, False, False, False),
-        (20, False, True, False),
+        (20, False, True, True),
         (61, False, True, True),
     ],
 )
@@ -137,7 +137,8 @@ def test_a_session_that_lived_opens_a_window_of_its_own(lived: float, heard: boo
     assert (line.lost(2, 112 + lived, retryable=True, mute=mute) is not None) is window
 
 
-def test_sessions_that_never_say_a_word_are_not_reopened_for_ever() -> None:
+@pytest.mark.parametrize(("mute", "most"), [(False, 7), (True, 3)])
+def test_sessions_that_never_say_a_word_are_not_reopened_for_ever(mute: bool, most: int) -> None:
     line, now = lifeline(resume_seconds=15), 100.0
     open_first(line)
     line.heard()
@@ -147,8 +148,8 @@ def test_sessions_that_never_say_a_word_are_not_reopened_for_ever() -> None:
         sessions += 1
         line.ready(opened(found).number, "group", now)
         now += 20
-        found = line.lost(sessions, now, retryable=True)
-    assert sessions == 7
+        found = line.lost(sessions, now, retryable=True, mute=mute)
+    assert sessions == most
 
 
 def test_the_end_of_a_session_that_is_not_in_use_changes_nothing() -> None:
