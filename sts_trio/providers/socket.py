@@ -20,6 +20,8 @@ from wsproto.utilities import ProtocolError
 
 from sts_trio.errors import ProviderError, ProviderLost, ProviderRefused, ProviderTimeout
 from sts_trio.providers.dial import first_line, one_line
+from sts_trio.websocket.frames import BINARY, TEXT, Masks, Splitter
+from sts_trio.websocket.lane import Lane
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -35,8 +37,9 @@ _READ_BYTES = 2**16
 _DOUBT_SECONDS = 1.0
 _MOST_HANDSHAKE_BYTES = 2**17
 _REFUSAL_BODY_CHARACTERS = 200
-_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([2-5]\d\d)")
-_STATUS_LINE_BYTES = 12
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)")
+_END_OF_HEAD = b"\r\n\r\n"
+_SWITCHING_PROTOCOLS = 101
 # wsproto 1.3 takes 1014 (bad gateway), the only assigned code that it does not know, for a fault of the peer's.
 _UNKNOWN_CLOSE_CODE = "CLOSE with unknown reserved code"
 
@@ -58,17 +61,17 @@ class SocketEnd:
     reason: str
 
 
-class _Metered(trio.abc.Stream):
-    """A stream that ends after `unread` more bytes have been read, and knows how the answer to the upgrade began.
+class _UpgradingLane(Lane):
+    """A lane that opens itself behind the answer to the upgrade, and knows how that began.
 
     trio_websocket reads the body of a refusal whatever its length, in quadratic time, and tells of its status only when
-    the body is complete.
+    the body is complete: so what is no upgrade ends after `_MOST_HANDSHAKE_BYTES`.
     """
 
-    def __init__(self, stream: trio.abc.Stream, unread: float) -> None:
-        self._stream = stream
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        splitter = Splitter(masked=False, most=_MAX_MESSAGE_BYTES)
+        super().__init__(stream, splitter, queued=_QUEUED_MESSAGES, make=Masks().frame)
         self._head = b""
-        self.unread = unread
 
     @property
     def status(self) -> int | None:
@@ -76,23 +79,17 @@ class _Metered(trio.abc.Stream):
         found = _STATUS_LINE.match(self._head)
         return int(found[1]) if found else None
 
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        if self.unread <= 0:
-            return b""
-        data = await self._stream.receive_some(max_bytes)
-        self.unread -= len(data)
-        if len(self._head) < _STATUS_LINE_BYTES:
-            self._head += data[:_STATUS_LINE_BYTES]
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """See `Lane.receive_some`. Frames may come with the last bytes of the answer."""
+        if self._opened:
+            return await super().receive_some(max_bytes)
+        data = await super().receive_some(max_bytes) if len(self._head) < _MOST_HANDSHAKE_BYTES else b""
+        self._head += data
+        head, end, frames = self._head.partition(_END_OF_HEAD)
+        if data and end and self.status == _SWITCHING_PROTOCOLS:
+            self._head = head
+            return data[: len(data) - len(frames)] + self.open(frames)
         return data
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self._stream.send_all(data)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._stream.wait_send_all_might_not_block()
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
 
 
 class _HandshakeFailed(Exception):
@@ -127,8 +124,9 @@ def _refusal(endpoint: Endpoint, status: int, body: str, hints: Mapping[int, str
 class ProviderSocket:
     """An open WebSocket. One task receives; any task may send."""
 
-    def __init__(self, connection: tws.WebSocketConnection, endpoint: Endpoint) -> None:
+    def __init__(self, connection: tws.WebSocketConnection, lane: Lane, endpoint: Endpoint) -> None:
         self._connection = connection
+        self._lane = lane
         self._endpoint = endpoint
         self._dead = ""
         self._pinged_at = math.inf  # since when an answer to a ping is owed
@@ -140,6 +138,8 @@ class ProviderSocket:
 
     async def receive(self) -> str | bytes | SocketEnd:
         """Wait for the next message; `SocketEnd` is the last."""
+        if (message := await self._lane.receive()) is not None:
+            return message
         try:
             return await self._connection.get_message()
         except tws.ConnectionClosed as exc:
@@ -156,8 +156,13 @@ class ProviderSocket:
             ProviderLost: the connection is closed or broken. After a cancelled send it is, too.
         """
         try:
-            await self._connection.send_message(message)
-        except (tws.ConnectionClosed, ProtocolError) as exc:
+            if self._connection.closed is not None or not self._lane.is_open:
+                await self._connection.send_message(message)
+            elif isinstance(message, bytes):
+                await self._lane.send(BINARY, message)
+            else:
+                await self._lane.send(TEXT, message.encode())
+        except (tws.ConnectionClosed, ProtocolError, trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             raise ProviderLost(f"the connection to {self._endpoint} is closed") from exc
 
     async def keep_alive(self, stream: trio.abc.Stream, dead: float) -> None:
@@ -224,12 +229,12 @@ async def open_socket(
         ProviderLost: no connection, or it broke.
     """
     failure: Exception | None = None
-    stream: _Metered | None = None
+    stream: _UpgradingLane | None = None
     async with trio.open_nursery() as nursery:
         reader = _Reader(nursery)
         try:
             with trio.fail_after(times.open):
-                stream = _Metered(await _dial(dial, endpoint), _MOST_HANDSHAKE_BYTES)
+                stream = _UpgradingLane(await _dial(dial, endpoint))
                 try:
                     connection = await _upgrade(reader, stream, endpoint, path, headers)
                 except BaseException:
@@ -245,9 +250,8 @@ async def open_socket(
         except ProviderError as exc:
             failure = exc
         else:
-            socket = ProviderSocket(connection, endpoint)
+            socket = ProviderSocket(connection, stream, endpoint)
             nursery.start_soon(socket.keep_alive, stream, times.dead)
-            stream.unread = math.inf
             try:
                 yield socket
             except Exception as exc:  # carried past the nursery, which would wrap it in a group
@@ -271,7 +275,7 @@ async def _dial(dial: Dial, endpoint: Endpoint) -> trio.abc.Stream:
 
 async def _upgrade(
     reader: _Reader,
-    stream: _Metered,
+    stream: _UpgradingLane,
     endpoint: Endpoint,
     path: str,
     headers: Mapping[str, str],

@@ -11,12 +11,14 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import trio
 
 from sts_trio.core.arrival import Arrival, parse_arrival
 from sts_trio.core.link import CallerSocket, SocketClosed
+from sts_trio.websocket.frames import TEXT
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     )
 
     from sts_trio.call.admission import Refusal
+    from sts_trio.websocket.lane import Lane
 
 logger = logging.getLogger(__name__)
 
@@ -53,16 +56,21 @@ class Doorkeeper(Protocol):
 
 
 class AsgiSocket:
-    """A `CallerSocket` on an accepted ASGI WebSocket."""
+    """A `CallerSocket` on an accepted ASGI WebSocket; its messages take the `lane`, as long as there is one."""
 
-    def __init__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    def __init__(self, receive: ASGIReceiveCallable, send: ASGISendCallable, lane: Lane | None = None) -> None:
         self._receive = receive
         self._send = send
+        self._lane = lane
         self._closing = False
         self._end: SocketClosed | None = None
 
     async def receive(self) -> str | bytes | SocketClosed:
         """Wait for the next message: text, bytes (also empty ones), or the end, which then comes again and again."""
+        if self._lane is not None:
+            if (plain := await self._lane.receive()) is not None:
+                return plain
+            self._lane = None
         message = await self._receive()
         if message["type"] == "websocket.disconnect":
             self._end = SocketClosed(message["code"], str(message.get("reason") or ""))
@@ -73,8 +81,13 @@ class AsgiSocket:
     async def send(self, text: str) -> None:
         """Send a text message. Does nothing once either side has closed; always passes a checkpoint."""
         await trio.lowlevel.checkpoint()
-        if not self._closing and self._end is None:
+        if self._closing or self._end is not None:
+            return
+        if self._lane is None or not self._lane.is_open:
             await self._send({"type": "websocket.send", "bytes": None, "text": text})
+            return
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # `receive` is about to learn of it
+            await self._lane.send(TEXT, text.encode())
 
     async def close(self, code: int, reason: str) -> None:
         """Send a close frame and read on until the peer has answered, for `CLOSE_SECONDS` at most.
@@ -114,7 +127,8 @@ async def take_call(
 
 async def _hold(scope: WebsocketScope, receive: ASGIReceiveCallable, send: ASGISendCallable, answer: Answer) -> None:
     await send({"type": "websocket.accept", "subprotocol": None, "headers": []})
-    socket = AsgiSocket(receive, send)
+    lane: Lane | None = cast("dict[str, Any]", scope.get("state", {})).get("lane")
+    socket = AsgiSocket(receive, send, lane if lane is not None and lane.is_open else None)
     code, reason = 1001, "the server is stopping"
     try:
         await answer(socket, parse_arrival(scope["query_string"], scope["headers"]))

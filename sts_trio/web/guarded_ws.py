@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from hypercorn.protocol.events import Event
     from hypercorn.typing import ASGIReceiveEvent, ASGISendEvent, WebsocketAcceptEvent
 
+    from sts_trio.websocket.lane import Lane
+
 # After we failed a connection its peer may still be sending. Closing at once would answer that with a TCP reset, which
 # can overtake our close frame; so what comes is thrown away for this long.
 LINGER_SECONDS = 1.0
+LANE = "lane"  # the key of the connection's `Lane` in ASGI's state
 # What a peer may send: Core sends 50 messages a second, 72 of these units (one for each event, one for each KiB in it),
 # and after a stall of a minute all of them at once. Twenty thousand a second, which one peer can, cost a whole CPU.
 UNITS_PER_SECOND = 500
@@ -57,6 +60,8 @@ class GuardedWSStream(WSStream):
         self._decided = trio.Event()  # the app has accepted or refused the handshake
         self._over = trio.Event()  # nothing more will come or go
         self._allowance = Allowance(UNITS_PER_SECOND, UNITS_SAVED, trio.current_time())
+        self._lane: Lane | None = None
+        self._early = False  # bytes came before our 101
 
     async def handle(self, event: Event) -> None:
         """Take what came from the connection.
@@ -73,10 +78,13 @@ class GuardedWSStream(WSStream):
             self._over.set()
             await self._tell_app()
         elif isinstance(event, Body | Data):
+            self._early = True
             await self._decided.wait()
             if self.handshake.accepted and not self.failed:
                 await super().handle(event)
         else:
+            if isinstance(event, Request):
+                self._lane = cast("dict[str, Any]", event.state).get(LANE)
             await super().handle(event)
             if isinstance(event, Request) and self.app_put is None:
                 await self.send(StreamClosed(stream_id=self.stream_id))
@@ -90,7 +98,13 @@ class GuardedWSStream(WSStream):
 
     async def _accept(self, message: WebsocketAcceptEvent) -> None:
         await super()._accept(message)
+        if self._lane is not None and not self._early:
+            self._lane.limit(self._admits)
+            self._lane.open()
         self._decided.set()
+
+    def _admits(self, cost: float) -> bool:
+        return self._allowance.take(cost, trio.current_time()) >= cost
 
     async def _handle_events(self) -> None:
         """Act on what the peer sent.
@@ -105,8 +119,8 @@ class GuardedWSStream(WSStream):
         """
         for event in self.connection.events():
             cost = 1 + len(event.data) / _UNIT_BYTES if isinstance(event, Message) else 1
-            if self._allowance.take(cost, trio.current_time()) < cost:
-                await self._fail(CloseReason.POLICY_VIOLATION, "too many messages")
+            if not self._admits(cost):
+                await self.fail_flood()
                 return
             if isinstance(event, Message):
                 try:
@@ -135,6 +149,10 @@ class GuardedWSStream(WSStream):
                 await self.send(StreamClosed(stream_id=self.stream_id))
                 return
 
+    async def fail_flood(self) -> None:
+        """Fail the connection of a peer that sends more than any caller can."""
+        await self._fail(CloseReason.POLICY_VIOLATION, "too many messages")
+
     async def _fail(self, code: CloseReason, reason: str) -> None:
         """Fail the connection (RFC 6455, 7.1.7): close frame to the peer, the end to the app, deaf from now on."""
         self.failed = True
@@ -144,6 +162,8 @@ class GuardedWSStream(WSStream):
         await self._send_wsproto_event(CloseConnection(code=code, reason=reason))
 
     async def _tell_app(self) -> None:
+        if self._lane is not None:
+            self._lane.close()
         if self.app_put is not None:
             end = {"type": "websocket.disconnect", "code": self.end_code, "reason": self.end_reason}
             await self.app_put(cast("ASGIReceiveEvent", end))

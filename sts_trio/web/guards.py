@@ -26,13 +26,15 @@ from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 
 from sts_trio.web.asgi import json_reply
 from sts_trio.web.connections import Welcome
-from sts_trio.web.guarded_ws import LINGER_SECONDS, GuardedHandshake, GuardedWSStream
+from sts_trio.web.guarded_ws import LANE, LINGER_SECONDS, GuardedHandshake, GuardedWSStream
+from sts_trio.websocket.frames import Splitter
+from sts_trio.websocket.lane import Flood, Lane
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from hypercorn.config import Config
-    from hypercorn.typing import AppWrapper, ASGIReceiveEvent, ASGISendEvent, Scope
+    from hypercorn.typing import AppWrapper, ASGIReceiveEvent, ASGISendEvent, LifespanState, Scope
 
     from sts_trio.web.connections import DoorConfig
 
@@ -43,6 +45,8 @@ logger = logging.getLogger(__name__)
 SEND_SECONDS = 3.0
 # For a peer that there is no room for, to read so and to leave.
 _FULL_SECONDS = 0.5
+# Read at once from a caller: what is in it is parsed in one turn, 1365 messages at worst.
+_READ_BYTES = 8192
 _FULL = json_reply(503, "no room for another connection")
 
 
@@ -130,6 +134,11 @@ class GuardedTCPServer(TCPServer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        splitter = Splitter(masked=True, most=self.config.websocket_max_message_size)
+        queued = self.config.max_app_queue_size
+        self._lane = Lane(self.stream, splitter, queued=queued, patience=SEND_SECONDS, read_bytes=_READ_BYTES)
+        self.stream = cast("Any", self._lane)
+        self.state = cast("LifespanState", {**self.state, LANE: self._lane})  # ASGI's way to hand things to the app
         self._deaf = False  # what still comes is read, and thrown away
         self._read_all = trio.Event()  # nothing more will come
 
@@ -211,12 +220,18 @@ class GuardedTCPServer(TCPServer):
 
     async def _read(self) -> bytes | None:
         """Wait for data: nothing at its end; None if it broke off, or was silent for too long."""
-        is_websocket = isinstance(cast("H11Protocol", self.protocol.protocol).stream, WSStream)
+        stream = cast("H11Protocol", self.protocol.protocol).stream
+        patience = (self.config.read_timeout or inf) if isinstance(stream, WSStream) else inf
         try:
-            with trio.fail_after((self.config.read_timeout or inf) if is_websocket else inf):
-                return bytes(await self.stream.receive_some(MAX_RECV))
-        except (trio.ClosedResourceError, trio.BrokenResourceError, trio.TooSlowError):
-            return None
+            while (silent_at := self._lane.heard_at + patience) > trio.current_time():
+                with trio.move_on_at(silent_at):  # messages on the lane move it, and do not come by here
+                    return await self._lane.receive_some(MAX_RECV)
+        except Flood:
+            await cast("GuardedWSStream", stream).fail_flood()
+            return await self._read()
+        except (trio.ClosedResourceError, trio.BrokenResourceError):
+            pass
+        return None
 
     async def _close(self) -> None:
         """Close the connection, but not under a write: trio raises `BusyResourceError` in whichever comes second.
@@ -228,13 +243,10 @@ class GuardedTCPServer(TCPServer):
 
     async def _write(self, data: bytes) -> bool:
         try:
-            with trio.move_on_after(SEND_SECONDS, shield=True) as limit:
-                await self.stream.send_all(data)
+            await self._lane.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return False
-        if limit.cancelled_caught:
-            logger.warning("connection dropped: the peer has read nothing for %.0f s", SEND_SECONDS)
-        return not limit.cancelled_caught
+        return True
 
 
 def leaves(error: BaseException) -> list[BaseException]:

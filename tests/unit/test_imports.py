@@ -17,7 +17,8 @@ MODULES = sorted(".".join(path.relative_to(SOURCE).with_suffix("").parts) for pa
 # The emulator and the harness stand on the other side of the wire: a codec shared with us would hide its own faults.
 BASE = {"errors", "http_client", "values"}
 AUDIO = BASE | {"audio"}
-CALL = AUDIO | {"core", "providers", "tools", "call"}
+LINK = AUDIO | {"websocket"}
+CALL = LINK | {"core", "providers", "tools", "call"}
 SERVICE = {
     "fallback",
     "web",
@@ -43,7 +44,8 @@ MAY_IMPORT = {
     "fallback": AUDIO,
     "audio": AUDIO,
     "core": AUDIO | {"core"},
-    "providers": AUDIO | {"providers"},
+    "websocket": {"websocket"},
+    "providers": LINK | {"providers"},
     "tools": AUDIO | {"tools"},
     "call": CALL,
     "web": CALL | {"web"},
@@ -105,6 +107,7 @@ PURE = [
     "call.speech",
     "call.trouble",
     "call.voice",
+    "websocket.frames",
     "tools.tool",
     "tools.schema",
     "errors",

@@ -1,0 +1,217 @@
+"""A fast lane beside a WebSocket library, on the same stream: plain messages pass here, all else through the library.
+
+The library does the handshake, pings, fragments, errors and the close; it reads and writes the stream through a `Lane`.
+Once the lane is open, whole messages are taken out of what is read before the library sees it, and the frames of our
+messages are written beside the library's. Nothing is ever in doubt: what is not plain closes the lane for good, and
+from that byte on the library has the stream to itself.
+
+Why (measured on one core, a call with 50 messages a second each way, one leg): with hypercorn's and wsproto's way
+about 4 thousandths of a core, with this 1.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from math import inf
+from typing import TYPE_CHECKING
+
+import trio
+
+from sts_trio.websocket.frames import frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sts_trio.websocket.frames import Splitter
+
+_READ_BYTES = 65_536
+_KIB = 1024
+
+
+class Flood(Exception):
+    """The peer sends more than is admitted."""
+
+
+class Lane(trio.abc.Stream):
+    """The stream that the library uses, and the lane beside it. One task receives; any task may send.
+
+    `queued` messages may wait to be received; then nobody reads on, and TCP makes the peer wait. `make` builds frames.
+    A write is given up after `patience` seconds with the connection, and is cut by no cancellation before; without
+    `patience` it takes as long as it takes, and a cancellation may leave half a frame: the end of the connection.
+    At most `read_bytes` are read at once: it bounds how many crumbs come between two turns of the others.
+    """
+
+    def __init__(
+        self,
+        stream: trio.abc.Stream,
+        splitter: Splitter,
+        *,
+        queued: int,
+        make: Callable[[int, bytes], bytes] = frame,
+        patience: float = inf,
+        read_bytes: int = _READ_BYTES,
+    ) -> None:
+        self._stream = stream
+        self._splitter = splitter
+        self._make = make
+        self._most = queued
+        self._patience = patience
+        self._read_bytes = read_bytes
+        self._socket = stream.socket if isinstance(stream, trio.SocketStream) else None
+        self._admits: Callable[[float], bool] = lambda _: True
+        self._opened = False
+        self._closed = False
+        self._messages: deque[str | bytes] = deque()
+        self._arrived = trio.lowlevel.ParkingLot()
+        self._room = trio.lowlevel.ParkingLot()
+        self._writing = trio.Lock()
+        self._heard_at = trio.current_time()
+
+    # For the call.
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages pass here."""
+        return self._opened and not self._closed
+
+    def limit(self, admits: Callable[[float], bool]) -> None:
+        """From now on ask for each read how much it brings: one for each message, and one for each KiB."""
+        self._admits = admits
+
+    def open(self, data: bytes = b"") -> bytes:
+        """Take messages from here on; `data` has been read already. Returns what of it is for the library."""
+        self._opened = True
+        return self._sort(data) if data else b""
+
+    def close(self) -> None:
+        """Take no more messages; those that came can still be received."""
+        self._closed = True
+        self._arrived.unpark_all()
+        self._room.unpark_all()
+
+    async def receive(self) -> str | bytes | None:
+        """Wait for the next message. None: the lane is closed, and what comes now comes through the library."""
+        if self._messages or self._closed:
+            await trio.lowlevel.checkpoint()  # else a burst would be one long turn
+        while not self._messages:
+            if self._closed:
+                return None
+            await self._arrived.park()
+        message = self._messages.popleft()
+        if self._room and len(self._messages) < self._most:
+            self._room.unpark()
+        return message
+
+    async def send(self, kind: int, payload: bytes) -> None:
+        """Send a message; `kind` is the first byte of its frame. At once, if the kernel takes it: no checkpoint then.
+
+        Raises:
+            trio.BrokenResourceError, trio.ClosedResourceError: as `send_all`.
+        """
+        data = self._make(kind, payload)
+        if self._socket is not None and not self._writing.locked():
+            try:
+                written = os.write(self._fileno(self._socket), data)
+            except BlockingIOError:
+                written = 0
+            except OSError as exc:
+                raise trio.BrokenResourceError from exc
+            if written == len(data):
+                return
+            data = data[written:]  # nobody comes between: taking a free lock gives nobody else a turn
+        await self.send_all(data)
+
+    # For the library.
+
+    @property
+    def socket(self) -> trio.socket.SocketType:
+        """The socket beneath; hypercorn asks it for its addresses."""
+        found: trio.socket.SocketType = self._stream.socket  # type: ignore[attr-defined]  # a test's stream has one too
+        return found
+
+    @property
+    def heard_at(self) -> float:
+        """When the peer was last heard, by trio's clock; now, as long as we do not listen."""
+        return trio.current_time() if self._room else self._heard_at
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Return the next bytes that are not ours; those that end the lane among them.
+
+        Raises:
+            Flood: the peer sends more than it may. What it sent is lost, and the lane closed.
+        """
+        while True:
+            while len(self._messages) >= self._most and not self._closed:
+                await self._room.park()
+            try:
+                data = await self._read(max_bytes)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                self.close()
+                raise
+            self._heard_at = trio.current_time()
+            if not self._opened or not data:
+                if not data:
+                    self.close()
+                return data
+            if others := self._sort(data):
+                return others
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Write; whoever comes meanwhile waits for his turn.
+
+        Raises:
+            trio.BrokenResourceError, trio.ClosedResourceError: the connection is gone, or the peer does not read.
+        """
+        with trio.CancelScope(shield=self._patience < inf):
+            async with self._writing:
+                with trio.move_on_after(self._patience) as limit:
+                    await self._stream.send_all(data)
+                if limit.cancelled_caught:
+                    await trio.aclose_forcefully(self)  # half a frame is out; the reader wakes, and tells
+                    raise trio.BrokenResourceError(f"the peer has read nothing for {self._patience:g} s")
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """See `trio.abc.SendStream`."""
+        await self._stream.wait_send_all_might_not_block()
+
+    async def send_eof(self) -> None:
+        """See `trio.abc.HalfCloseableStream`. Raises AttributeError, as hypercorn knows it, where there is none."""
+        async with self._writing:
+            await self._stream.send_eof()  # type: ignore[attr-defined]
+
+    async def aclose(self) -> None:
+        """Close the stream, and the lane with it."""
+        self.close()
+        await self._stream.aclose()
+
+    def _sort(self, data: bytes) -> bytes:
+        messages, others = self._splitter.feed(data)
+        if not self._closed and not self._admits(len(messages) + len(data) / _KIB):
+            self.close()
+            raise Flood
+        if messages:
+            self._messages += messages
+            self._arrived.unpark_all()
+        if self._splitter.closed:
+            self.close()
+        return others
+
+    async def _read(self, max_bytes: int | None) -> bytes:
+        """Read. trio's own way tries first, and then waits; a frame that is waited for is not there yet."""
+        if self._socket is None or not self._opened:
+            return bytes(await self._stream.receive_some(min(max_bytes or self._read_bytes, self._read_bytes)))
+        while True:
+            await trio.lowlevel.wait_readable(self._fileno(self._socket))
+            try:
+                return os.read(self._fileno(self._socket), self._read_bytes)
+            except BlockingIOError:
+                continue
+            except OSError as exc:
+                raise trio.BrokenResourceError from exc
+
+    def _fileno(self, socket: trio.socket.SocketType) -> int:
+        """Asked each time: once a socket is closed, its number may be that of another call's."""
+        if (number := socket.fileno()) < 0:
+            raise trio.ClosedResourceError
+        return number
