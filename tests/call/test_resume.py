@@ -373,3 +373,16 @@ async def test_a_caller_on_hold_survives_breaks_in_a_row(
     assert scene.agent.open_sessions == 1
     scene.core.hang_up()
     await scene.over.wait()
+
+
+async def test_no_session_is_opened_after_the_good_bye(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene = await begin(nursery, rules=CallRules(lifeline=LifelineRules(renew_seconds=10)))
+    await trio.sleep(9.5)
+    scene.agent.feed(AgentText("r", "Bye."), AgentAudio("r", spoken(0.2).wav), AgentTurnEnd())
+    scene.agent.feed(AgentAudio("r", spoken(60.0).wav))
+    scene.agent.feed(AgentTurnEnd(), AgentClosed("good-bye", normal=True))
+    with trio.fail_after(65):
+        await scene.over.wait()
+    assert len(scene.agent.calls) == 1

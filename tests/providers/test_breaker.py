@@ -175,10 +175,11 @@ async def test_a_bad_configuration_of_one_call_says_nothing_of_the_provider(
 
 
 async def test_a_conversation_that_is_gone_is_an_answer(autojump_clock: trio.testing.MockClock) -> None:
-    provider, breaker = Provider(), Breaker(1, 10)
-    provider.failure = ConversationGone("E0708")
-    with pytest.raises(ConversationGone):
-        await place(provider, breaker, CallInfo("a", resume="group"))
+    provider, breaker = Provider(), Breaker(2, 10)
+    for failure in (ProviderRefused("HTTP 503"), ConversationGone("E0708"), ProviderRefused("HTTP 503")):
+        provider.failure = failure
+        with pytest.raises(type(failure)):
+            await place(provider, breaker, CallInfo("a", resume="group"))
     assert not breaker.open
 
 

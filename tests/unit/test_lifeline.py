@@ -115,6 +115,26 @@ def test_a_session_that_breaks_again_at_once_is_part_of_the_same_trouble() -> No
     assert 110 <= now <= 116
 
 
+def test_a_session_that_breaks_as_soon_as_it_is_ready_is_not_reopened_without_a_pause() -> None:
+    line = lifeline()
+    open_first(line)
+    opened(line.lost(1, 100, retryable=True))
+    line.ready(2, "group", 100.1)
+    assert line.lost(2, 100.2, retryable=True) == ()
+    assert 0.1 < line.deadline - 100.2 < 0.4
+
+
+def test_calls_that_lost_their_sessions_together_do_not_come_back_together() -> None:
+    at = set()
+    for seed in range(10):
+        line = Lifeline(LifelineRules(), CallCounts(), random.Random(seed))
+        open_first(line)
+        line.lost(1, 100, retryable=True)
+        line.lost(2, 100, retryable=True)
+        at.add(line.deadline)
+    assert len(at) == 10
+
+
 @pytest.mark.parametrize(
     ("lived", "heard", "mute", "window"),
     [
