@@ -142,9 +142,13 @@ def _settings_or_exit(code: int) -> Settings:
     try:
         return load_settings()
     except ConfigError as exc:
-        for problem in exc.problems:
-            click.echo(f"sts-trio: {problem}", err=True)
-        sys.exit(code)
+        _give_up(exc.problems, code)
+
+
+def _give_up(problems: list[str], code: int) -> NoReturn:
+    for problem in problems:
+        click.echo(f"sts-trio: {problem}", err=True)
+    sys.exit(code)
 
 
 def _check_directory(out: Path | None) -> None:
@@ -168,12 +172,17 @@ def _run(command: Callable[[], Awaitable[T]], trouble: str = "") -> T:
         trio.run(run)
     except* KeyboardInterrupt:
         sys.exit(130)
+    except* ConfigError as group:  # a file that a setting names is looked at when it is used
+        _give_up([str(_first(group))], 2)
     except* (CallFailed, SpeechError, OSError) as group:
-        first: BaseException = group
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        _fail(trouble + str(first))
+        _fail(trouble + str(_first(group)))
     return result[0]
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _fail(message: str) -> NoReturn:

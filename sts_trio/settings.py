@@ -137,7 +137,7 @@ class Settings:
         "FALLBACK_EXTENSION",
         None,
         values.text,
-        "Where `AMI_URL` then transfers the caller; unset, and a `FALLBACK_WAV`: he is hung up on",
+        "Where `AMI_URL` then transfers the caller; if it fails, or is unset beside a `FALLBACK_WAV`, he is hung up on",
     )
     welcome_message: str = _setting(
         "HUMEAI_WELCOME_MESSAGE",

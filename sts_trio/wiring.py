@@ -123,11 +123,11 @@ def reach_services(settings: Settings, http: HttpClient, ami: AmiClient | None, 
     async def release(uuid: str, cause: Cause) -> bool:
         if ami is None:
             return False
-        if cause is Cause.PROVIDER_FAILED and settings.fallback_extension:
-            return await transfer(ami, uuid, settings.fallback_extension)
-        if cause in (Cause.AGENT_ENDED, Cause.CALLER_SILENT) or (
-            cause is Cause.PROVIDER_FAILED and settings.fallback_wav
-        ):
+        failed = cause is Cause.PROVIDER_FAILED
+        if failed and settings.fallback_extension and await transfer(ami, uuid, settings.fallback_extension):
+            return True
+        seen_to = failed and (settings.fallback_wav or settings.fallback_extension)
+        if seen_to or cause in (Cause.AGENT_ENDED, Cause.CALLER_SILENT):
             await hang_up(ami, uuid)
         return False
 

@@ -15,7 +15,7 @@ from sts_trio.call.alarms import Alarms
 from sts_trio.call.briefing import is_real_uuid, usable_id
 from sts_trio.call.keypad import UnusableKeyError
 from sts_trio.call.keys import KeyDesk
-from sts_trio.call.lifeline import Lifeline
+from sts_trio.call.lifeline import QUIET_SECONDS, Lifeline
 from sts_trio.call.mood import STRONGEST, MoodDesk, strongest
 from sts_trio.call.outcome import CallOutcome, Cause
 from sts_trio.call.silence import SilenceLadder
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
 _CORE_LEAVES_SECONDS = 3.0
 # Close codes of Core's side that are no hang-up: nothing came, not even a close; or what came was no WebSocket.
 _GONE = {1006: Cause.CALLER_LOST} | dict.fromkeys((1002, 1007, 1008, 1009), Cause.CALLER_BROKE_PROTOCOL)
-_QUIET_SECONDS = 1.0  # without speech, to count as a quiet moment: EVI takes 0.8 s for the end of a turn
 _LONGEST_TEXT = 10_000  # characters of a caller's turn; some ten minutes of speech
 _NOTES = 5  # log lines a call about messages that were not understood; the rest are counted
 
@@ -115,7 +114,7 @@ class Bridge:
         return (End(CallOutcome(cause, closed.code, closed.reason)),)
 
     def _caller_audio(self, pcm: bytes, now: float) -> Actions:
-        return self._voice.feed(pcm, now, listen=self._lifeline.renewing) if self._initialised else ()
+        return self._voice.feed(pcm, now, listen=self._lifeline.renews_soon(now)) if self._initialised else ()
 
     def _init(self, init: Init) -> Actions:
         if self._initialised:
@@ -191,20 +190,32 @@ class Bridge:
         return self._tools.done(id_, result)
 
     def _agent_ready(self, ready: AgentReady, session: int, now: float) -> Actions:
-        actions = self._lifeline.ready(session, ready.resume, now)
+        before = self._lifeline.current
+        actions = self._lifeline.ready(session, ready.resume, now, quiet=self._quiet(now))
         if self._lifeline.current != session:
             return actions
+        if before is not None:  # what the session before was about to say, or to be told, nobody knows any more
+            self._trouble.over()
+            self._speech.turn_end(now)
+            actions = (*actions, *self._tools.session_over())
         self._silence.wait_from(now)
         greeting, self._greeting = self._greeting, ""  # once a call, whatever becomes of the session
         say = (Say(greeting),) if greeting else ()
         return (*actions, *say, *self._keys.tell())
 
     def _lost(
-        self, session: int, message: str, now: float, *, retryable: bool = True, forgotten: bool = False
+        self,
+        session: int,
+        message: str,
+        now: float,
+        *,
+        retryable: bool = True,
+        forgotten: bool = False,
+        mute: bool = False,
     ) -> Actions:
         """A session is over. The caller's side does not notice, unless there is no hope for another."""
         in_use = session == self._lifeline.current
-        actions = self._lifeline.lost(session, now, retryable=retryable, forgotten=forgotten)
+        actions = self._lifeline.lost(session, now, retryable=retryable, forgotten=forgotten, mute=mute)
         if actions is None:
             return self._fail(self._trouble.explain(message, in_use=in_use), now)
         if not in_use:
@@ -239,10 +250,11 @@ class Bridge:
             self._tell(fault.message)
 
     def _agent_closed(self, closed: AgentClosed, session: int, now: float) -> Actions:
-        if fault := self._trouble.fault:
+        # An error after which the chat goes on does not explain a line that breaks later.
+        if (fault := self._trouble.fault) and (fault.ends_session or not closed.retryable):
             return self._lost(session, fault.message, now, retryable=fault.retryable, forgotten=fault.forgotten)
         if not closed.normal:
-            return self._lost(session, closed.message, now, retryable=closed.retryable)
+            return self._lost(session, closed.message, now, retryable=closed.retryable, mute=closed.mute)
         self._speech.turn_end(now)
         self._lifeline.stop()
         self._farewell = CallOutcome(Cause.AGENT_ENDED, 1000, closed.message)
@@ -265,7 +277,9 @@ class Bridge:
         self._tell(message)
         self._farewell = outcome
         self._lifeline.stop()
+        self._speech.turn_end(now)  # the agent's last words come before
         self._playout.push(self._rules.fallback)
+        self._playout.end_reply()
         dropped = self._tools.session_over()
         return (Note(f"{message}; the caller hears the fallback"), *dropped, *self._heard_out(now))
 
@@ -331,5 +345,5 @@ class Bridge:
 
     def _quiet(self, now: float) -> bool:
         """Whether nobody speaks and nothing is under way: a session can be replaced without anybody hearing it."""
-        silent = self._playout.played_at(now) <= now and self._voice.quiet_for(now) >= _QUIET_SECONDS
+        silent = self._playout.played_at(now) <= now and self._voice.quiet_for(now) >= QUIET_SECONDS
         return silent and not self._speech.speaking and not self._tools.busy

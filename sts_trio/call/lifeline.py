@@ -21,13 +21,17 @@ if TYPE_CHECKING:
 _FIRST_PAUSE_SECONDS = 0.25  # before the second try; doubled with each, up to
 _LONGEST_PAUSE_SECONDS = 3.0
 # A session was a recovery if it lived for so long, and said something; or for so much longer in silence. The loss of
-# any other is part of the same trouble.
+# any other is part of the same trouble. But a caller on hold makes every session silent, and a provider may restart one
+# node after the other: a few in a row that lived are taken for one; of those that answered no pings in the end, one.
 _STEADY_SECONDS = 5.0
 _STEADY_SILENT_SECONDS = 60.0
+_SILENT_IN_A_ROW = 5
+_MUTE_IN_A_ROW = 1
 # How long a renewal may look for a quiet moment, and how long it waits after one that failed.
 _RENEWAL_WINDOW_SECONDS = 45.0
 _RENEWAL_PAUSE_SECONDS = 5.0
 _QUIET_CHECK_SECONDS = 0.5
+QUIET_SECONDS = 1.0  # without speech, to count as a quiet moment: EVI takes 0.8 s for the end of a turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,7 @@ class Lifeline:
         self._give_up_at = inf
         self._ready_at = inf
         self._heard = False
+        self._silent = 0  # sessions in a row that said nothing, and were taken for a recovery
         self._renew_at = inf
         self._renew_by = inf
 
@@ -66,20 +71,23 @@ class Lifeline:
         give_up_at = self._give_up_at if self.current is None else inf
         return min(self._try_at, give_up_at, self._renew_at)
 
-    @property
-    def renewing(self) -> bool:
-        """Whether a quiet moment for a renewal is looked for now."""
-        return self._renew_by < inf
+    def renews_soon(self, now: float) -> bool:
+        """Whether a quiet moment for a renewal is looked for; true early enough to know of one at the first look."""
+        return self._renew_by < inf or now >= self._renew_at - QUIET_SECONDS
 
     def begin(self, call: CallInfo) -> Actions:
         """Open the first session of the call."""
         self._call = call
         return self._open()
 
-    def ready(self, number: int, resume: str | None, now: float) -> Actions:
-        """A session is open. It takes the place of the one in use, if there is one."""
+    def ready(self, number: int, resume: str | None, now: float, *, quiet: bool = True) -> Actions:
+        """A session is open. It takes the place of the one in use, if there is one, and if it is still `quiet`."""
         if number != self._opening:
             return (CloseSession(number),)  # too late: it was given up
+        if self.current is not None and not quiet and now < self._renew_by:
+            self._opening = None  # somebody speaks again, and this one knows nothing of it
+            self._renew_at = now + _QUIET_CHECK_SECONDS
+            return (CloseSession(number),)
         before, self.current, self._opening = self.current, number, None
         self._counts.renewals += before is not None
         self._counts.resumes += before is None and self._opened > 1
@@ -93,13 +101,15 @@ class Lifeline:
         """The session in use has said something."""
         self._heard = True
 
-    def lost(self, number: int, now: float, *, retryable: bool, forgotten: bool = False) -> Actions | None:
+    def lost(
+        self, number: int, now: float, *, retryable: bool, forgotten: bool = False, mute: bool = False
+    ) -> Actions | None:
         """A session could not be opened, or is over. None: there is no hope for another.
 
-        `forgotten`: the provider does not know the conversation that was to be resumed.
+        `forgotten`: the provider does not know the conversation that was to be resumed. `mute`: it answered no pings.
         """
         if number == self.current:
-            return self._lost_in_use(now, retryable=retryable)
+            return self._lost_in_use(now, retryable=retryable, mute=mute)
         if number != self._opening:
             return ()  # one that was replaced or given up
         self._opening = None
@@ -125,14 +135,12 @@ class Lifeline:
             return self._open()
         return self._renew(now, quiet=quiet) if self._renew_at <= now else ()
 
-    def _lost_in_use(self, now: float, *, retryable: bool) -> Actions | None:
+    def _lost_in_use(self, now: float, *, retryable: bool, mute: bool) -> Actions | None:
         self.current = None
         self._renew_at = self._renew_by = inf
         if not retryable or self._call.resume is None:
             return None
-        lived = now - self._ready_at
-        steady = lived >= (_STEADY_SECONDS if self._heard else _STEADY_SILENT_SECONDS)
-        if steady or self._give_up_at == inf:
+        if self._was_steady(now - self._ready_at, mute=mute) or self._give_up_at == inf:
             self._give_up_at = now + self._rules.resume_seconds
             self._tries = 0
         if self._give_up_at <= now:
@@ -140,6 +148,15 @@ class Lifeline:
         if self._opening is not None:
             return ()  # a renewal is under way: it becomes the recovery
         return self._open() if self._tries == 0 else self._pause(now)
+
+    def _was_steady(self, lived: float, *, mute: bool) -> bool:
+        if lived >= (_STEADY_SECONDS if self._heard else _STEADY_SILENT_SECONDS):
+            self._silent = 0
+            return True
+        if lived < _STEADY_SECONDS or self._silent >= (_MUTE_IN_A_ROW if mute else _SILENT_IN_A_ROW):
+            return False
+        self._silent += 1
+        return True
 
     def _pause(self, now: float) -> Actions | None:
         pause = min(_FIRST_PAUSE_SECONDS * 2 ** max(self._tries - 1, 0), _LONGEST_PAUSE_SECONDS)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 _KEPT_BEFORE = 1 * BYTES_PER_SECOND
 _KEPT_BETWEEN = 5 * BYTES_PER_SECOND
+# What waits leaves in messages of up to 200 ms. With one for each piece, which costs a turn of the event loop, a loop
+# whose turns take longer than a piece would never catch up: the caller would be unheard for as long as it is busy.
+_MOST_JOINED = 10
 _MOST_DOUBTFUL = _KEPT_BETWEEN // FRAME_BYTES  # pieces; none is longer than a frame
 
 
@@ -42,9 +45,10 @@ class Uplink:
             except ProviderLost:
                 self.detach(agent)  # and if another has been attached meanwhile, it goes there
             else:
-                self._counts.upstream_seconds += seconds(len(pcm))
                 if agent.doubtful or self._doubtful:
                     self._doubt(agent, pcm)
+                else:
+                    self._counts.upstream_seconds += seconds(len(pcm))
                 return
         self._keep(pcm)
 
@@ -57,17 +61,18 @@ class Uplink:
             ProviderLost: the session broke; what was not sent is kept.
         """
         while self._waiting:
-            pcm = self._waiting.popleft()
+            taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST_JOINED))]
+            pcm = b"".join(taken)
             self._room += len(pcm)
             try:
                 await agent.send_audio(pcm)
             except ProviderLost:
                 self._room -= len(pcm)
-                self._waiting.appendleft(pcm)
+                self._waiting.extendleft(reversed(taken))
                 raise
             self._counts.upstream_seconds += seconds(len(pcm))
         self._agent = agent
-        self._doubtful.clear()
+        self._believe()
         if not self._begun:
             self._begun = True
             self._room += _KEPT_BETWEEN - _KEPT_BEFORE
@@ -79,17 +84,23 @@ class Uplink:
         self._agent = None
         if agent.doubtful:
             for pcm in self._doubtful:
-                self._counts.upstream_seconds -= seconds(len(pcm))
                 self._keep(pcm)
-        self._doubtful.clear()
+            self._doubtful.clear()
+        self._believe()
 
     def _doubt(self, agent: AgentLink, pcm: bytes) -> None:
-        if not agent.doubtful:
-            self._doubtful.clear()
-        elif self._agent is agent:
+        """Count as sent what cannot be sent again any more; of the rest it is not known yet."""
+        if agent.doubtful and self._agent is agent:
             self._doubtful.append(pcm)
-            if len(self._doubtful) > _MOST_DOUBTFUL:
-                self._doubtful.popleft()
+            pcm = self._doubtful.popleft() if len(self._doubtful) > _MOST_DOUBTFUL else b""
+        elif not agent.doubtful:
+            self._believe()
+        self._counts.upstream_seconds += seconds(len(pcm))
+
+    def _believe(self) -> None:
+        """What was in doubt has been heard, as far as anybody knows."""
+        self._counts.upstream_seconds += sum(seconds(len(pcm)) for pcm in self._doubtful)
+        self._doubtful.clear()
 
     def _keep(self, pcm: bytes) -> None:
         self._waiting.append(pcm)

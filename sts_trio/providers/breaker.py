@@ -1,7 +1,8 @@
 """When a provider refuses call after call, new calls learn it at once, and one at a time asks again.
 
 Nothing is shared between calls but this count: a session that was open counts for the provider, one that could not be
-opened against it. A call that brings a configuration of its own says nothing about the provider, and is not counted.
+opened against it. A call that brings a configuration or a voice of its own says nothing about the provider, and is not
+counted.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Breaker:
         self._closed_from = now + self._pause
 
     def undecided(self) -> None:
-        """An opening was broken off by us: it says nothing, but the next may try."""
+        """A probe was broken off by us: it says nothing, but the next may try."""
         self._probing = False
 
 
@@ -75,7 +76,8 @@ def guarded(open_agent: OpenAgent, breaker: Breaker) -> OpenAgent:
     """Put `breaker` before `open_agent`; while it is open, opening raises `ProviderUnavailable` at once."""
 
     def opening(call: CallInfo) -> AbstractAsyncContextManager[AgentLink]:
-        return open_agent(call) if call.brief.config is not None else _counted(open_agent, breaker, call)
+        own = call.brief.config is not None or call.brief.voice is not None
+        return open_agent(call) if own else _counted(open_agent, breaker, call)
 
     return opening
 
@@ -85,6 +87,7 @@ async def _counted(open_agent: OpenAgent, breaker: Breaker, call: CallInfo) -> A
     # A call that lost its session has pauses of its own, and a caller on the line: it may always ask.
     if call.resume is None and (why := breaker.refusal(trio.current_time())) is not None:
         raise ProviderUnavailable(why)
+    probing = call.resume is None and breaker.open
     decided = was_open = False
     try:
         async with open_agent(call) as link:
@@ -107,5 +110,5 @@ async def _counted(open_agent: OpenAgent, breaker: Breaker, call: CallInfo) -> A
                 log.error("the provider refuses call after call: new calls are told so at once", cause=str(exc))
         raise
     finally:
-        if not decided and call.resume is None:
+        if not decided and probing:
             breaker.undecided()

@@ -86,11 +86,15 @@ class AgentFault:
 
 @dataclass(frozen=True, slots=True)
 class AgentClosed:
-    """The last event of a session: the provider closed it in an orderly way. `normal`: it meant good-bye."""
+    """The last event of a session: the provider closed it in an orderly way, or it broke.
+
+    `normal`: it meant good-bye. `mute`: nothing more came of the provider, not even an answer to pings.
+    """
 
     message: str
     normal: bool
     retryable: bool = False
+    mute: bool = False
 
 
 AgentEvent = (
@@ -162,7 +166,7 @@ class AgentLink(Protocol):
         ...
 
     async def send_audio(self, pcm: bytes) -> None:
-        """Send caller audio: 8000 Hz, 16 bit little-endian, mono, whole samples, about 20 ms."""
+        """Send caller audio: 8000 Hz, 16 bit little-endian, mono, whole samples, 20 ms to 200 ms."""
         ...
 
     async def say(self, text: str) -> None:

@@ -17,8 +17,16 @@ from sts_trio.call.services import Services
 from sts_trio.core.wire import Digit, Error, PlayoutAudio
 from sts_trio.emulator import CloseWith, EmulatorOptions, HalfOpen, Refuse, Reset, Script, SendError
 from sts_trio.errors import ConversationGone, ProviderLost
-from sts_trio.providers.events import AgentAudio, AgentText, AgentTurnEnd, CallInfo, ToolCall
-from tests.call.fakes import FRAME, begin, spoken, tone
+from sts_trio.providers.events import (
+    AgentAudio,
+    AgentClosed,
+    AgentFault,
+    AgentText,
+    AgentTurnEnd,
+    CallInfo,
+    ToolCall,
+)
+from tests.call.fakes import FRAME, Scene, begin, spoken, tone
 from tests.call.stage import KEY, open_stage
 from tests.call.test_tools import UUID, Bench
 
@@ -263,3 +271,118 @@ async def test_nothing_is_renewed_while_the_agent_speaks(
     await trio.sleep(1)
     assert len(scene.core.audio) == 168_000
     scene.core.hang_up()
+
+
+async def speak(scene: Scene, length: float) -> None:
+    for _ in range(round(length / 0.02)):
+        scene.core.speak(1, tone(0.02))
+        await trio.sleep(0.02)
+
+
+async def test_nothing_is_renewed_while_the_caller_speaks(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene = await begin(nursery, rules=CallRules(lifeline=LifelineRules(renew_seconds=10)))
+    nursery.start_soon(speak, scene, 15.0)
+    await trio.sleep(15.5)
+    assert len(scene.agent.calls) == 1
+    scene.agent.said_ready = False
+    await trio.sleep(2)
+    assert len(scene.agent.calls) == 2
+    scene.core.hang_up()
+
+
+async def test_a_caller_who_has_just_spoken_is_no_quiet_moment(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene = await begin(nursery, rules=CallRules(lifeline=LifelineRules(renew_seconds=10)))
+    await trio.sleep(9.0)
+    await speak(scene, 0.8)
+    await trio.sleep(0.7)
+    assert len(scene.agent.calls) == 1, "he is taking breath"
+    await trio.sleep(1.0)
+    assert len(scene.agent.calls) == 2
+    scene.core.hang_up()
+
+
+async def test_a_renewal_that_is_ready_when_the_caller_speaks_again_makes_way(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    """His sentence would be cut in two, and the answer be lost with the session that it was given to."""
+    scene = await begin(nursery, rules=CallRules(lifeline=LifelineRules(renew_seconds=10)))
+    scene.agent.said_ready, scene.agent.ready_after = False, 1.0
+    await trio.sleep(10.5)
+    assert len(scene.agent.calls) == 2
+    await speak(scene, 3.0)
+    assert scene.agent.open_sessions == 1
+    scene.agent.said_ready = False
+    scene.agent.feed(AgentText("r", "Yes."), AgentAudio("r", spoken(2.0).wav), AgentTurnEnd())
+    await trio.sleep(2.2)
+    assert len(scene.core.audio) == 32_000
+    await trio.sleep(3)
+    assert (len(scene.agent.calls), scene.agent.open_sessions) == (3, 1)
+    assert len(scene.agent.audio) == 150
+    scene.core.hang_up()
+    await scene.over.wait()
+
+
+async def test_a_renewal_that_cannot_wait_takes_no_answer_of_an_old_tool_along(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    bench = Bench("hours", 100.0)
+    rules = CallRules(lifeline=LifelineRules(renew_seconds=10), tools=(bench.tool,))
+    scene = await begin(nursery, rules=rules, uuid=UUID)
+    scene.agent.feed(ToolCall("t1", "hours", "{}", response_required=True))
+    await trio.sleep(50)
+    assert len(scene.agent.calls) == 1
+    scene.agent.said_ready = False
+    await trio.sleep(100)
+    assert len(scene.agent.calls) >= 2
+    assert scene.agent.answered == [], "the new session has never asked"
+    assert bench.finished == []
+    scene.core.hang_up()
+
+
+async def test_an_error_that_the_chat_survived_does_not_keep_it_from_being_resumed(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene = await begin(nursery)
+    scene.agent.feed(AgentFault("no such field (E0101)", ends_session=False))
+    await trio.sleep(3)
+    scene.agent.said_ready = False
+    scene.agent.feed(AgentClosed("the connection broke (1006)", normal=False, retryable=True))
+    await trio.sleep(3)
+    assert scene.outcome is None
+    assert len(scene.agent.calls) == 2
+    scene.core.hang_up()
+    await scene.over.wait()
+
+
+@pytest.mark.parametrize("pause", [6, 14.9, 20, 40])
+async def test_a_caller_on_hold_survives_breaks_in_a_row(
+    nursery: trio.Nursery, pause: float, autojump_clock: trio.testing.MockClock
+) -> None:
+    """A provider that restarts node after node; nobody speaks, so no session says anything."""
+    scene = await begin(nursery)
+    for _ in range(4):
+        await trio.sleep(pause)
+        scene.agent.said_ready = False
+        scene.agent.feed(AgentClosed("the connection broke (1006)", normal=False, retryable=True))
+    await trio.sleep(2)
+    assert scene.outcome is None
+    assert scene.agent.open_sessions == 1
+    scene.core.hang_up()
+    await scene.over.wait()
+
+
+async def test_no_session_is_opened_after_the_good_bye(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene = await begin(nursery, rules=CallRules(lifeline=LifelineRules(renew_seconds=10)))
+    await trio.sleep(9.5)
+    scene.agent.feed(AgentText("r", "Bye."), AgentAudio("r", spoken(0.2).wav), AgentTurnEnd())
+    scene.agent.feed(AgentAudio("r", spoken(60.0).wav))
+    scene.agent.feed(AgentTurnEnd(), AgentClosed("good-bye", normal=True))
+    with trio.fail_after(65):
+        await scene.over.wait()
+    assert len(scene.agent.calls) == 1

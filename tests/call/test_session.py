@@ -96,7 +96,7 @@ async def test_before_the_agent_is_ready_the_newest_second_waits(
         await trio.sleep(0.02)
     assert scene.agent.audio == []
     await trio.sleep(2)
-    assert [piece[0] for piece in scene.agent.audio] == list(range(50, 100))
+    assert list(b"".join(scene.agent.audio)[::320]) == list(range(50, 100))
     scene.core.hang_up()
     await scene.over.wait()
 

@@ -202,3 +202,25 @@ async def test_who_is_on_his_way_elsewhere_is_not_hung_up_by_our_close(
     with trio.fail_after(5):
         await scene.over.wait()
     assert trio.current_time() - began == pytest.approx(took, abs=0.1)
+
+
+async def test_a_fallback_of_any_length_comes_to_its_end(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Half a frame that stays in the playout is heard never, and the call would wait for it for hours."""
+    scene = await begin(nursery, rules=CallRules(fallback=tone(1.2345)))
+    scene.agent.feed(spoken(0.33), ProviderRefused("it broke"))
+    with trio.fail_after(5):
+        await scene.over.wait()
+    assert len(scene.core.audio) == (17 + 62) * 320
+
+
+async def test_the_agents_last_words_come_before_the_fallback(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene = await begin(nursery, rules=CallRules(fallback=SORRY))
+    scene.agent.feed(spoken(0.5, rate=48_000), ProviderRefused("it broke"))
+    with trio.fail_after(5):
+        await scene.over.wait()
+    assert scene.core.audio.endswith(SORRY)
+    assert len(scene.core.audio) == len(SORRY) + 8000

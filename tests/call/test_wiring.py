@@ -8,12 +8,14 @@ import pytest
 import trio
 import trio.testing
 
+from sts_trio.call.outcome import Cause
 from sts_trio.call.registry import Registry
 from sts_trio.check import check_all
 from sts_trio.emulator import Emulator, EmulatorOptions, serve_stream
 from sts_trio.errors import ProviderLost
 from sts_trio.providers.events import CallInfo
 from sts_trio.settings import Secret, Settings
+from sts_trio.tools.ami import AmiFailed
 from sts_trio.values import EmotionRule
 from sts_trio.wiring import (
     build_rules,
@@ -179,3 +181,51 @@ async def test_a_check_fails_without_a_provider(tmp_path: Path) -> None:
     lines: list[str] = []
     assert not await check_all(settings(tools_dir=str(tmp_path)), lines.append, to_nowhere)
     assert lines == ["ok: tools (none)", "failed: cannot connect to evi.test:443: no route to host"]
+
+
+class FakeAmi:
+    """An AMI service that notes what it is told, and may refuse transfers."""
+
+    def __init__(self, *, transfers: bool = True) -> None:
+        self.told: list[tuple[str, ...]] = []
+        self._transfers = transfers
+
+    async def transfer(self, uuid: str, exten: str, context: str, priority: int) -> str:
+        await trio.lowlevel.checkpoint()
+        self.told.append(("transfer", uuid, exten))
+        if not self._transfers:
+            raise AmiFailed("HTTP 500", "it refused the command")
+        return "queued"
+
+    async def hang_up(self, uuid: str) -> str:
+        await trio.lowlevel.checkpoint()
+        self.told.append(("hang up", uuid))
+        return "queued"
+
+
+MOVED, HUNG_UP = ("transfer", "u", "2000"), ("hang up", "u")
+
+
+@pytest.mark.parametrize(
+    ("cause", "chosen", "transfers", "told"),
+    [
+        (Cause.PROVIDER_FAILED, {}, True, []),
+        (Cause.PROVIDER_FAILED, {"fallback_wav": "tone"}, True, [HUNG_UP]),
+        (Cause.PROVIDER_FAILED, {"fallback_extension": "2000"}, True, [MOVED]),
+        (Cause.PROVIDER_FAILED, {"fallback_wav": "tone", "fallback_extension": "2000"}, True, [MOVED]),
+        (Cause.PROVIDER_FAILED, {"fallback_wav": "tone", "fallback_extension": "2000"}, False, [MOVED, HUNG_UP]),
+        (Cause.PROVIDER_FAILED, {"fallback_extension": "2000"}, False, [MOVED, HUNG_UP]),
+        (Cause.AGENT_ENDED, {"fallback_extension": "2000"}, True, [HUNG_UP]),
+        (Cause.CALLER_SILENT, {"fallback_extension": "2000"}, True, [HUNG_UP]),
+        (Cause.HUNG_UP, {"fallback_wav": "tone", "fallback_extension": "2000"}, True, []),
+        (Cause.DRAINED, {"fallback_wav": "tone", "fallback_extension": "2000"}, True, []),
+    ],
+)
+async def test_what_becomes_of_the_telephone_call_when_ours_is_over(
+    cause: Cause, chosen: dict[str, str], transfers: bool, told: list[tuple[str, ...]]
+) -> None:
+    ami = FakeAmi(transfers=transfers)
+    services = reach_services(settings(**chosen), open_http(), ami)  # type: ignore[arg-type]  # it has what is used of one
+    goes_on = await services.release("u", cause)
+    assert ami.told == told
+    assert goes_on is (told == [MOVED])

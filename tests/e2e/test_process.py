@@ -189,3 +189,24 @@ async def test_wrong_settings_are_a_line_each_and_exit_2(tmp_path: Path) -> None
     first, second = result.stderr.decode().splitlines()
     assert first.startswith("sts-trio: HUMEAI_API_KEY is not set")
     assert second == "sts-trio: PORT is 'high'; it must be a whole number from 0 to 65535"
+
+
+@pytest.mark.parametrize(("command", "code"), [("serve", 2), ("check", 1)])
+@pytest.mark.parametrize("content", [None, "no certificate"])
+async def test_certificates_that_cannot_be_used_are_one_line(
+    tmp_path: Path, command: str, code: int, content: str | None
+) -> None:
+    if content is not None:
+        (tmp_path / "ca.pem").write_text(content)
+    result = await trio.run_process(
+        [sys.executable, "-m", "sts_trio", command],
+        env={"HUMEAI_API_KEY": KEY, "HUMEAI_CA_FILE": "ca.pem", "HOST": "127.0.0.1", "PORT": "0"},
+        cwd=tmp_path,
+        capture_stdout=True,
+        capture_stderr=True,
+        check=False,
+    )
+    told = (result.stderr if command == "serve" else result.stdout).decode()
+    assert result.returncode == code
+    assert "HUMEAI_CA_FILE is ca.pem, which cannot be used: " in told.splitlines()[-1]
+    assert "Traceback" not in result.stderr.decode()

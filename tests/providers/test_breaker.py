@@ -109,6 +109,30 @@ async def test_a_probe_that_is_broken_off_leaves_the_next_its_turn(
     await place(provider, breaker)
 
 
+async def test_an_earlier_call_that_hangs_up_does_not_let_a_second_one_ask(
+    provider: Provider, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    breaker, early = Breaker(2, 10), trio.CancelScope()
+
+    async def ring_off_later() -> None:
+        with early:
+            await place(provider, breaker)
+
+    provider.takes = 60
+    nursery.start_soon(ring_off_later)
+    await trio.testing.wait_all_tasks_blocked()
+    provider.takes = 0
+    await fail(provider, breaker, 2)
+    await trio.sleep(10)
+    provider.failure, provider.takes = None, 5.0
+    nursery.start_soon(place, provider, breaker)
+    await trio.testing.wait_all_tasks_blocked()
+    early.cancel()
+    await trio.testing.wait_all_tasks_blocked()
+    with pytest.raises(ProviderUnavailable):
+        await place(provider, breaker)
+
+
 async def test_a_session_that_opens_forgives_all(provider: Provider, autojump_clock: trio.testing.MockClock) -> None:
     breaker = Breaker(3, 10)
     await fail(provider, breaker, 2)
@@ -129,7 +153,10 @@ async def test_a_session_that_breaks_later_does_not_count(autojump_clock: trio.t
     assert not breaker.open
 
 
-@pytest.mark.parametrize("call", [CallInfo("a", brief=AgentBrief(config="theirs")), CallInfo("a", resume="group")])
+OWN = [AgentBrief(config="theirs"), AgentBrief(voice="theirs")]
+
+
+@pytest.mark.parametrize("call", [*[CallInfo("a", brief=brief) for brief in OWN], CallInfo("a", resume="group")])
 async def test_who_may_always_ask(provider: Provider, call: CallInfo, autojump_clock: trio.testing.MockClock) -> None:
     """A call with its own configuration, and one that lost its session."""
     breaker = Breaker(2, 10)
@@ -138,19 +165,21 @@ async def test_who_may_always_ask(provider: Provider, call: CallInfo, autojump_c
     assert provider.asked == 3
 
 
+@pytest.mark.parametrize("brief", OWN)
 async def test_a_bad_configuration_of_one_call_says_nothing_of_the_provider(
-    provider: Provider, autojump_clock: trio.testing.MockClock
+    provider: Provider, brief: AgentBrief, autojump_clock: trio.testing.MockClock
 ) -> None:
     breaker = Breaker(2, 10)
-    await fail(provider, breaker, 9, CallInfo("a", brief=AgentBrief(config="theirs")))
+    await fail(provider, breaker, 9, CallInfo("a", brief=brief))
     assert not breaker.open
 
 
 async def test_a_conversation_that_is_gone_is_an_answer(autojump_clock: trio.testing.MockClock) -> None:
-    provider, breaker = Provider(), Breaker(1, 10)
-    provider.failure = ConversationGone("E0708")
-    with pytest.raises(ConversationGone):
-        await place(provider, breaker, CallInfo("a", resume="group"))
+    provider, breaker = Provider(), Breaker(2, 10)
+    for failure in (ProviderRefused("HTTP 503"), ConversationGone("E0708"), ProviderRefused("HTTP 503")):
+        provider.failure = failure
+        with pytest.raises(type(failure)):
+            await place(provider, breaker, CallInfo("a", resume="group"))
     assert not breaker.open
 
 

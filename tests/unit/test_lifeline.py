@@ -115,8 +115,38 @@ def test_a_session_that_breaks_again_at_once_is_part_of_the_same_trouble() -> No
     assert 110 <= now <= 116
 
 
-@pytest.mark.parametrize(("lived", "heard", "window"), [(6, True, True), (6, False, False), (61, False, True)])
-def test_a_session_that_lived_opens_a_window_of_its_own(lived: float, heard: bool, window: bool) -> None:
+def test_a_session_that_breaks_as_soon_as_it_is_ready_is_not_reopened_without_a_pause() -> None:
+    line = lifeline()
+    open_first(line)
+    opened(line.lost(1, 100, retryable=True))
+    line.ready(2, "group", 100.1)
+    assert line.lost(2, 100.2, retryable=True) == ()
+    assert 0.1 < line.deadline - 100.2 < 0.4
+
+
+def test_calls_that_lost_their_sessions_together_do_not_come_back_together() -> None:
+    at = set()
+    for seed in range(10):
+        line = Lifeline(LifelineRules(), CallCounts(), random.Random(seed))
+        open_first(line)
+        line.lost(1, 100, retryable=True)
+        line.lost(2, 100, retryable=True)
+        at.add(line.deadline)
+    assert len(at) == 10
+
+
+@pytest.mark.parametrize(
+    ("lived", "heard", "mute", "window"),
+    [
+        (6, True, True, True),
+        (4, True, False, False),
+        (6, False, False, True),
+        (4, False, False, False),
+        (20, False, True, True),
+        (61, False, True, True),
+    ],
+)
+def test_a_session_that_lived_opens_a_window_of_its_own(lived: float, heard: bool, mute: bool, window: bool) -> None:
     line = lifeline(resume_seconds=15)
     open_first(line)
     line.heard()
@@ -124,7 +154,22 @@ def test_a_session_that_lived_opens_a_window_of_its_own(lived: float, heard: boo
     line.ready(2, "group", 112)
     if heard:
         line.heard()
-    assert (line.lost(2, 112 + lived, retryable=True) is not None) is window
+    assert (line.lost(2, 112 + lived, retryable=True, mute=mute) is not None) is window
+
+
+@pytest.mark.parametrize(("mute", "most"), [(False, 7), (True, 3)])
+def test_sessions_that_never_say_a_word_are_not_reopened_for_ever(mute: bool, most: int) -> None:
+    line, now = lifeline(resume_seconds=15), 100.0
+    open_first(line)
+    line.heard()
+    found, sessions = line.lost(1, now, retryable=True), 1
+    while found is not None:
+        assert sessions < 20
+        sessions += 1
+        line.ready(opened(found).number, "group", now)
+        now += 20
+        found = line.lost(sessions, now, retryable=True, mute=mute)
+    assert sessions == most
 
 
 def test_the_end_of_a_session_that_is_not_in_use_changes_nothing() -> None:

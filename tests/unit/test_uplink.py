@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from sts_trio.audio.pcm import FRAME_BYTES, FRAME_SECONDS
+from sts_trio.audio.pcm import FRAME_BYTES, FRAME_SECONDS, pieces
 from sts_trio.call.outcome import CallCounts
 from sts_trio.call.uplink import Uplink
 from sts_trio.errors import ProviderLost
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class FakeAgent:
-    """Takes audio, slowly if a `gate` is given (one piece for each token), and breaks after `most` pieces."""
+    """Takes audio, slowly if a `gate` is given (a message for each token), and breaks after `most` pieces."""
 
     def __init__(self, most: float = float("inf"), gate: trio.Semaphore | None = None) -> None:
         self.heard: list[bytes] = []
@@ -32,7 +32,7 @@ class FakeAgent:
             await self._gate.acquire()
         if len(self.heard) >= self._most:
             raise ProviderLost("the connection broke")
-        self.heard.append(pcm)
+        self.heard.extend(pieces(pcm))
 
     async def receive(self) -> AgentEvent:
         raise AssertionError("an uplink only sends audio")
@@ -128,7 +128,7 @@ async def test_pieces_of_odd_sizes_are_kept_within_the_second() -> None:
     await uplink.send(b"\x01" * 1_000)
     await uplink.send(b"\x02" * 2)
     await uplink.attach(agent)
-    assert agent.heard == [b"\x01" * 1_000, b"\x02" * 2]
+    assert b"".join(agent.heard) == b"\x01" * 1_000 + b"\x02" * 2
     assert counts.upstream_dropped_seconds == pytest.approx(15_000 / 16_000)
 
 
@@ -150,6 +150,27 @@ async def test_audio_that_comes_meanwhile_does_not_overtake_what_waits(
         await trio.testing.wait_all_tasks_blocked()
         await uplink.send(frames(40, 41)[0])
     assert agent.heard == frames(0, 41)
+    assert counts.upstream_dropped_seconds == 0
+
+
+async def test_an_event_loop_whose_turns_are_long_still_catches_up(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Each message costs a turn, and in each turn four more pieces come."""
+    gate = trio.Semaphore(0)
+    counts, agent = CallCounts(), FakeAgent(gate=gate)
+    uplink = Uplink(counts)
+    await send_all(uplink, frames(0, 40))
+    nursery.start_soon(uplink.attach, agent)
+    for turn in range(10):
+        await trio.testing.wait_all_tasks_blocked()
+        gate.release()
+        if turn < 6:
+            await send_all(uplink, frames(40 + 4 * turn, 44 + 4 * turn))
+    gate.release()
+    await trio.testing.wait_all_tasks_blocked()
+    await uplink.send(frames(64, 65)[0])
+    assert agent.heard == frames(0, 65)
     assert counts.upstream_dropped_seconds == 0
 
 
@@ -239,3 +260,20 @@ async def test_a_session_that_has_shown_that_it_lives_heard_what_it_was_sent() -
     uplink.detach(agent)
     await uplink.attach(after)
     assert after.heard == frames(60, 70)
+
+
+async def test_what_is_sent_again_makes_no_count_smaller() -> None:
+    """A counter that falls looks like a restart."""
+    counts, dead, alive = CallCounts(), FakeAgent(), FakeAgent()
+    uplink = Uplink(counts)
+    await uplink.attach(dead)
+    dead.doubtful = True
+    told = []
+    for piece in frames(0, 300):
+        await uplink.send(piece)
+        told.append(counts.upstream_seconds)
+    uplink.detach(dead)
+    told.append(counts.upstream_seconds)
+    await uplink.attach(alive)
+    assert told == sorted(told)
+    assert counts.upstream_seconds == pytest.approx(300 * FRAME_SECONDS)

@@ -99,7 +99,9 @@ def closed(code: int, reason: str) -> AgentClosed:
         return AgentClosed("Hume ended the chat (close 1000)", normal=True)
     said = f": {' '.join(reason.split())[:_LONGEST_DETAIL]}" if reason else ""
     if code == 1006:
-        return AgentClosed(f"the connection to Hume broke{said} (1006)", normal=False, retryable=True)
+        # No peer can send this code: a reason is our own, that nothing answers.
+        message = f"the connection to Hume broke{said} (1006)"
+        return AgentClosed(message, normal=False, retryable=True, mute=bool(reason))
     # Not "Hume closed it": of 1002, 1007 and 1009 it is often we who failed the connection.
     message = f"the chat with Hume was closed with code {code}{said}"
     return AgentClosed(message, normal=False, retryable=code in _WORTH_RESUMING)
