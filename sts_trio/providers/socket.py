@@ -257,6 +257,7 @@ async def open_socket(
             except Exception as exc:  # carried past the nursery, which would wrap it in a group
                 failure = exc
             finally:
+                stream.close()  # what comes now is the library's
                 with trio.move_on_after(times.close, shield=True):
                     await connection.aclose()
                 reader.scope.cancel()

@@ -103,6 +103,8 @@ class AsgiSocket:
                 await self._send({"type": "websocket.close", "code": code, "reason": reason})
             while not isinstance(await self.receive(), SocketClosed):
                 pass
+        if self._lane is not None:
+            self._lane.close()
 
 
 async def take_call(

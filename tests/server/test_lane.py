@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket as stdlib
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -91,7 +92,7 @@ async def test_who_does_not_receive_is_not_read_for(autojump_clock: trio.testing
         nursery.start_soon(lane.receive_some)
         for number in range(10):
             await far.send_all(frame(TEXT, b"%d" % number))
-            await trio.testing.wait_all_tasks_blocked()
+            await trio.sleep(2)
         assert len(lane._messages) == 3
         heard_at = lane.heard_at
         await trio.sleep(100)
@@ -126,16 +127,12 @@ async def test_more_than_is_admitted_is_a_flood() -> None:
         return sum(asked) < 5
 
     lane.limit(admits)
-    async with trio.open_nursery() as nursery:
-
-        @nursery.start_soon
-        async def read() -> None:
-            with pytest.raises(Flood):
-                await lane.receive_some()
-
-        await far.send_all(frame(BINARY, bytes(500)) * 3)
-        await trio.testing.wait_all_tasks_blocked()
-        await far.send_all(frame(BINARY, bytes(500)) * 3)
+    await far.send_all(frame(BINARY, bytes(500)) * 3)
+    assert [await lane.receive() for _ in range(3)] == [bytes(500)] * 3
+    await far.send_all(frame(BINARY, bytes(500)) * 3)
+    assert await lane.receive() is None
+    with pytest.raises(Flood):
+        await lane.receive_some()
     assert asked[0] == pytest.approx(3 + 3 * 504 / 1024)
     assert not lane.is_open
 
@@ -231,9 +228,6 @@ async def test_a_connection_that_ends_ends_the_lane(
         far.socket.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     await far.aclose()
     with trio.fail_after(2):
-        if how == "reset":
-            with pytest.raises(trio.BrokenResourceError):
-                await lane.receive_some()
-        else:
-            assert await lane.receive_some() == b""
         assert await lane.receive() is None
+        with suppress(trio.BrokenResourceError):  # the kernel tells of a reset once
+            assert await lane.receive_some() == b""
