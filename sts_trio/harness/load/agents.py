@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import msgspec
 import trio
 
-from sts_trio.emulator.emotions import LABELS
 from sts_trio.harness.address import CallFailed
 from sts_trio.harness.load import child
 from sts_trio.harness.load.board import Board
@@ -49,7 +48,7 @@ _USER = json.dumps(
     {
         "type": "user_message",
         "message": {"role": "user", "content": "Words of a caller under load."},
-        "models": {"prosody": {"scores": {name: round(0.01 * at, 4) for at, name in enumerate(LABELS)}}},
+        "models": {"prosody": {"scores": {f"Emotion {at}": round(0.01 * at, 2) for at in range(48)}}},
         "from_text": False,
         "interim": False,
         "time": {"begin": 0, "end": 1000},
@@ -110,7 +109,7 @@ class Chat:
         self.up = UpstreamCount(office.plan.mark, office.arrivals)
         self.open = True
         self._connection: Connection
-        self._id = f"{random.getrandbits(128):032x}"  # noqa: S311  not a secret
+        self._id = f"{random.getrandbits(128):032x}"
         self._turn = 0
         self._turn_at = 0
         self._steps: list[tuple[float, Step]] = []

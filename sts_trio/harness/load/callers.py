@@ -212,9 +212,9 @@ async def run_callers(plan: Plan, tell: child.Tell, until: Callable[[], Awaitabl
     hall = Hall(plan, address, (family, (str(place[0]), int(place[1]))))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(hall.crowd.run)
-        nursery.start_soon(hall.place_all)
         nursery.start_soon(_glances, hall, tell)
         with trio.CancelScope() as running:
+            nursery.start_soon(_place, hall, running)
             nursery.start_soon(_leave, until, running)
             await _sleep_until(hall.window[0])
             tell(Measuring(on=True))
@@ -229,6 +229,12 @@ async def run_callers(plan: Plan, tell: child.Tell, until: Callable[[], Awaitabl
 
 async def _sleep_until(at: float) -> None:
     await trio.sleep(max(at - time.monotonic(), 0.0))
+
+
+async def _place(hall: Hall, running: trio.CancelScope) -> None:
+    await hall.place_all()
+    if not hall.callers:
+        running.cancel()  # nothing to wait for
 
 
 async def _leave(until: Callable[[], Awaitable[None]], running: trio.CancelScope) -> None:

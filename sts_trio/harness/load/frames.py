@@ -19,7 +19,6 @@ CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 _MAX_MESSAGE = 2**21  # a minute of 8 kHz audio as JSON
 _MOST_MASKS = 64
 _TWO, _EIGHT = struct.Struct(">H"), struct.Struct(">Q")
-_NO_CODE = 1005
 
 
 class FramingError(StsError):
@@ -67,12 +66,6 @@ def _head(first: int, size: int, mask: int) -> bytes:
     if size < 2**16:
         return bytes((first, mask | 126)) + _TWO.pack(size)
     return bytes((first, mask | 127)) + _EIGHT.pack(size)
-
-
-def close_code(message: Message) -> int:
-    """What a close frame gives as the reason: 1005 if nothing."""
-    code: int = _TWO.unpack_from(message.data)[0] if len(message.data) >= 2 else _NO_CODE
-    return code
 
 
 class FrameReader:

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from sts_trio.harness.load.histogram import Histogram
+from sts_trio.harness.load.histogram import Histogram  # noqa: TC001  msgspec reads it
 from sts_trio.harness.load.profile import PROFILES, Profile
 
 

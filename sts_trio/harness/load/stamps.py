@@ -69,9 +69,8 @@ class UpstreamCount:
 
     def feed(self, pcm: bytes, now_ns: int) -> None:
         """Take a piece of audio, of any size."""
-        if not self._waiting and len(pcm) == FRAME_BYTES:
-            if self._take(pcm, now_ns):
-                return
+        if not self._waiting and len(pcm) == FRAME_BYTES and self._take(pcm, now_ns):
+            return
         waiting = self._waiting
         waiting += pcm
         mark = self.mark.to_bytes(4, "little")

@@ -86,10 +86,11 @@ def _pids() -> list[int]:
 
 def _holds(pid: int, inodes: set[str]) -> bool:
     try:
-        for entry in os.scandir(_PROC / str(pid) / "fd"):
-            with suppress(OSError):
-                if os.readlink(entry.path) in inodes:  # noqa: PTH115  as above
-                    return True
+        with os.scandir(_PROC / str(pid) / "fd") as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    if os.readlink(entry.path) in inodes:  # noqa: PTH115  as above
+                        return True
     except OSError:
         pass
     return False
