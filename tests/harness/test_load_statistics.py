@@ -79,7 +79,7 @@ def _down(call: int, sent: int, received: int = 100, *, over: bool = False, stal
 
 def _run(up: list[UpCall], down: list[DownCall], used: Measured = USED, late: float = 0.001) -> Figures:
     nothing = Histogram()
-    agents = AgentsDone(_histogram([0.001, 0.002]), nothing, nothing, up)
+    agents = AgentsDone(_histogram([0.001, 0.002]), nothing, up)
     callers = CallersDone(_histogram([0.01]), nothing, nothing, nothing, _histogram([late]), 0, down, {})
     return figures(PLAN, agents, callers, used)
 

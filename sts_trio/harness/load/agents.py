@@ -86,7 +86,7 @@ class Office:
             for up in (chat.up for chat in self.chats)
             if up.call is not None
         ]
-        return AgentsDone(self.arrivals.latency, self.arrivals.jitter, self.wheel.late, calls)
+        return AgentsDone(self.arrivals.latency, self.arrivals.jitter, calls)
 
     def glance(self) -> Glance:
         """Say how things stand."""

@@ -111,7 +111,7 @@ class Hall:
         self._address = address
         self._at = at
         self.board = Board(plan.board_path, plan.calls)
-        self.wheel = Wheel()
+        self.wheel = Wheel()  # it tells of the agents too, which share the machine
         self.crowd = Crowd(self.wheel)
         self.heard = Heard()
         self.setup = Histogram()
@@ -217,6 +217,7 @@ async def run_callers(plan: Plan, tell: child.Tell, until: Callable[[], Awaitabl
             nursery.start_soon(_place, hall, running)
             nursery.start_soon(_leave, until, running)
             await _sleep_until(hall.window[0])
+            hall.wheel.late = Histogram()  # placing calls takes its time, and does no harm
             tell(Measuring(on=True))
             await _sleep_until(hall.window[1])
             tell(Measuring(on=False))

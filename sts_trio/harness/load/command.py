@@ -19,7 +19,7 @@ from sts_trio.harness.load.plan import Plan
 from sts_trio.harness.load.process import LoadError
 from sts_trio.harness.load.run import Run
 from sts_trio.harness.load.service import environment, free_port, open_service
-from sts_trio.harness.load.show import figures_table, live_table, ratios, versus_table
+from sts_trio.harness.load.show import figures_table, live_table, ratios, remarks, versus_table
 from sts_trio.harness.load.usage import listener_on, usage
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ async def load(options: LoadOptions, console: Console) -> bool:
                     title += f", round {number + 1} of {options.rounds}"
                 run = await _run(options, side, console, title)
                 side.runs.append(run)
-                console.print(figures_table(run, title))
+                console.print(figures_table(run, title), *remarks(run), sep="\n")
     return _conclude(options, sides, console)
 
 

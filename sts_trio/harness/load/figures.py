@@ -36,7 +36,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     `late_audio`: how far behind real time the rest of a turn came. `stop`: from the agent's `user_interruption` to the
     caller's `interruption`. `stale`: frames of an interrupted turn after that. `holes`: frames that came too late to
     follow on. `missed_stops`: interruptions that the caller never heard of. `setup`: until a call's WebSocket was open.
-    `callers`, `agents`: CPU of our own processes.
+    `callers`, `agents`: CPU of our own processes; `late`: how far behind their time the callers acted.
     """
 
     url: str
@@ -114,14 +114,12 @@ def figures(plan: Plan, agents: AgentsDone, callers: CallersDone, used: Measured
             elif plan.conversation.speaks and plan.seconds > plan.conversation.cycle and not call.received:
                 mute["no agent audio reached the caller"] = mute.get("no agent audio reached the caller", 0) + 1
     failures = {**callers.failures, **mute}
-    late = callers.late
-    late.merge(agents.late)
     down = callers.calls
     grown = None
     if used.memory_before is not None and used.memory_after is not None:
         grown = (used.memory_after - used.memory_before) / plan.calls / 1024
     cpu = None if used.server_cpu is None else used.server_cpu / used.seconds * 1000
-    late_spread = spread(late)
+    late_spread = spread(callers.late)
     callers_share, agents_share = used.callers_cpu / used.seconds, used.agents_cpu / used.seconds
     return Figures(
         url=plan.url.split("?")[0],

@@ -92,7 +92,6 @@ class AgentsDone(msgspec.Struct, tag=True):
 
     latency: Histogram
     jitter: Histogram
-    late: Histogram
     calls: list[UpCall]
 
 

@@ -81,11 +81,13 @@ def figures_table(run: Figures, title: str) -> Table:
     table.add_row("memory", memory, "", "", "", idle)
     own = f"callers {run.callers / 10:.0f} %, agents {run.agents / 10:.0f} %"
     table.add_row("the load, late by", *_spread(run.late), own)
-    for cause, count in run.failures.items():
-        table.add_row(Text(f"{count} x {printable(cause)}", "red"))
-    for warning in run.warnings:
-        table.add_row(Text(f"warning: {warning}", "yellow"))
     return table
+
+
+def remarks(run: Figures) -> list[Text]:
+    """What went wrong in a run, and what its figures should be read with."""
+    failed = [Text(f"{count} x {printable(cause)}", "red") for cause, count in run.failures.items()]
+    return failed + [Text(f"warning: {warning}", "yellow") for warning in run.warnings]
 
 
 def _per_call(value: float | None) -> str:

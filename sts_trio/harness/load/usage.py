@@ -20,7 +20,8 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 class Usage:
     """At one moment: seconds of CPU by process, and bytes of memory of all together.
 
-    Memory is the proportional set size, since workers share pages.
+    Memory is what the processes hold of their own: not mapped files, which the load's own processes may share with
+    them, and what workers share counts once.
     """
 
     cpu: Mapping[int, float]
@@ -121,8 +122,10 @@ def _cpu(pid: int) -> float | None:
 def _memory(pid: int) -> int:
     with suppress(OSError):
         for line in (_PROC / str(pid) / "smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
+            if line.startswith("Pss_Anon:"):
                 return int(line.split()[1]) * 1024
-    with suppress(OSError):
-        return int((_PROC / str(pid) / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    with suppress(OSError):  # kernels before 5.9
+        for line in (_PROC / str(pid) / "status").read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024
     return 0
