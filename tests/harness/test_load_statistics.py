@@ -64,6 +64,7 @@ USED = Measured(
     memory_after=(50 << 20) + 512 * 1024,
     callers_cpu=1.0,
     agents_cpu=0.5,
+    machine_cpu=2.0,
     cores=2,
     machine=2,
 )
@@ -115,6 +116,7 @@ def test_a_call_without_audio_has_failed() -> None:
         (msgspec.structs.replace(USED, callers_cpu=9.5), 0.001, "callers use 95%"),
         (msgspec.structs.replace(USED, server_cpu=None), 0.001, "--pid"),
         (USED, 0.05, "late"),
+        (msgspec.structs.replace(USED, machine_cpu=6.0), 0.001, "other programs used 44%"),
         (msgspec.structs.replace(USED, server_cpu=18.0), 0.001, "no CPU left"),
         (msgspec.structs.replace(USED, cores=1, callers_cpu=5.0, agents_cpu=4.8), 0.001, "all it may have"),
     ],

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 BUSY = 0.8  # of a core: beyond, a process of ours waits for itself
 _FULL = 0.93  # of several cores: what is left is the kernel's
+_OTHERS = 0.25  # of a core; the kernel's own share for so many sockets is in there
 LATE_MS = 5.0  # p99 of how late the generator acts
 
 
@@ -82,7 +83,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """CPU in seconds over the measured time, memory in bytes; None where the server could not be looked at.
 
-    `cores` are those that the load may use, `machine` all there are.
+    `machine_cpu` is that of all programs. `cores` are those that the load may use, `machine` all there are.
     """
 
     seconds: float
@@ -91,6 +92,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     memory_after: int | None
     callers_cpu: float
     agents_cpu: float
+    machine_cpu: float
     cores: int
     machine: int
 
@@ -192,6 +194,10 @@ def _warnings(callers: float, agents: float, late: Spread | None, used: Measured
         said.append("the server's process was not found, so CPU and memory are missing; name it with --pid")
     elif used.server_cpu / used.seconds + callers + agents > _FULL * used.machine:
         said.append("this machine has no CPU left: server and load are in each other's way")
+    if used.server_cpu is not None:
+        others = (used.machine_cpu - used.server_cpu - used.callers_cpu - used.agents_cpu) / used.seconds
+        if others > _OTHERS:
+            said.append(f"other programs used {others:.0%} of a core meanwhile: figures are of them, too")
     if callers + agents > _FULL * used.cores:
         said.append(f"the load itself needs all it may have of the machine ({used.cores} cores)")
     return tuple(said)

@@ -16,7 +16,7 @@ from sts_trio.harness.load.board import Board
 from sts_trio.harness.load.figures import Measured, figures
 from sts_trio.harness.load.plan import AgentsDone, CallersDone, Glance, Measuring, Ready
 from sts_trio.harness.load.process import Child, LoadError, open_child
-from sts_trio.harness.load.usage import usage
+from sts_trio.harness.load.usage import machine_busy, usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +47,7 @@ class Now:
 @dataclass(frozen=True, slots=True)
 class _Look:
     at: float
+    machine: float
     server: Usage | None
     callers: Usage | None
     agents: Usage | None
@@ -127,7 +128,7 @@ class Run:
 
     def _look(self) -> _Look:
         server = usage(self._pid) if self._pid is not None else None
-        return _Look(time.monotonic(), server, usage(self._callers.pid), usage(self._agents.pid))
+        return _Look(time.monotonic(), machine_busy(), server, usage(self._callers.pid), usage(self._agents.pid))
 
     def _look_and_show(self) -> None:
         look, before = self._look(), self._shown
@@ -156,6 +157,7 @@ class Run:
             memory_after=after.server.memory if after.server is not None else None,
             callers_cpu=_cpu(before.callers, after.callers),
             agents_cpu=_cpu(before.agents, after.agents),
+            machine_cpu=after.machine - before.machine,
             cores=len(os.sched_getaffinity(0)),
             machine=os.cpu_count() or 1,
         )

@@ -43,6 +43,13 @@ def usage(pid: int) -> Usage | None:
     return Usage(cpu, memory) if pid in cpu else None
 
 
+def machine_busy() -> float:
+    """Seconds of CPU that all programs together have used since the machine started, with what a host took away."""
+    fields = (_PROC / "stat").read_text().split("\n", 1)[0].split()[1:]
+    user, nice, system, _idle, _wait, irq, soft, steal, *_ = (int(field) for field in fields)
+    return (user + nice + system + irq + soft + steal) / _TICKS
+
+
 def family(pid: int) -> list[int]:
     """`pid` and all its descendants."""
     below: dict[int, list[int]] = {}
