@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from sts_trio.cli import main
-from sts_trio.harness.load.command import LoadOptions, load, parse_place
+from sts_trio.harness.load.command import LoadOptions, evi_address, load, parse_place
 from sts_trio.harness.load.gate import Limits
 from sts_trio.harness.load.service import free_port
 from sts_trio.harness.load.usage import listener_on, usage
@@ -91,6 +91,8 @@ def test_the_process_behind_a_port_is_found() -> None:
 def test_where_the_light_evi_listens_is_a_host_and_a_port() -> None:
     assert parse_place("127.0.0.1:6050") == ("127.0.0.1", 6050)
     assert parse_place("[::1]:6050") == ("::1", 6050)
+    assert evi_address("127.0.0.1", 6050) == "ws://127.0.0.1:6050/v0/evi/chat"
+    assert evi_address("::1", 6050) == "ws://[::1]:6050/v0/evi/chat"
     assert [parse_place(text) for text in ("6050", "host:", ":1", "h:0", "h:99999", "h:x")] == [None] * 6
 
 

@@ -66,6 +66,11 @@ def parse_place(text: str) -> tuple[str, int] | None:
     return host.strip("[]"), int(port)
 
 
+def evi_address(host: str, port: int) -> str:
+    """What HUMEAI_WS_URL has to be for the light EVI there."""
+    return f"ws://[{host}]:{port}{EVI_PATH}" if ":" in host else f"ws://{host}:{port}{EVI_PATH}"
+
+
 @dataclass(slots=True)
 class _Side:
     """One of the connectors."""
@@ -84,7 +89,7 @@ async def load(options: LoadOptions, console: Console) -> bool:
         LoadError: the load could not be run.
         OSError: the JSON file cannot be written.
     """
-    evi_url = f"ws://{options.evi[0]}:{options.evi[1]}{EVI_PATH}"
+    evi_url = evi_address(*options.evi)
     async with AsyncExitStack() as stack:
         if options.url is None:
             sides = [_side(*await _start_service(stack, options, evi_url, console))]
