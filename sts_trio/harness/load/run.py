@@ -105,7 +105,9 @@ class Run:
                 case AgentsDone() as done:
                     self._agents_done = done
                 case Glance() as glance:
-                    self._up = glance
+                    before, self._up = self._up, glance
+                    if self._after is not None and glance.received == before.received:
+                        await self._callers.tell_to_end()  # the last frames have arrived
                 case _:
                     pass
 
