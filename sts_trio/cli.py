@@ -9,7 +9,7 @@ import signal
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
@@ -138,6 +138,73 @@ def demo(out: Path) -> None:
         sys.exit(1)
 
 
+@main.command()
+@click.argument("url", required=False)
+@click.option("--serve", is_flag=True, help="Start `sts-trio serve` for it, in place of a URL.")
+@click.option(
+    "--pin", type=click.IntRange(0), metavar="CORE", help="With --serve: it on this core, the load on others."
+)
+@click.option("--calls", default=10, show_default=True, type=click.IntRange(1, 10_000), help="Calls at once.")
+@click.option("--seconds", default=20.0, show_default=True, type=click.FloatRange(0.5, 86_400), help="Measured time.")
+@click.option("--ramp", default=50.0, show_default=True, type=click.FloatRange(0.1, 1000), help="New calls a second.")
+@click.option(
+    "--profile",
+    default="talk",
+    show_default=True,
+    type=click.Choice(["talk", "listen", "chatty", "silent"]),
+    help="Who talks: both, mostly the agent, in short turns with barge-ins, nobody.",
+)
+@click.option(
+    "--rate", default=48_000, show_default=True, type=click.Choice([48_000, 24_000]), help="Hz of the agents."
+)
+@click.option("--evi", default="127.0.0.1:6050", show_default=True, help="HOST:PORT where the light EVI listens.")
+@click.option("--pid", type=click.IntRange(1), help="The server's process, if its port on this machine does not tell.")
+@click.option(
+    "--versus", metavar="URL2", help="Another connector, measured in turns with the first; ratios at the end."
+)
+@click.option("--versus-pid", type=click.IntRange(1), help="The other's process.")
+@click.option("--rounds", type=click.IntRange(1, 100), help="How often; medians count.  [default: 1; 3 with --versus]")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write all figures there.")
+@click.option("--max-p99-ms", type=float, help="Limit: latency up, p99.")
+@click.option("--max-first-p99-ms", type=float, help="Limit: the agent's first audio, p99.")
+@click.option("--max-stop-ms", type=float, help="Limit: the longest stop after a barge-in.")
+@click.option("--max-lost", type=float, help="Limit: frames lost, doubled, reordered or damaged.")
+@click.option("--max-stale", type=float, help="Limit: frames of an interrupted turn.")
+@click.option("--max-failed", type=float, help="Limit: calls that failed.")
+@click.option("--max-cpu", type=float, help="Limit: CPU per call, in thousandths of a core.")
+@click.option("--max-memory-kb", type=float, help="Limit: memory per call over the idle process.")
+@click.option("--max-cpu-ratio", type=float, help="Limit: CPU per call over that of --versus.")
+def load(url: str | None, serve: bool, evi: str, json_file: Path | None, rounds: int | None, **rest: Any) -> None:
+    """Hold many calls at once through the connector at URL (ws://), and measure what it adds.
+
+    Plays both ends, Core's and EVI's: start the connector with HUMEAI_WS_URL=ws://127.0.0.1:6050/v0/evi/chat, or say
+    --serve. Exit code 1: a limit was exceeded. 2: the load could not be run.
+    """
+    from rich.console import Console
+
+    from sts_trio.harness.load.command import LoadOptions, parse_place
+    from sts_trio.harness.load.command import load as run_load
+    from sts_trio.harness.load.gate import Limits
+
+    if serve == (url is not None):
+        _fail("load needs either the URL of a connector, such as ws://127.0.0.1:6039, or --serve", 2)
+    _check_directory(json_file, 2)
+    limits = {name.removeprefix("max_"): rest.pop(name) for name in list(rest) if name.startswith("max_")}
+    place = parse_place(evi)
+    if place is None:
+        _fail(f"--evi is {evi}; it must be HOST:PORT, such as 127.0.0.1:6050", 2)
+    options = LoadOptions(
+        url=url,
+        evi=place,
+        json=json_file,
+        rounds=rounds or (3 if rest["versus"] else 1),
+        limits=Limits(**limits),
+        **rest,
+    )
+    if not _run(partial(run_load, options, Console()), code=2):
+        sys.exit(1)
+
+
 def _settings_or_exit(code: int) -> Settings:
     try:
         return load_settings()
@@ -151,16 +218,17 @@ def _give_up(problems: list[str], code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _check_directory(out: Path | None) -> None:
+def _check_directory(out: Path | None, code: int = 1) -> None:
     if out is not None and not out.parent.is_dir():
-        _fail(f"cannot write {out}: there is no directory {out.parent}")
+        _fail(f"cannot write {out}: there is no directory {out.parent}", code)
 
 
-def _run(command: Callable[[], Awaitable[T]], trouble: str = "") -> T:
+def _run(command: Callable[[], Awaitable[T]], trouble: str = "", code: int = 1) -> T:
     """Run a command's asynchronous part; what goes wrong in it is one line, and Ctrl-C is none."""
     import trio
 
     from sts_trio.harness.address import CallFailed
+    from sts_trio.harness.load.process import LoadError
     from sts_trio.harness.speech import SpeechError
 
     result: list[T] = []
@@ -174,8 +242,8 @@ def _run(command: Callable[[], Awaitable[T]], trouble: str = "") -> T:
         sys.exit(130)
     except* ConfigError as group:  # a file that a setting names is looked at when it is used
         _give_up([str(_first(group))], 2)
-    except* (CallFailed, SpeechError, OSError) as group:
-        _fail(trouble + str(_first(group)))
+    except* (CallFailed, SpeechError, LoadError, OSError) as group:
+        _fail(trouble + str(_first(group)), code)
     return result[0]
 
 
@@ -185,6 +253,6 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, code: int = 1) -> NoReturn:
     click.echo(f"sts-trio: {message}", err=True)
-    sys.exit(1)
+    sys.exit(code)
