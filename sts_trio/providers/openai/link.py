@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 # A turn ends when the service hears silence, so a source that stops sending in mid-turn would never be answered: after
 # this gap we send the silence ourselves, until the turn is over, or for so long (semantic detection waits up to 8 s).
-_GAP_SECONDS = 0.2
+_GAP_SECONDS = 0.5
 _MOST_SILENCE_SECONDS = 10.0
 _SILENCE_BYTES = int(_GAP_SECONDS / FRAME_SECONDS) * FRAME_BYTES
 
