@@ -67,7 +67,9 @@ class Memory:
     def agent_heard(self, item: str, share: float) -> None:
         """Of what the agent said in this item only so much (0 to 1) was heard."""
         if (turn := self._find(item)) is not None:
-            kept = turn.text[: round(len(turn.text) * share)].rpartition(" ")[0]
+            end = round(len(turn.text) * share)
+            in_word = turn.text[end : end + 1].strip()
+            kept = (turn.text[:end].rpartition(" ")[0] if in_word else turn.text[:end]).rstrip()
             turn.text = f"{kept} …" if kept else ""
 
     def tool(self, call: tuple[str, str, str], output: str) -> None:
