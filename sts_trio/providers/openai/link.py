@@ -113,6 +113,11 @@ class RealtimeLink:
         """What the session's responses have cost: tokens in and out."""
         return self._dialogue.tokens
 
+    @property
+    def doubtful(self) -> bool:
+        """See `AgentLink.doubtful`."""
+        return self._socket.doubtful
+
     # Opening.
 
     async def open(self, settings: dict[str, object], *, resumed: bool) -> None:
