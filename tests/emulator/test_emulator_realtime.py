@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trio
 from openai.types.realtime import RealtimeServerEvent
 from pydantic import TypeAdapter
 
@@ -88,6 +92,17 @@ class Client:
 
     def errors(self) -> list[tuple[str, str | None]]:
         return [(e["error"]["code"], e["error"]["event_id"]) for e in self.heard if e["type"] == "error"]
+
+
+@pytest.mark.parametrize("provider", ["openai", "xai"])
+async def test_the_command_serves_that_protocol_and_says_which_setting_leads_to_it(provider: str) -> None:
+    command = [sys.executable, "-m", "sts_trio", "emulate", "--port", "0", "--provider", provider]
+    async with trio.open_nursery() as nursery:
+        process = await nursery.start(partial(trio.run_process, command, stdout=subprocess.PIPE, capture_stdout=False))
+        said = (await process.stdout.receive_some()).decode()
+        process.terminate()
+    assert said.startswith(f"{provider.upper()}_BASE_URL=ws://127.0.0.1:")
+    assert "/v1/realtime " in said
 
 
 def in_order(kinds: Iterable[str], *wanted: str) -> bool:
