@@ -76,7 +76,9 @@ def closed(code: int, reason: str, dialect: Dialect) -> AgentClosed:
         return AgentClosed(f"{dialect.name} ended the session (close 1000)", normal=True)
     said = f": {_text(reason)[:_LONGEST_DETAIL]}" if reason else ""
     if code == 1006:
-        return AgentClosed(f"the connection to {dialect.name} broke{said} (1006)", normal=False, retryable=True)
+        # No peer can send this code: a reason is our own, that nothing answers.
+        message = f"the connection to {dialect.name} broke{said} (1006)"
+        return AgentClosed(message, normal=False, retryable=True, mute=bool(reason))
     message = f"the session with {dialect.name} was closed with code {code}{said}"
     for part in reason.split("."):
         if part in _FATAL:
