@@ -258,13 +258,15 @@ async def test_a_call_of_three_hours_is_renewed_six_times_and_loses_no_frame(
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(listen)
-            for part in range(90):  # two minutes each, in which the caller speaks once
+            for hour_part in range(180):  # a minute each, in which the caller speaks once
                 await caller.say(type="audio", audio=tone(0.9, level=0.3))
                 await trio.sleep(0.9)
-                await caller.say(type="audio", audio=numbered(50))  # then he is quiet, and after a second on hold
-                await trio.sleep(119.1)
-                sent += 14_400 + 16_000
-                assert stage.registry.live == 1, part
+                for start in range(0, 48_000, 1600):  # then he is quiet, and after three seconds on hold
+                    await caller.say(type="audio", audio=numbered(150)[start : start + 1600])
+                    await trio.sleep(0.1)
+                await trio.sleep(56.1)
+                sent += 14_400 + 48_000
+                assert stage.registry.live == 1, hour_part
             nursery.cancel_scope.cancel()
         sessions = stage.emulator.sessions
         assert len(sessions) == 7
