@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import trio
 
 from sts_trio.audio.pcm import seconds
+from sts_trio.choosing import open_provider
 from sts_trio.errors import ConfigError, ProviderError
 from sts_trio.fallback import load_fallback
 from sts_trio.http_client import HttpFailed
 from sts_trio.providers.events import CallInfo
-from sts_trio.wiring import find_tools, open_ami, open_http, open_provider, read_instructions, rule_problems
+from sts_trio.wiring import find_tools, open_ami, open_http, read_instructions, rule_problems
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,25 +71,31 @@ async def check_ami(settings: Settings, report: Callable[[str], None]) -> bool:
 
 async def check_instructions(settings: Settings, report: Callable[[str], None]) -> bool:
     """Load the instructions as a call does, if they come from outside."""
-    if settings.config_id or settings.instructions or not (settings.url_instructions or settings.file_instructions):
+    account = settings.account
+    outside = account.url_instructions or account.file_instructions
+    if settings.stored_config or account.instructions or not outside:
         return True
     text = await read_instructions(settings, open_http()).load(None)
     if text is None:
-        report("failed: no instructions from HUMEAI_URL_INSTRUCTIONS or HUMEAI_FILE_INSTRUCTIONS; the default is used")
+        names = f"{account.prefix}_URL_INSTRUCTIONS or {account.prefix}_FILE_INSTRUCTIONS"
+        report(f"failed: no instructions from {names}; the default is used")
         return False
     report(f"ok: instructions of {len(text)} characters")
     return True
 
 
 async def check_provider(settings: Settings, report: Callable[[str], None], dial: Dial | None = None) -> bool:
-    """Open a chat with the provider and close it again, nothing said. Returns whether that worked."""
+    """Open a session with the provider and close it again, nothing said. Returns whether that worked."""
+    if (ending := settings.ending_model()) is not None:
+        report(f"note: {ending}")
     began = trio.current_time()
     try:
         provider = open_provider(settings, dial)
         async with provider(CallInfo(id="check")) as link:
             await link.receive()  # what the provider says first; a session that has been opened has it
             took = (trio.current_time() - began) * 1000
-            mode = f"config {settings.config_id}" if settings.config_id else "instructions and voice of the environment"
+            config = settings.stored_config
+            mode = f"config {config}" if config else "instructions and voice of the environment"
             report(f"ok: {provider.endpoint} opened a chat in {took:.0f} ms, with {mode}")
             return True
     except (ConfigError, ProviderError) as exc:

@@ -9,18 +9,28 @@ import signal
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 import click
 
 from sts_trio.errors import ConfigError
 from sts_trio.logs import set_up_logging
+from sts_trio.setting import PROVIDERS
 from sts_trio.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 T = TypeVar("T")
+Provider = Literal["humeai", "openai", "xai"]
+
+_provider = click.option(
+    "--provider",
+    default=PROVIDERS[0],
+    show_default=True,
+    type=click.Choice(PROVIDERS),
+    help="Whose protocol the agent speaks.",
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -64,21 +74,24 @@ def check() -> None:
     type=click.IntRange(0, 65535),
     help="Port to listen on; 0 takes a free one.",
 )
-@click.option("--rate", default=48_000, show_default=True, type=click.Choice([48_000, 24_000]), help="Hz of its voice.")
+@_provider
+@click.option(
+    "--rate", default=48_000, show_default=True, type=click.Choice([48_000, 24_000]), help="Hz of its voice (EVI)."
+)
 @click.option(
     "--faults",
     type=click.Path(dir_okay=False, path_type=Path),
     help="What is to go wrong, as JSON or TOML (docs/faults.md).",
 )
-def emulate(host: str, port: int, rate: int, faults: Path | None) -> None:
-    """Run an EVI server whose agent is a parrot; point HUMEAI_WS_URL at it."""
+def emulate(host: str, port: int, provider: Provider, rate: int, faults: Path | None) -> None:
+    """Run a provider's server whose agent is a parrot; point HUMEAI_WS_URL, or the like, at it."""
     set_up_logging("info", "auto", sys.stderr)
 
     import trio
 
     from sts_trio.emulator import Emulator, EmulatorOptions, FaultsError, parse_faults, serve_emulator
 
-    options = EmulatorOptions(rate=rate)
+    options = EmulatorOptions(service=provider, rate=rate)
     if faults is not None:
         try:
             options = parse_faults(faults.read_bytes(), str(faults)).applied(options)
@@ -92,7 +105,8 @@ def emulate(host: str, port: int, rate: int, faults: Path | None) -> None:
             async with trio.open_nursery() as nursery:
                 serving = partial(serve_emulator, Emulator(options), host=host, port=port)
                 url = await nursery.start(serving)
-                click.echo(f"HUMEAI_WS_URL={url}  (any key will do; Ctrl-C to stop)")
+                name = "HUMEAI_WS_URL" if provider == "humeai" else f"{provider.upper()}_BASE_URL"
+                click.echo(f"{name}={url}  (any key will do; Ctrl-C to stop)")
                 await anext(signals)
                 nursery.cancel_scope.cancel()
 
@@ -125,7 +139,8 @@ def call(url: str, wav: Path | None, out: Path | None) -> None:
     show_default=True,
     help="Write the call here: caller left, agent right.",
 )
-def demo(out: Path) -> None:
+@_provider
+def demo(out: Path, provider: Provider) -> None:
     """Place a call through service and emulator on this machine: no key, no network, half a minute."""
     set_up_logging("warning", "text", sys.stderr)
 
@@ -134,7 +149,7 @@ def demo(out: Path) -> None:
     from sts_trio.demo import demo as place_demo_call
 
     _check_directory(out)
-    if not _run(partial(place_demo_call, Console(), out)).passed:
+    if not _run(partial(place_demo_call, Console(), out, provider)).passed:
         sys.exit(1)
 
 

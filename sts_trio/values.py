@@ -125,6 +125,43 @@ def seconds(low: float, high: float) -> Callable[[str], float]:
     return parse
 
 
+def fraction(low: float, high: float) -> Callable[[str], float]:
+    """Make a parser of numbers, bounds included."""
+
+    def parse(value: str) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            number = float("nan")
+        if not low <= number <= high:
+            raise ValueError(f"a number from {low:g} to {high:g}")
+        return number
+
+    return parse
+
+
+def tokens(high: int) -> Callable[[str], int | str]:
+    """Make a parser of a number of tokens, or ``inf``."""
+    number = whole(1, high)
+
+    def parse(value: str) -> int | str:
+        try:
+            return "inf" if value.lower() == "inf" else number(value)
+        except ValueError:
+            raise ValueError(f"a whole number from 1 to {high}, or inf") from None
+
+    return parse
+
+
+def language(value: str) -> str | None:
+    """Take a language tag (BCP 47); ``auto`` means none."""
+    if value.lower() == "auto":
+        return None
+    if not re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,2}", value):
+        raise ValueError("a language such as en or pt-BR, or auto")
+    return value
+
+
 def switch(value: str) -> bool:
     """Take true or false, in the usual spellings."""
     try:
@@ -161,6 +198,14 @@ def websocket_url(value: str) -> str:
     if parts.username or parts.password or {"api_key", "access_token"} & {name for name, _ in parse_qsl(parts.query)}:
         raise HiddenValueError("a URL without a key in it; the key belongs in HUMEAI_API_KEY")
     return value
+
+
+def realtime_url(value: str) -> str:
+    """Take the base URL of a Realtime API: HTTP, as clients have it, or WebSocket. No slash is left at its end."""
+    parts = _split(value, ("http", "https", "ws", "wss"), "a URL such as https://host/v1")
+    if parts.username or parts.password or {"api_key", "api-key"} & {name for name, _ in parse_qsl(parts.query)}:
+        raise HiddenValueError("a URL without a key in it")
+    return value.rstrip("/")
 
 
 def http_url(value: str) -> str:

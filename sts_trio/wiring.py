@@ -21,17 +21,14 @@ from sts_trio.call.playout import Pace
 from sts_trio.call.rules import CallRules
 from sts_trio.call.services import Services
 from sts_trio.call.silence import SilenceRules
+from sts_trio.choosing import open_provider, spoken_rates
 from sts_trio.errors import ConfigError
 from sts_trio.fallback import TONE, load_fallback
 from sts_trio.http_client import HttpClient
 from sts_trio.providers.breaker import Breaker, guarded
-from sts_trio.providers.dial import Endpoint, TcpDial
 from sts_trio.providers.hume.emotions import EMOTIONS
-from sts_trio.providers.hume.link import HumeProvider
-from sts_trio.providers.hume.wire import SPOKEN_RATES
 from sts_trio.providers.instructions import InstructionSource
-from sts_trio.providers.socket import SocketTimes
-from sts_trio.settings import DEFAULT_INSTRUCTIONS, DEFAULT_TOOLS_DIR
+from sts_trio.settings import DEFAULT_TOOLS_DIR
 from sts_trio.tools.ami import AmiClient
 from sts_trio.tools.control import call_control_tools, hang_up, transfer
 from sts_trio.tools.custom import LoadedTools, load_tools
@@ -50,34 +47,6 @@ log = structlog.get_logger(__name__)
 _TAKEN = {"dsai_transfer", "dsai_hangup", "hang_up", "web_search"}  # names of our own tools, and of Hume's
 
 
-def open_provider(settings: Settings, dial: Dial | None = None) -> HumeProvider:
-    """Build the way to the agent. `dial` replaces TCP in tests."""
-    return HumeProvider(
-        endpoint=Endpoint.from_url(settings.ws_url),
-        api_key=settings.api_key.reveal(),
-        dial=dial or TcpDial(trust(settings)),
-        config_id=settings.config_id,
-        voice_id=settings.voice_id,
-        instructions=DEFAULT_INSTRUCTIONS,
-        times=SocketTimes(open=settings.ready_seconds, dead=settings.provider_dead_seconds),
-    )
-
-
-def trust(settings: Settings) -> ssl.SSLContext:
-    """Whom to believe in TLS: the system's authorities, and the operator's own.
-
-    Raises:
-        ConfigError: HUMEAI_CA_FILE cannot be used.
-    """
-    context = ssl.create_default_context()
-    if settings.ca_file:
-        try:
-            context.load_verify_locations(settings.ca_file)
-        except (OSError, ssl.SSLError) as exc:
-            raise ConfigError([f"HUMEAI_CA_FILE is {settings.ca_file}, which cannot be used: {exc}"]) from exc
-    return context
-
-
 def open_http() -> HttpClient:
     """Build the way to services of the operator's own."""
     return HttpClient(ssl.create_default_context())
@@ -91,9 +60,9 @@ def open_ami(settings: Settings, http: HttpClient) -> AmiClient | None:
 def read_instructions(settings: Settings, http: HttpClient) -> InstructionSource:
     """Build the sources of the agent's prompt."""
     return InstructionSource(
-        text=settings.instructions,
-        url=settings.url_instructions,
-        file=settings.file_instructions,
+        text=settings.account.instructions,
+        url=settings.account.url_instructions,
+        file=settings.account.file_instructions,
         seconds=settings.instructions_seconds,
         http=http,
     )
@@ -118,7 +87,7 @@ def reach_services(settings: Settings, http: HttpClient, ami: AmiClient | None, 
 
     async def instructions(call: CallInfo) -> str | None:
         # A stored configuration holds the prompt.
-        return None if settings.config_id else await sources.load(call.uuid, call=call.id)
+        return None if settings.stored_config else await sources.load(call.uuid, call=call.id)
 
     async def release(uuid: str, cause: Cause) -> bool:
         if ami is None:
@@ -154,16 +123,16 @@ def find_fallback(settings: Settings) -> bytes:
 def build_rules(settings: Settings, tools: tuple[Tool, ...]) -> CallRules:
     """Put into one value what the operator decided about calls."""
     briefing = Briefing(
-        greeting=settings.welcome_message,
+        greeting=settings.account.welcome_message,
         greet_with_config=settings.greet_with_config,
-        has_config=settings.config_id is not None,
+        has_config=settings.stored_config is not None,
         variables=settings.call_variables,
         overrides=settings.allow_call_overrides,
         declare_tools=settings.declare_tools,
     )
     return CallRules(
         briefing=briefing,
-        lifeline=LifelineRules(settings.resume_seconds, settings.max_session_seconds),
+        lifeline=LifelineRules(settings.resume_seconds, settings.account.max_session_seconds),
         silence=SilenceRules(settings.silence_seconds, settings.silence_prompt),
         fallback=find_fallback(settings),
         answer_seconds=settings.answer_seconds,
@@ -182,13 +151,15 @@ def build_switchboard(
     settings: Settings, registry: Registry, dial: Dial | None = None, meter: Meter | None = None
 ) -> Switchboard:
     """Build what all calls share. What is wrong with a tool or a rule is logged, and stops nothing."""
-    for rate in SPOKEN_RATES:
+    for rate in spoken_rates(settings):
         prepare(rate)
     http = open_http()
     ami = open_ami(settings, http)
     tools = find_tools(settings, ami)
     for problem in (*tools.problems, *rule_problems(settings, tools.tools)):
         log.warning(problem)
+    if (ending := settings.ending_model()) is not None:
+        log.warning(ending)
     return Switchboard(
         rules=build_rules(settings, tools.tools),
         pace=Pace(lead=settings.playout_lead_ms / 1000),
@@ -202,6 +173,8 @@ def rule_problems(settings: Settings, tools: tuple[Tool, ...]) -> list[str]:
     """Say which of the EMOTION_RULES will never do anything."""
     by_name = {tool.name: tool for tool in tools}
     known = {emotion.casefold() for emotion in EMOTIONS}
+    if settings.emotion_rules and settings.provider != "humeai":
+        return [f"EMOTION_RULES: {settings.provider} reports no emotions, so no rule will ever do anything"]
     problems = []
     for rule in settings.emotion_rules:
         if rule.emotion.casefold() not in known:

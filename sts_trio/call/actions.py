@@ -68,6 +68,13 @@ class AddContext:
 
 
 @dataclass(frozen=True, slots=True)
+class CutOff:
+    """Let the agent know how much of its voice a barge-in took back: the last so many seconds."""
+
+    unheard: float
+
+
+@dataclass(frozen=True, slots=True)
 class RunTool:
     """Start a tool. `id` is what its end, or a `CancelTool`, names it by."""
 
@@ -122,6 +129,7 @@ Action = (
     | Say
     | TypeIn
     | AddContext
+    | CutOff
     | RunTool
     | CancelTool
     | AnswerTool

@@ -10,7 +10,7 @@ from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING
 
-from sts_trio.call.actions import CloseSession, End, Note, Say
+from sts_trio.call.actions import CloseSession, CutOff, End, Note, Say
 from sts_trio.call.alarms import Alarms
 from sts_trio.call.briefing import is_real_uuid, usable_id
 from sts_trio.call.keypad import UnusableKeyError
@@ -36,6 +36,7 @@ from sts_trio.providers.events import (
     ToolCall,
     UserInterruption,
     UserTurn,
+    UserWords,
 )
 
 if TYPE_CHECKING:
@@ -165,8 +166,10 @@ class Bridge:
             case UserTurn():
                 return self._user_turn(event, now)
             case UserInterruption():
-                self._speech.barge_in(now)
                 self._tools.barge_in()
+                return (CutOff(self._speech.barge_in(now)),)
+            case UserWords(text=text):
+                self._playout.post(Transcript("user", text[:_LONGEST_TEXT]))
             case ToolCall():
                 return self._tools.ask(event, now)
             case AgentFault():
@@ -239,7 +242,8 @@ class Bridge:
         self._alarms.set("answer", now + self._rules.answer_seconds)
         self._playout.trail.user_turn(now)
         emotions = strongest(turn.emotions, STRONGEST) if self._rules.emotions else None
-        self._playout.post(Transcript("user", turn.text[:_LONGEST_TEXT], emotions or None))
+        if turn.text:
+            self._playout.post(Transcript("user", turn.text[:_LONGEST_TEXT], emotions or None))
         self._keys.caller_spoke()
         self._tools.user_turn()
         return self._moods.user_turn(turn.emotions, now)

@@ -80,7 +80,7 @@ class Lifeline:
         self._call = call
         return self._open()
 
-    def ready(self, number: int, resume: str | None, now: float, *, quiet: bool = True) -> Actions:
+    def ready(self, number: int, resume: object | None, now: float, *, quiet: bool = True) -> Actions:
         """A session is open. It takes the place of the one in use, if there is one, and if it is still `quiet`."""
         if number != self._opening:
             return (CloseSession(number),)  # too late: it was given up

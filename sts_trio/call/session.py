@@ -15,6 +15,7 @@ from sts_trio.call.actions import (
     CallWebhook,
     CancelTool,
     CloseSession,
+    CutOff,
     End,
     Note,
     OpenSession,
@@ -173,7 +174,7 @@ class Call:
                 self._sessions.open(action, self._nursery)
             case CloseSession(number=number):
                 self._sessions.close(number)
-            case Attach() | Say() | TypeIn() | AddContext() | AnswerTool():
+            case Attach() | Say() | TypeIn() | AddContext() | CutOff() | AnswerTool():
                 await self._sessions.tell(action)
             case RunTool(id=id_):
                 self._tools[id_] = trio.CancelScope()

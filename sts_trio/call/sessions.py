@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 import trio
 
-from sts_trio.call.actions import AddContext, AnswerTool, Attach, Say, TypeIn
+from sts_trio.call.actions import AddContext, AnswerTool, Attach, CutOff, Say, TypeIn
 from sts_trio.call.meter import Attempt
 from sts_trio.errors import ProviderError, ProviderLost
 from sts_trio.providers.events import AgentClosed, AgentReady
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-ToAgent = Attach | Say | TypeIn | AddContext | AnswerTool
+ToAgent = Attach | Say | TypeIn | AddContext | CutOff | AnswerTool
 
 
 class Listener(Protocol):
@@ -78,6 +78,8 @@ class AgentSessions:
                 await self._agent.user_text(text)
             case AddContext(text=text):
                 await self._agent.add_context(text)
+            case CutOff(unheard=unheard):
+                await self._agent.cut_off(unheard)
             case AnswerTool(id=id_, result=result) if result.failed:
                 await self._agent.tool_error(id_, result.content)
             case AnswerTool(id=id_, result=result):

@@ -82,13 +82,17 @@ class AgentSpeech:
         self._close_turn()
         self._tell_heard(now)
 
-    def barge_in(self, now: float) -> None:
-        """Drop what waits, and what may still come, of all replies so far; tell Core once."""
+    def barge_in(self, now: float) -> float:
+        """Drop what waits, and what may still come, of all replies so far; tell Core once.
+
+        Returns the seconds of the agent's voice that the caller has not heard.
+        """
         self._over_at = inf
         self._close_turn()
         self._turn.cut_off()
         self._playout.trail.barge_in(now, announced=not self._barge_in_told)
         heard = self._playout.heard(now)
+        unheard = self._playout.queued - heard
         self._playout.clear(now)
         if not self._barge_in_told:
             self._barge_in_told = True
@@ -96,6 +100,7 @@ class AgentSpeech:
             self._playout.post(Interruption())
         self._tell_all(heard)
         self._wake(now)
+        return unheard
 
     def expire(self, now: float) -> None:
         """Act on what is overdue; harmless when nothing is."""

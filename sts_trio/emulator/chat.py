@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from msgspec import UNSET
 
+from sts_trio.emulator.junk import TEXTS
 from sts_trio.emulator.outbox import Action, Close
 from sts_trio.emulator.parrot import Parrot
 from sts_trio.emulator.settings import AudioFormat, SessionSettings
@@ -20,20 +21,26 @@ from sts_trio.emulator.wire import (
     AssistantInput,
     AudioInput,
     BadAnswer,
+    Cancelled,
     ChatMetadata,
     ErrorMessage,
+    Event,
     Pause,
     Resume,
     ToolError,
     ToolResponse,
     UserInput,
     WireError,
+    encode_server,
     parse_client,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sts_trio.emulator.options import EmulatorOptions
     from sts_trio.emulator.query import ChatQuery
+    from sts_trio.emulator.talk import ToClient
     from sts_trio.emulator.wire import ClientMessage
 
 KEPT_SECONDS = 120  # caller audio kept for tests to look at: 1.9 MB at 8 kHz mono
@@ -120,6 +127,17 @@ class Chat:
         if greeting is not None and not self.resumed:
             actions += self._parrot.say(self.settings.filled(greeting), now, from_text=False)
         return actions
+
+    @property
+    def junk(self) -> Mapping[str, str]:
+        """What no EVI would send, by kind."""
+        return TEXTS
+
+    def encode(self, message: ToClient) -> list[str]:
+        """Return the text frames of a message."""
+        if isinstance(message, Event | Cancelled):
+            raise TypeError(f"EVI has no {message}")
+        return [encode_server(message, self.custom_session_id)]
 
     def refuse(self, code: str, slug: str, message: str) -> list[Action]:
         """End a chat that cannot begin: an unknown config, or a chat group that is not there."""

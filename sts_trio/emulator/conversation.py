@@ -33,7 +33,7 @@ from sts_trio.emulator.script import (
     SlowReader,
     SwappedChunks,
 )
-from sts_trio.emulator.wire import AudioOutput, ChatMetadata, ErrorMessage, ToolCall, encode_server
+from sts_trio.emulator.wire import AudioOutput, ChatMetadata, ErrorMessage, Event, ToolCall
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -150,17 +150,18 @@ class Conversation:
                 case SendGarbage(data=data):
                     await self._tap.send_all(data)
                 case SendJunk():
-                    await self._tap.send_all(frame(item))
+                    await self._tap.send_all(frame(item, self._session.chat.junk))
                 case SendRaw(data=data) | SendBinary(data=data):
                     await self._connection.send_message(data)
                 case Late() | Close() | CloseWith() | Cut() | Reset() | ResetInFrame():
                     raise AssertionError(item)  # `_write` and `Line` have taken these
                 case message:
-                    await self._connection.send_message(encode_server(message, self._session.chat.custom_session_id))
+                    for text in self._session.chat.encode(message):
+                        await self._connection.send_message(text)
         except ConnectionClosed:
             await trio.sleep(math.inf)  # `_read` knows why it closed, and cancels us
         match item:
-            case ChatMetadata():
+            case ChatMetadata() | Event(ready=True):
                 self._moments.note("ready")
             case AudioOutput(id=segment) if segment != self._speaks:
                 self._speaks = segment

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sts_trio.emulator.script import DoubledChunks, LateChunks, SwappedChunks
-from sts_trio.emulator.wire import AssistantEnd, AudioOutput, ToolCall
+from sts_trio.emulator.wire import AssistantEnd, AudioOutput, Event, ToolCall
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,9 +28,9 @@ MAX_WAITING = 1000  # messages on their way; the longest are audio, 20 kB each
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """A chunk that comes `by` seconds after what was sent when it was due."""
+    """A chunk, or another message, that comes `by` seconds after what was sent when it was due."""
 
-    chunk: AudioOutput
+    chunk: AudioOutput | Event
     by: float
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import trio
 
 from sts_trio.emulator.chat import Chat
+from sts_trio.emulator.openai.chat import RealtimeChat
 from sts_trio.emulator.options import EmulatorOptions
 from sts_trio.emulator.plan import story
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from sts_trio.emulator.query import ChatQuery
     from sts_trio.emulator.script import AnyFault, Script
     from sts_trio.emulator.settings import SessionSettings
+    from sts_trio.emulator.talk import Talk
     from sts_trio.emulator.wire import ToolError, ToolResponse
 
 KEPT_SESSIONS = 64  # ended ones, with their audio: at most 2 MB each at 8 kHz, 128 MB in all
@@ -33,7 +35,7 @@ class Session:
     """
 
     connection: int
-    chat: Chat
+    chat: Talk
     close_code: int | None = None
     closed_by_server: bool = False
     ended: trio.Event = field(default_factory=trio.Event)
@@ -45,14 +47,28 @@ class Session:
         return not self.ended.is_set()
 
     @property
+    def evi(self) -> Chat:
+        """The chat as EVI has it."""
+        if not isinstance(self.chat, Chat):
+            raise TypeError("this emulator does not speak EVI")
+        return self.chat
+
+    @property
+    def realtime(self) -> RealtimeChat:
+        """The chat as the Realtime protocol has it."""
+        if not isinstance(self.chat, RealtimeChat):
+            raise TypeError("this emulator does not speak the Realtime protocol")
+        return self.chat
+
+    @property
     def query(self) -> ChatQuery:
         """What the upgrade asked for."""
-        return self.chat.query
+        return self.evi.query
 
     @property
     def settings(self) -> SessionSettings:
         """The session settings in force."""
-        return self.chat.settings
+        return self.evi.settings
 
     @property
     def caller_audio(self) -> bytes:
@@ -81,7 +97,7 @@ class Session:
 
 
 class Emulator:
-    """An EVI of our own. Give it to `serve_emulator` or, for one stream, to `serve_stream`.
+    """An EVI of our own, or a Realtime service. Give it to `serve_emulator` or, for one stream, to `serve_stream`.
 
     `connections` counts all, `refused` those that got no WebSocket, `faults` those that came, by name.
     """
@@ -159,7 +175,8 @@ class Emulator:
     def begin(self, connection: int, query: ChatQuery, now: float) -> Session:
         """Begin a chat, resumed when the query names a known group."""
         asked = query.resumed_chat_group_id
-        chat = Chat(self.options, query, self._rng.spawn(1)[0], asked if asked in self._groups else None, now)
+        kind = Chat if self.options.service == "humeai" else RealtimeChat
+        chat = kind(self.options, query, self._rng.spawn(1)[0], asked if asked in self._groups else None, now)
         self._groups[chat.group_id] = None
         if len(self._groups) > KEPT_GROUPS:
             del self._groups[next(iter(self._groups))]

@@ -7,6 +7,8 @@ import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sts_trio.emulator.script import SendJunk
 
 
@@ -25,9 +27,9 @@ TEXTS = {
 }
 
 
-def frame(junk: SendJunk) -> bytes:
-    """Return the whole frame."""
-    payload = b'{"type":"\xff\xfe"}' if junk.kind == "utf8" else TEXTS[junk.kind].encode()
+def frame(junk: SendJunk, texts: Mapping[str, str]) -> bytes:
+    """Return the whole frame; `texts` has what breaks the protocol in use, by kind."""
+    payload = b'{"type":"\xff\xfe"}' if junk.kind == "utf8" else texts[junk.kind].encode()
     return bytes([0x81, len(payload)]) + payload
 
 

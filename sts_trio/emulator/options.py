@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from sts_trio.emulator.script import AnyFault, Outage, Script, faithful
 
@@ -19,6 +19,7 @@ class EmulatorOptions:
         ValueError: on making one, when a number makes no sense.
     """
 
+    service: Literal["humeai", "openai", "xai"] = "humeai"  # whose protocol it speaks
     api_keys: frozenset[str] | None = field(default=None, repr=False)  # None: any that is not empty
     rate: int = 48_000  # Hz of the agent's audio; documented 48000, observed 24000
     channels: int = 1

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from sts_trio.emulator.disorder import Late, disturbed
 from sts_trio.emulator.script import Disorder, End, LateChunks, Said
-from sts_trio.emulator.wire import AudioOutput, ServerMessage
+from sts_trio.emulator.wire import AudioOutput, Cancelled, Event, ServerMessage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,7 +32,7 @@ class Close:
     reason: str = ""
 
 
-Item = ServerMessage | Close | Said | End | Late
+Item = ServerMessage | Event | Cancelled | Close | Said | End | Late
 Turn = Iterator[tuple[float, Item]]
 
 

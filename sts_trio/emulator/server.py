@@ -11,6 +11,7 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, wrap_server_stream
 
 from sts_trio.emulator.conversation import Conversation
+from sts_trio.emulator.openai.query import parse_realtime
 from sts_trio.emulator.query import Handshake, parse_handshake
 from sts_trio.emulator.script import AnyFault, Drop, Mute, NoMetadata, Refuse, Script, SlowHandshake
 from sts_trio.emulator.tap import Tap, drop
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 HANDSHAKE_SECONDS = 10.0
 MAX_MESSAGE = 16 * 2**20  # Hume's documented limit, in bytes
 MESSAGE_QUEUE = 64  # frames taken off the wire but not looked at: 1.3 s of 20 ms audio
-PATH = "/v0/evi/chat"
+PATHS = {"humeai": "/v0/evi/chat", "openai": "/v1/realtime", "xai": "/v1/realtime"}
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +45,7 @@ async def serve_emulator(
     begin = trio.current_time()
     listeners = await trio.open_tcp_listeners(port, host=host)
     bound: int = listeners[0].socket.getsockname()[1]
-    task_status.started(f"ws://{f'[{host}]' if ':' in host else host}:{bound}{PATH}")
+    task_status.started(f"ws://{f'[{host}]' if ':' in host else host}:{bound}{PATHS[emulator.options.service]}")
     async with trio.open_nursery() as chats:
         for outage in sorted(emulator.options.outages, key=lambda outage: outage.after):
             with trio.move_on_at(begin + outage.after):
@@ -153,14 +154,14 @@ async def _judge(emulator: Emulator, request: WebSocketRequest, number: int, scr
         await _reject(request, refusal.status, refusal.body.encode(), refusal.headers)
         return None
     try:
-        handshake = parse_handshake(request.path, request.headers)
+        handshake = _parse(emulator, request)
     except ValueError as exc:
         await _reject_with(request, 400, f"The query cannot be read: {exc}")
         return None
-    if not handshake.path.rstrip("/").endswith("/chat"):
+    if not handshake.path.rstrip("/").endswith(PATHS[emulator.options.service].rpartition("/")[2]):
         await _reject_with(request, 404, "There is nothing at this path.")
         return None
-    if not emulator.knows_key(handshake.key):
+    if emulator.options.service == "humeai" and not emulator.knows_key(handshake.key):
         await _reject_with(request, 401, "The API key or access token is missing or wrong.")
         return None
     if not emulator.admit(number):
@@ -194,7 +195,7 @@ async def _chat(
     if not script.metadata:
         _note(emulator, NoMetadata(), number, session)
     conversation = Conversation(emulator, session, connection, tap)
-    conversation.put(_opening(emulator, session, trio.current_time(), script))
+    conversation.put(_opening(emulator, session, handshake, trio.current_time(), script))
     try:
         await conversation.run(script.steps)
     finally:
@@ -202,8 +203,15 @@ async def _chat(
         log.info("emulator: chat ended", connection=number, code=session.close_code)
 
 
-def _opening(emulator: Emulator, session: Session, now: float, script: Script) -> list[Action]:
-    query, chat, known = session.query, session.chat, emulator.options.known_configs
+def _parse(emulator: Emulator, request: WebSocketRequest) -> Handshake:
+    parse = parse_handshake if emulator.options.service == "humeai" else parse_realtime
+    return parse(request.path, request.headers)
+
+
+def _opening(emulator: Emulator, session: Session, handshake: Handshake, now: float, script: Script) -> list[Action]:
+    query, chat, known = handshake.query, session.chat, emulator.options.known_configs
+    if not emulator.knows_key(handshake.key):  # only the Realtime protocol answers this after the upgrade
+        return chat.refuse("invalid_api_key", "invalid_request_error", "Incorrect API key provided.")
     if query.config_id is not None and known is not None and query.config_id not in known:
         return chat.refuse("I0100", "internal_error", "An internal error occurred.")  # EVI says no more than that
     if query.resumed_chat_group_id is not None and not chat.resumed:

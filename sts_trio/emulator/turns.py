@@ -58,6 +58,11 @@ class TurnDetector:
         self._turn: list[NDArray[np.int16]] | None = None
         self._loud_in_row = 0
 
+    @property
+    def in_turn(self) -> bool:
+        """Whether an utterance is under way, or what may become one."""
+        return self._turn is not None
+
     def feed(self, samples: NDArray[np.int16]) -> list[Speaking | Turn]:
         """Take the next samples; return the turns that ended, then what the caller is doing if speaking."""
         samples = np.concatenate((self._rest, samples))

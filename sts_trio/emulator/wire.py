@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -249,6 +249,18 @@ ServerMessage = (
     | ToolError
     | ErrorMessage
 )
+
+
+class Event(msgspec.Struct, frozen=True):
+    """A message of another protocol, as it stands. `ready`: from here on the client may speak."""
+
+    fields: dict[str, Any]
+    ready: bool = False
+
+
+class Cancelled(msgspec.Struct, frozen=True):
+    """Where the protocol tells of a reply that is over before its end."""
+
 
 _encoder = msgspec.json.Encoder()
 

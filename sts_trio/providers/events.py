@@ -20,19 +20,30 @@ if TYPE_CHECKING:
 class AgentReady:
     """The session is open and its settings are in force: caller audio and a greeting may be sent.
 
-    `session` names this session for support requests; `resume` is what reopens the conversation after a drop.
+    `session` names this session for support requests; `resume` is what reopens the conversation after a drop. Only the
+    provider that made it looks into it.
     """
 
     session: str
-    resume: str | None = None
+    resume: object | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class UserTurn:
-    """What the caller said, as the provider understood it (final text only), with emotion scores by name."""
+    """What the caller said, as the provider understood it (final text only), with emotion scores by name.
+
+    Without `text` the turn is over, and its words may follow as `UserWords`.
+    """
 
     text: str
     emotions: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class UserWords:
+    """The words of a turn that came without them: another model writes them down, in its own time."""
+
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +111,7 @@ class AgentClosed:
 AgentEvent = (
     AgentReady
     | UserTurn
+    | UserWords
     | AgentText
     | AgentAudio
     | AgentTurnEnd
@@ -145,7 +157,7 @@ class CallInfo:
     id: str
     uuid: str | None = None
     query: Mapping[str, str] = field(default_factory=dict, repr=False)
-    resume: str | None = None
+    resume: object | None = None
     brief: AgentBrief = field(default_factory=AgentBrief)
 
 
@@ -179,6 +191,10 @@ class AgentLink(Protocol):
 
     async def add_context(self, text: str) -> None:
         """Let the agent know `text` for its next reply; it does not answer now."""
+        ...
+
+    async def cut_off(self, unheard: float) -> None:
+        """A `UserInterruption` has been acted on: of the voice so far, the last `unheard` seconds were not heard."""
         ...
 
     async def tool_response(self, call_id: str, content: str) -> None:

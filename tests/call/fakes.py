@@ -126,6 +126,7 @@ class FakeAgent:
     answered: list[tuple[str, str]] = field(default_factory=list)
     typed: list[tuple[float, str]] = field(default_factory=list)
     context: list[str] = field(default_factory=list)
+    unheard: list[float] = field(default_factory=list)
     open_sessions: int = 0
     send_failure: ProviderError | None = None
 
@@ -176,6 +177,10 @@ class FakeAgent:
         await trio.lowlevel.checkpoint()
         self.context.append(text)
 
+    async def cut_off(self, unheard: float) -> None:
+        await trio.lowlevel.checkpoint()
+        self.unheard.append(unheard)
+
     async def tool_response(self, call_id: str, content: str) -> None:
         await trio.lowlevel.checkpoint()
         self.answered.append((call_id, content))
@@ -197,6 +202,7 @@ class FakeSession:
         self.say = agent.say
         self.user_text = agent.user_text
         self.add_context = agent.add_context
+        self.cut_off = agent.cut_off
         self.tool_response = agent.tool_response
         self.tool_error = agent.tool_error
 

@@ -1,13 +1,15 @@
-"""The whole service in memory: real door, real Hume link, real emulator; only the sockets are missing."""
+"""The whole service in memory: real door, real links to providers, real emulator; only the sockets are missing."""
 
 from __future__ import annotations
 
 import contextlib
+import warnings
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import msgspec
+import pytest
 import trio
 import trio.testing
 from hypercorn.trio.worker_context import WorkerContext
@@ -25,6 +27,10 @@ from sts_trio.web.server import make_config
 from sts_trio.wiring import build_switchboard
 from tests.fakes.wire import Wire
 
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.11 and 3.12 tell of its removal
+    import audioop
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
@@ -35,6 +41,18 @@ if TYPE_CHECKING:
     from sts_trio.tools.tool import Tool
 
 KEY = "key-that-nobody-may-see"
+WELCOME = "Hello, how can I help you today?"
+PROVIDERS = ["humeai", "openai", "xai"]
+BOTH = pytest.mark.parametrize("provider", PROVIDERS[:2])
+ALL = pytest.mark.parametrize("provider", PROVIDERS)
+
+
+def agent_settings(provider: str, welcome_message: str = WELCOME) -> dict[str, object]:
+    """The settings that lead to the emulator, as this provider has them."""
+    if provider == "humeai":
+        return {"api_key": Secret(KEY), "ws_url": "wss://evi.test/v0/evi/chat", "welcome_message": welcome_message}
+    own = {"api_key": Secret(KEY), "base_url": "https://realtime.test/v1", "welcome_message": welcome_message}
+    return {"provider": provider} | {f"{provider}_{name}": value for name, value in own.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +64,17 @@ class Stage:
     registry: Registry
     shedder: Shedder
     metrics: Metrics
+    provider: str = "humeai"
 
     async def call(self, path: str = "/", uuid: object = "uuid-1") -> Caller:
         """Place a call and say `init`."""
         caller = Caller(await self.wire.call(path))
         await caller.say(type="init", uuid=uuid)
         return caller
+
+    def as_heard(self, pcm: bytes) -> bytes:
+        """What the provider has of the caller's audio: OpenAI hears it in G.711, the others as it is."""
+        return audioop.ulaw2lin(audioop.lin2ulaw(pcm, 2), 2) if self.provider == "openai" else pcm
 
 
 @dataclass(slots=True)
@@ -97,6 +120,7 @@ async def open_stage(
     dial: Dial | None = None,
     emulator: EmulatorOptions | None = None,
     tools: tuple[Tool, ...] = (),
+    provider: str = "humeai",
     **settings: object,
 ) -> AsyncIterator[Stage]:
     """Open a service whose provider is an emulator, both in memory.
@@ -106,6 +130,7 @@ async def open_stage(
     options = emulator or EmulatorOptions(api_keys=frozenset({KEY}), seed=1)
     if script is not None:
         options = EmulatorOptions(api_keys=frozenset({KEY}), seed=1, script=script)
+    options = replace(options, service=provider)  # type: ignore[arg-type]  # one of its words
     evi = Emulator(options)
     async with trio.open_nursery() as providers:
 
@@ -114,7 +139,7 @@ async def open_stage(
             providers.start_soon(serve_stream, evi, theirs)
             return ours
 
-        chosen = {"api_key": Secret(KEY), "ws_url": "wss://evi.test/v0/evi/chat"} | settings
+        chosen = agent_settings(provider, str(settings.pop("welcome_message", WELCOME))) | settings
         values = Settings(**chosen)  # type: ignore[arg-type]  # fields by name
         shedder = Shedder(values.shed_lag_ms / 1000)
         registry = Registry(values.max_calls, shedder)
@@ -126,7 +151,7 @@ async def open_stage(
         config = make_config(ping_seconds=10, dead_seconds=30)
         async with trio.open_nursery() as servers, trio.open_nursery() as clients:
             wire = Wire(app, config, WorkerContext(None), servers, clients)
-            yield Stage(wire, evi, registry, shedder, metrics)
+            yield Stage(wire, evi, registry, shedder, metrics, provider)
             clients.cancel_scope.cancel()
             servers.cancel_scope.cancel()
         providers.cancel_scope.cancel()

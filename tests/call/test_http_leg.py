@@ -20,7 +20,7 @@ from sts_trio.harness.caller import place_call
 from sts_trio.harness.script import Speak, WaitForAgent
 from sts_trio.web.asgi_stream import HEADERS_SECONDS
 from tests.call.fakes import tone
-from tests.call.stage import open_stage
+from tests.call.stage import BOTH, open_stage
 from tests.e2e.evi import Evi
 
 if TYPE_CHECKING:
@@ -281,10 +281,11 @@ async def test_a_fault_of_ours_is_told_without_details(autojump_clock: Clock, ca
     assert json.loads(caller.body) == {"message": "internal error of the connector"}
 
 
-async def test_callers_on_both_legs_hear_only_themselves(autojump_clock: Clock) -> None:
-    async with open_stage(welcome_message="") as stage:
-        loud, silent = await stage.wire.stream("/?uuid=loud"), await stage.wire.stream("/?uuid=silent")
-        socket = await stage.call(uuid="socket")
+@BOTH
+async def test_callers_on_both_legs_hear_only_themselves(provider: str, autojump_clock: Clock) -> None:
+    async with open_stage(provider=provider, welcome_message="", allow_call_overrides=True) as stage:
+        loud, silent = [await stage.wire.stream(f"/?instructions={name}") for name in ("loud", "silent")]
+        socket = await stage.call("/?instructions=socket")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(loud.speak, tone(2.0, level=1.0) + bytes(16_000))
             nursery.start_soon(silent.speak, bytes(48_000))
@@ -293,7 +294,7 @@ async def test_callers_on_both_legs_hear_only_themselves(autojump_clock: Clock) 
         with trio.move_on_after(5) as waiting:
             await silent.hear(1)
         assert waiting.cancelled_caught, "the silent caller heard something"
-        sessions = {session.settings.custom_session_id: session for session in stage.emulator.live}
+        sessions = {session.prompt: session for session in stage.emulator.live}
         assert bytes(sessions["silent"].caller_audio) == bytes(48_000)
-        assert bytes(sessions["loud"].caller_audio[:32_000]) == tone(2.0, level=1.0)
+        assert bytes(sessions["loud"].caller_audio[:32_000]) == stage.as_heard(tone(2.0, level=1.0))
         assert bytes(sessions["socket"].caller_audio) == bytes(48_000)

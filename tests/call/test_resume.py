@@ -42,6 +42,12 @@ BREAKS = {
     "I0116 and close 1000": Script(steps=(SendError(3.01, "I0116", "transcription"), CloseWith(3.01, 1000))),
     "I0100 and no close": Script(steps=(SendError(3.01, "I0100", "internal"),)),
 }
+REALTIME_BREAKS = {
+    "reset": BREAKS["reset"],
+    "close 1011": BREAKS["close 1011"],
+    "session_expired": Script(steps=(SendError(3.01, "session_expired", "x", close=1001),)),
+    "server_error and no close": Script(steps=(SendError(3.01, "x", "server_error"),)),
+}
 
 
 def first(broken: Script) -> Callable[[int], Script]:
@@ -58,10 +64,23 @@ def heard_of_caller(emulator: Emulator) -> bytes:
     return b"".join(session.caller_audio for session in emulator.sessions)
 
 
-@pytest.mark.parametrize("name", BREAKS)
-async def test_the_caller_does_not_notice(name: str, autojump_clock: trio.testing.MockClock) -> None:
+def resumed(emulator: Emulator) -> list[bool]:
+    return [session.chat.resumed for session in emulator.sessions]
+
+
+@pytest.mark.parametrize(
+    ("provider", "broken"),
+    [
+        *(pytest.param("humeai", broken, id=f"humeai {name}") for name, broken in BREAKS.items()),
+        *(pytest.param("openai", broken, id=f"openai {name}") for name, broken in REALTIME_BREAKS.items()),
+        pytest.param("xai", BREAKS["reset"], id="xai reset"),
+    ],
+)
+async def test_the_caller_does_not_notice(
+    provider: str, broken: Script, autojump_clock: trio.testing.MockClock
+) -> None:
     said = numbered(400)
-    async with open_stage(script=first(BREAKS[name]), welcome_message="Hello!") as stage:
+    async with open_stage(provider=provider, script=first(broken), welcome_message="Hello!") as stage:
         caller = await stage.call()
         messages: list[dict[str, object]] = []
 
@@ -74,17 +93,21 @@ async def test_the_caller_does_not_notice(name: str, autojump_clock: trio.testin
             await caller.speak(said)
             await trio.sleep(1)
             nursery.cancel_scope.cancel()
-        assert [session.query.resumed_chat_group_id for session in stage.emulator.sessions] == [
-            None,
-            stage.emulator.sessions[0].chat.group_id,
-        ]
-        assert heard_of_caller(stage.emulator) == said, "frames were lost, doubled or reordered"
+        assert resumed(stage.emulator) == [False, True]
+        before, after = stage.emulator.sessions
+        if provider == "openai":
+            assert after.realtime.seeded[0]["content"][0]["text"] == "Hello!"
+        else:
+            assert after.chat.group_id == before.chat.group_id
+        assert heard_of_caller(stage.emulator) == stage.as_heard(said), "frames were lost, doubled or reordered"
         assert {message["type"] for message in messages} <= {"audio", "transcript"}
         greetings = [m for m in messages if m["type"] == "transcript" and m["text"] == "Hello!"]
         assert len(greetings) == 1
         assert stage.registry.live == 1
-        settings = [session.settings for session in stage.emulator.sessions]
-        assert settings[0] == settings[1]
+        if provider == "humeai":
+            assert before.settings == after.settings
+        else:
+            assert before.realtime.session == after.realtime.session
 
 
 async def test_speech_that_was_queued_is_heard_out(autojump_clock: trio.testing.MockClock) -> None:
@@ -250,6 +273,28 @@ async def test_a_call_of_three_hours_is_renewed_six_times_and_loses_no_frame(
         assert sum(session.chat.caller_bytes for session in sessions) == sent
         assert {session.close_code for session in sessions[:-1]} == {1000}
         assert not any(session.closed_by_server for session in sessions[:-1])
+
+
+@pytest.mark.parametrize("provider", ["openai", "xai"])
+async def test_a_session_is_renewed_before_its_limit_and_knows_what_was_said(
+    provider: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    own: dict[str, object] = {f"{provider}_max_session_seconds": 60.0}
+    async with open_stage(provider=provider, welcome_message="Hello!", **own) as stage:
+        caller = await stage.call()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(caller.hear_out)
+            said = b""
+            for _ in range(65):
+                said += numbered(50)
+                await caller.say(type="audio", audio=numbered(50))
+                await trio.sleep(1)
+            nursery.cancel_scope.cancel()
+        assert resumed(stage.emulator) == [False, True]
+        before, after = stage.emulator.sessions
+        assert (before.close_code, before.closed_by_server) == (1000, False)
+        assert heard_of_caller(stage.emulator) == stage.as_heard(said)
+        assert (provider == "openai") == ("Hello!" in str(after.realtime.seeded))
 
 
 async def test_nothing_is_renewed_while_the_agent_speaks(

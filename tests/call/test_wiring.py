@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -11,10 +11,11 @@ import trio.testing
 from sts_trio.call.outcome import Cause
 from sts_trio.call.registry import Registry
 from sts_trio.check import check_all
+from sts_trio.choosing import open_provider
 from sts_trio.emulator import Emulator, EmulatorOptions, serve_stream
-from sts_trio.errors import ProviderLost
+from sts_trio.errors import ConfigError, ProviderLost
 from sts_trio.providers.events import CallInfo
-from sts_trio.settings import Secret, Settings
+from sts_trio.settings import Settings
 from sts_trio.tools.ami import AmiFailed
 from sts_trio.values import EmotionRule
 from sts_trio.wiring import (
@@ -26,7 +27,7 @@ from sts_trio.wiring import (
     reach_services,
     rule_problems,
 )
-from tests.call.stage import KEY
+from tests.call.stage import ALL, KEY, agent_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,12 +46,12 @@ def opening_hours(day: str) -> str:
 '''
 
 
-def settings(**values: object) -> Settings:
-    return Settings(**{"api_key": Secret(KEY), "ws_url": "wss://evi.test/v0/evi/chat"} | values)  # type: ignore[arg-type]  # fields by name
+def settings(provider: str = "humeai", **values: object) -> Settings:
+    return Settings(**agent_settings(provider) | values)  # type: ignore[arg-type]  # fields by name
 
 
-def to_emulator(nursery: trio.Nursery) -> Dial:
-    evi = Emulator(EmulatorOptions(api_keys=frozenset({KEY}), seed=1))
+def to_emulator(nursery: trio.Nursery, provider: Any = "humeai") -> Dial:
+    evi = Emulator(EmulatorOptions(service=provider, api_keys=frozenset({KEY}), seed=1))
 
     async def dial(_: Endpoint) -> trio.abc.Stream:
         ours, theirs = trio.testing.memory_stream_pair()
@@ -142,14 +143,17 @@ def test_the_lead_is_the_operators(milliseconds: int, tmp_path: Path) -> None:
     assert board.pace.lead == milliseconds / 1000
 
 
-async def test_a_check_says_what_works(nursery: trio.Nursery, tmp_path: Path) -> None:
+@ALL
+async def test_a_check_says_what_works(nursery: trio.Nursery, tmp_path: Path, provider: str) -> None:
     (tmp_path / "opening_hours.py").write_text(TOOL)
     (tmp_path / "prompt.txt").write_text("Be brief.")
     lines: list[str] = []
-    chosen = settings(tools_dir=str(tmp_path), file_instructions=str(tmp_path / "prompt.txt"))
-    assert await check_all(chosen, lines.append, to_emulator(nursery))
+    family = "" if provider == "humeai" else f"{provider}_"
+    prompt = {f"{family}file_instructions": str(tmp_path / "prompt.txt")}
+    chosen = settings(provider, tools_dir=str(tmp_path), **prompt)
+    assert await check_all(chosen, lines.append, to_emulator(nursery, provider))
     assert lines[:2] == ["ok: tools opening_hours", "ok: instructions of 9 characters"]
-    assert lines[2].startswith("ok: evi.test")
+    assert lines[2].startswith("ok: evi.test" if provider == "humeai" else "ok: realtime.test")
     assert KEY not in "".join(lines)
 
 
@@ -175,6 +179,32 @@ async def test_a_check_fails_with_each_fault_and_checks_the_rest(
     assert not await check_all(chosen, lines.append, to_emulator(nursery))
     assert sum(line.startswith("failed: ") for line in lines) == 1
     assert lines[-1].startswith("ok: evi.test")
+
+
+async def test_a_check_names_the_end_of_a_model_and_the_prompt_that_is_not_there(
+    nursery: trio.Nursery, tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    gone = {"openai_model": "gpt-realtime", "openai_file_instructions": str(tmp_path / "gone.txt")}
+    chosen = settings("openai", tools_dir=str(tmp_path), **gone)
+    assert not await check_all(chosen, lines.append, to_emulator(nursery, "openai"))
+    assert lines[1].startswith("failed: no instructions from OPENAI_URL_INSTRUCTIONS or OPENAI_FILE_INSTRUCTIONS")
+    assert lines[2] == "note: OPENAI_MODEL gpt-realtime ends on 20 January 2027; gpt-realtime-2.1 replaces it"
+    assert lines[3].startswith("ok: ")
+
+
+def test_rules_about_emotions_are_told_where_there_are_none() -> None:
+    rule = EmotionRule("Anger", 0.6, webhook="http://crm/alert")
+    assert "no emotions" in rule_problems(settings("openai", emotion_rules=(rule,)), ())[0]
+
+
+@pytest.mark.parametrize("provider", ["humeai", "openai", "xai"])
+def test_certificates_that_cannot_be_read_are_one_line_with_the_providers_own_name(
+    provider: str, tmp_path: Path
+) -> None:
+    family = "" if provider == "humeai" else f"{provider}_"
+    with pytest.raises(ConfigError, match=f"{provider.upper()}_CA_FILE is .*gone.pem, which cannot be used"):
+        open_provider(settings(provider, **{f"{family}ca_file": str(tmp_path / "gone.pem")}))
 
 
 async def test_a_check_fails_without_a_provider(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tomllib
 from contextlib import asynccontextmanager
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -295,10 +295,12 @@ def test_the_example_has_every_setting_with_its_default(tmp_path: Path, monkeypa
     for name in (*NAMES, *ALIASES):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / ".env").write_text("\n".join(f"{name}={value}" for name, value in (shown | {NAMES[0]: "k"}).items()))
+    (tmp_path / ".env").write_text(
+        "\n".join(f"{name}={value}" for name, value in (shown | {"HUMEAI_API_KEY": "k"}).items())
+    )
     filled = load_settings()
     for each in fields(Settings):
-        if each.default is not MISSING:
+        if each.name != "api_key":
             assert getattr(filled, each.name) == each.default, each.metadata["name"]
 
 

@@ -9,10 +9,10 @@ import pytest
 import trio
 import trustme
 
+from sts_trio.choosing import trust
 from sts_trio.errors import ConfigError, ProviderRefused
 from sts_trio.providers.dial import Endpoint, TcpDial
 from sts_trio.settings import Secret, Settings
-from sts_trio.wiring import trust
 
 if TYPE_CHECKING:
     from pathlib import Path

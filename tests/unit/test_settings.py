@@ -8,7 +8,7 @@ import dataclasses
 import io
 import json
 import re
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,9 +37,58 @@ BY_FIELD = {each.name: each for each in fields(Settings)}
 
 # Variable: its field, its default, then pairs of a text and what it means.
 GOOD: dict[str, tuple[str, Any, list[tuple[str, Any]]]] = {
+    "STS_PROVIDER": ("provider", "humeai", [("humeai", "humeai"), ("HumeAI", "humeai")]),
+    "OPENAI_API_KEY": ("openai_api_key", None, [(KEY, KEY)]),
+    "OPENAI_BASE_URL": (
+        "openai_base_url",
+        "https://api.openai.com/v1",
+        [
+            ("https://x.openai.azure.com/openai/v1/", "https://x.openai.azure.com/openai/v1"),
+            ("ws://127.0.0.1:1/v1/realtime?model=m", "ws://127.0.0.1:1/v1/realtime?model=m"),
+        ],
+    ),
+    "OPENAI_MODEL": ("openai_model", "gpt-realtime-2.1", [("gpt-realtime-mini", "gpt-realtime-mini")]),
+    "OPENAI_VOICE": ("openai_voice", "marin", [("cedar", "cedar")]),
+    "OPENAI_INSTRUCTIONS": ("openai_instructions", None, [("Be brief, grüße.", "Be brief, grüße.")]),
+    "OPENAI_URL_INSTRUCTIONS": ("openai_url_instructions", None, [("http://crm", "http://crm")]),
+    "OPENAI_FILE_INSTRUCTIONS": ("openai_file_instructions", None, [("p.txt", "p.txt")]),
+    "OPENAI_WELCOME_MESSAGE": (
+        "openai_welcome_message",
+        "Hello, how can I help you today?",
+        [("Moin!", "Moin!"), ("", "")],
+    ),
+    "OPENAI_TURN_DETECTION": ("openai_turn_detection", "server_vad", [("semantic_vad", "semantic_vad")]),
+    "OPENAI_TURN_DETECTION_THRESHOLD": ("openai_turn_detection_threshold", 0.5, [("0", 0.0), ("1", 1.0)]),
+    "OPENAI_TURN_DETECTION_SILENCE_MS": ("openai_turn_detection_silence_ms", 500, [("0", 0), ("10000", 10_000)]),
+    "OPENAI_TURN_DETECTION_PREFIX_PADDING_MS": ("openai_turn_detection_prefix_padding_ms", 300, [("5000", 5000)]),
+    "OPENAI_TURN_DETECTION_EAGERNESS": ("openai_turn_detection_eagerness", "auto", [("HIGH", "high")]),
+    "OPENAI_TRANSCRIPTION_MODEL": ("openai_transcription_model", "gpt-4o-mini-transcribe", [("off", "off")]),
+    "OPENAI_LANGUAGE": ("openai_language", None, [("pt-BR", "pt-BR"), ("auto", None), ("AUTO", None)]),
+    "OPENAI_AUDIO_FORMAT": ("openai_audio_format", "pcmu", [("pcma", "pcma"), ("PCM", "pcm")]),
+    "OPENAI_NOISE_REDUCTION": ("openai_noise_reduction", "off", [("far_field", "far_field")]),
+    "OPENAI_REASONING_EFFORT": ("openai_reasoning_effort", None, [("xhigh", "xhigh")]),
+    "OPENAI_MAX_TOKENS": ("openai_max_tokens", "inf", [("1", 1), ("4096", 4096), ("INF", "inf")]),
+    "OPENAI_CA_FILE": ("openai_ca_file", None, [("/etc/ca.pem", "/etc/ca.pem")]),
+    "OPENAI_MAX_SESSION_SECONDS": ("openai_max_session_seconds", 3480.0, [("1740", 1740.0)]),
+    "XAI_API_KEY": ("xai_api_key", None, [(KEY, KEY)]),
+    "XAI_BASE_URL": ("xai_base_url", "https://api.x.ai/v1", [("wss://grok/v1", "wss://grok/v1")]),
+    "XAI_MODEL": ("xai_model", "grok-voice-latest", [("grok-voice-think-fast-2.0", "grok-voice-think-fast-2.0")]),
+    "XAI_VOICE": ("xai_voice", "eve", [("leo", "leo")]),
+    "XAI_INSTRUCTIONS": ("xai_instructions", None, [("Be brief.", "Be brief.")]),
+    "XAI_URL_INSTRUCTIONS": ("xai_url_instructions", None, [("http://crm", "http://crm")]),
+    "XAI_FILE_INSTRUCTIONS": ("xai_file_instructions", None, [("p.txt", "p.txt")]),
+    "XAI_WELCOME_MESSAGE": ("xai_welcome_message", "Hello, how can I help you today?", [("Moin!", "Moin!"), ("", "")]),
+    "XAI_TURN_DETECTION": ("xai_turn_detection", "server_vad", [("SERVER_VAD", "server_vad")]),
+    "XAI_TURN_DETECTION_THRESHOLD": ("xai_turn_detection_threshold", 0.85, [("0.1", 0.1), ("0.9", 0.9)]),
+    "XAI_TURN_DETECTION_SILENCE_MS": ("xai_turn_detection_silence_ms", 500, [("0", 0)]),
+    "XAI_TURN_DETECTION_PREFIX_PADDING_MS": ("xai_turn_detection_prefix_padding_ms", 333, [("0", 0)]),
+    "XAI_TRANSCRIPTION_MODEL": ("xai_transcription_model", "grok-transcribe", [("off", "off")]),
+    "XAI_LANGUAGE": ("xai_language", None, [("de", "de"), ("auto", None)]),
+    "XAI_CA_FILE": ("xai_ca_file", None, [("/etc/ca.pem", "/etc/ca.pem")]),
+    "XAI_MAX_SESSION_SECONDS": ("xai_max_session_seconds", 1740.0, [("30", 30.0)]),
     "HUMEAI_API_KEY": (
         "api_key",
-        MISSING,
+        None,
         [(KEY, KEY), (f"  {KEY}\t", KEY), ("undefined-but-not-only", ...)],
     ),
     "HUMEAI_WS_URL": (
@@ -276,7 +325,7 @@ def test_the_tables_of_this_test_hold_every_setting() -> None:
 def test_without_variables_every_setting_has_its_default() -> None:
     settings = load_settings()
     for field, default, _ in GOOD.values():
-        if default is not MISSING:
+        if field != "api_key":
             assert getattr(settings, field) == default
             assert type(getattr(settings, field)) is type(default)
 
@@ -318,12 +367,84 @@ def test_several_problems_are_several_lines(environment: pytest.MonkeyPatch) -> 
     assert not any("\n" in line for line in lines)
 
 
+# The provider.
+
+REALTIME_WRONG = {
+    "OPENAI_BASE_URL": (["api.openai.com", "ftp://x/v1"], "a URL such as https://host/v1"),
+    "OPENAI_TURN_DETECTION": (["none"], "one of server_vad, semantic_vad"),
+    "OPENAI_TURN_DETECTION_THRESHOLD": (["1.1", "nan", "loud"], "a number from 0 to 1"),
+    "OPENAI_LANGUAGE": (["english please", "e"], "a language such as en or pt-BR, or auto"),
+    "OPENAI_AUDIO_FORMAT": (["opus"], "one of pcmu, pcma, pcm"),
+    "OPENAI_MAX_TOKENS": (["0", "4097", "many"], "a whole number from 1 to 4096, or inf"),
+    "OPENAI_MODEL": (
+        ["gpt-4o-realtime-preview", "gpt-4o-mini-realtime-preview-2024-12-17"],
+        "a model that is still served, such as gpt-realtime-2.1; this one ended on 7 May 2026",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "wants"),
+    [(name, text, wants) for name, (texts, wants) in REALTIME_WRONG.items() for text in texts],
+)
+def test_a_wrong_value_counts_only_where_its_provider_is_chosen(
+    environment: pytest.MonkeyPatch, name: str, text: str, wants: str
+) -> None:
+    environment.setenv(name, text)
+    assert load_settings().provider == "humeai"
+    environment.setenv("STS_PROVIDER", "openai")
+    environment.setenv("OPENAI_API_KEY", KEY)
+    assert problems() == [f"{name} is {text[:60]!r}; it must be {wants}"]
+
+
+@pytest.mark.parametrize("provider", ["humeai", "openai", "xai"])
+def test_only_the_chosen_providers_key_is_required(environment: pytest.MonkeyPatch, provider: str) -> None:
+    environment.delenv("HUMEAI_API_KEY")
+    environment.setenv("STS_PROVIDER", provider)
+    [line] = problems()
+    assert line.startswith(f"{provider.upper()}_API_KEY is not set; it is required")
+    environment.setenv(f"{provider.upper()}_API_KEY", KEY)
+    environment.setenv(f"{provider.upper()}_INSTRUCTIONS", "Be brief.")
+    account = load_settings().account
+    assert (account.prefix, account.instructions) == (provider.upper(), "Be brief.")
+    assert account.api_key == Secret(KEY)
+    assert KEY in load_settings().secrets()
+
+
+def test_an_unknown_provider_is_one_line(environment: pytest.MonkeyPatch) -> None:
+    environment.delenv("HUMEAI_API_KEY")
+    environment.setenv("STS_PROVIDER", "eliza")
+    assert problems() == ["STS_PROVIDER is 'eliza'; it must be one of humeai, openai, xai"]
+
+
+@pytest.mark.parametrize("model", ["gpt-4o", "gpt-live-1"])
+def test_a_model_that_is_none_is_told_before_the_first_call_but_a_service_of_ones_own_may_have_it(
+    environment: pytest.MonkeyPatch, model: str
+) -> None:
+    environment.setenv("STS_PROVIDER", "openai")
+    environment.setenv("OPENAI_API_KEY", KEY)
+    environment.setenv("OPENAI_MODEL", model)
+    assert problems() == [f"OPENAI_MODEL is '{model}', which is no realtime model of OpenAI's; gpt-realtime-2.1 is"]
+    environment.setenv("OPENAI_ENDPOINT", "https://x.openai.azure.com/openai/v1")
+    assert load_settings().openai_model == model
+
+
+@pytest.mark.parametrize(("model", "ends"), [("gpt-realtime", True), ("gpt-realtime-2.1", False)])
+def test_a_model_whose_end_is_near_is_told(environment: pytest.MonkeyPatch, model: str, ends: bool) -> None:
+    environment.setenv("STS_PROVIDER", "openai")
+    environment.setenv("OPENAI_API_KEY", KEY)
+    environment.setenv("OPENAI_MODEL", model)
+    told = load_settings().ending_model()
+    assert (told is not None) == ends
+    assert not ends or told == f"OPENAI_MODEL {model} ends on 20 January 2027; gpt-realtime-2.1 replaces it"
+
+
 # Unset, aliases, `.env`.
 
 
 @pytest.mark.parametrize("unset", ["", "  ", "undefined", "null", "UNDEFINED", " null "])
 def test_an_unset_word_means_the_default(environment: pytest.MonkeyPatch, unset: str) -> None:
-    for name in set(GOOD) - {"HUMEAI_API_KEY", "HUMEAI_WELCOME_MESSAGE", "SILENCE_PROMPT"}:
+    for name in set(GOOD) - {"HUMEAI_API_KEY", "SILENCE_PROMPT", *(name for name in GOOD if "WELCOME" in name)}:
         environment.setenv(name, unset)
     assert load_settings() == Settings(api_key=Secret(KEY))
 
@@ -665,14 +786,13 @@ def settings_table() -> str:
         meta = each.metadata
         aliases = ", ".join(f"`{alias}`" for alias in meta["aliases"])
         meaning = meta["help"] + (f" (also {aliases})" if aliases else "")
-        rows.append(f"| `{meta['name']}` | {shown_default(each.default)} | {meaning} |")
+        needed = meta["required"] and f"required with `{meta['provider']}`"
+        rows.append(f"| `{meta['name']}` | {needed or shown_default(each.default)} | {meaning} |")
     return "\n".join(rows)
 
 
 def shown_default(default: object) -> str:
     match default:
-        case dataclasses.MISSING:
-            return "required"
         case None | ():
             return "none"
         case bool():
@@ -702,7 +822,7 @@ def test_the_example_of_a_file_env_names_settings_only_and_all_that_name_an_acco
     text = (ROOT / ".env.example").read_text(encoding="utf-8")
     named = set(re.findall(r"^#?([A-Z][A-Z0-9_]*)=", text, re.MULTILINE))
     assert named <= set(GOOD)
-    assert {name for name in GOOD if name.startswith("HUMEAI_")} <= named
+    assert {name for name in GOOD if name.startswith(("HUMEAI_", "OPENAI_", "XAI_", "STS_PROVIDER"))} <= named
 
 
 def test_the_example_of_a_file_env_with_all_its_lines_in_force_has_the_defaults(

@@ -10,7 +10,7 @@ import structlog
 import trio
 
 from sts_trio.errors import ConversationGone, ProviderLost, ProviderRefused, ProviderTimeout
-from sts_trio.providers.dial import one_line
+from sts_trio.providers.dial import one_line, without_key
 from sts_trio.providers.events import AgentClosed, AgentFault, AgentReady
 from sts_trio.providers.hume import wire
 from sts_trio.providers.hume.meaning import closed, to_event
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from sts_trio.providers.socket import ProviderSocket
 
 log = structlog.get_logger(__name__)
-
-# A shorter key is no secret but a test's, and hiding it would riddle the text with stars.
-_SHORTEST_KEY = 8
 
 _MOST_WARNINGS = 5  # log lines a chat; their texts may quote the caller, so they are left out
 _LONGEST_ID = 64
@@ -88,8 +85,7 @@ class HumeProvider:
             yield link
 
     def _without_key(self, text: str) -> str:
-        # A peer may repeat what it was asked with: in a refusal, an error, the reason of a close.
-        return text.replace(self.api_key, "***") if len(self.api_key) >= _SHORTEST_KEY else text
+        return without_key(text, self.api_key)
 
 
 class HumeLink:
@@ -185,6 +181,9 @@ class HumeLink:
     async def add_context(self, text: str) -> None:
         """Let EVI's next reply know `text`; a later one replaces it until then (hume-evi.md 2.2)."""
         await self._send(wire.SessionSettings(context=wire.Context(text, "temporary")))
+
+    async def cut_off(self, unheard: float) -> None:
+        """Nothing to say: EVI keeps count of what has been played by itself."""
 
     async def tool_response(self, call_id: str, content: str) -> None:
         """Answer a tool call with its result."""

@@ -63,7 +63,7 @@ def chat_request(
         instructions=brief.instructions if brief.instructions is not None or config else instructions,
         variables=brief.variables,
         tools=brief.tools,
-        resume=call.resume,
+        resume=call.resume if isinstance(call.resume, str) else None,
     )
 
 

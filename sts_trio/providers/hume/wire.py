@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from sts_trio.errors import ProviderProtocolError
+from sts_trio.providers.messages import Messages
 
 SPOKEN_RATES = (24_000, 48_000)  # Hz of the agent's voice: seen, and documented (hume-evi.md 4.2)
 
@@ -114,13 +114,7 @@ HumeMessage = (
 )
 
 
-class _Kind(msgspec.Struct):
-    type: str
-
-
-_decode = msgspec.json.Decoder(HumeMessage).decode
-_decode_kind = msgspec.json.Decoder(_Kind).decode
-_KNOWN = {kind.__struct_config__.tag for kind in _FromHume.__subclasses__()}
+_messages: Messages[HumeMessage] = Messages("Hume", msgspec.json.Decoder(HumeMessage), _FromHume)
 
 
 def parse_from_hume(message: str | bytes) -> HumeMessage | None:
@@ -129,23 +123,7 @@ def parse_from_hume(message: str | bytes) -> HumeMessage | None:
     Raises:
         ProviderProtocolError: no JSON object with a `type`, or a known type with fields that are not as they must be.
     """
-    try:
-        heard: HumeMessage = _decode(message)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
-        kind = _kind_of(message)
-        if kind is None:
-            raise ProviderProtocolError(f"Hume sent a message that is no JSON object with a type: {exc}") from exc
-        if kind in _KNOWN:
-            raise ProviderProtocolError(f"Hume sent a broken {kind}: {exc}") from exc
-        return None
-    return heard
-
-
-def _kind_of(message: str | bytes) -> str | None:
-    try:
-        return _decode_kind(message).type
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return None
+    return _messages.parse(message)
 
 
 # What we say (hume-evi.md, section 2). Caller audio needs no message: it goes as binary frames.

@@ -1,0 +1,138 @@
+"""How a session is opened: the URL, the headers, and the one `session.update` that says all we rely on. Pure.
+
+A service's own defaults differ from its documents (openai-realtime.md, section 2), so nothing is left to them. Prompts
+have no variables here: they are filled in before.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, quote
+
+import msgspec
+
+from sts_trio.providers.openai.dialect import OPENAI, Dialect
+
+if TYPE_CHECKING:
+    from sts_trio.providers.dial import Endpoint
+    from sts_trio.providers.events import AgentBrief, ToolOffer
+    from sts_trio.providers.openai.codec import Codec, Format
+
+SETTINGS = "settings"  # the event id of our `session.update`
+_VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
+
+
+@dataclass(frozen=True, slots=True)
+class TurnDetection:
+    """When the caller's turn is over. `kind`: by silence (`server_vad`), or by sense too (`semantic_vad`)."""
+
+    kind: str = "server_vad"
+    threshold: float = 0.5
+    silence_ms: int = 500
+    padding_ms: int = 300
+    eagerness: str = "auto"
+
+    def shape(self) -> dict[str, object]:
+        """The session's field."""
+        if self.kind == "semantic_vad":
+            return {"type": self.kind, "eagerness": self.eagerness, "create_response": True, "interrupt_response": True}
+        return {
+            "type": self.kind,
+            "threshold": self.threshold,
+            "prefix_padding_ms": self.padding_ms,
+            "silence_duration_ms": self.silence_ms,
+            "create_response": True,
+            "interrupt_response": True,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The operator's choices for all calls. What is None is not sent, or turned off where that is a choice.
+
+    `rate` is that of linear PCM, in Hz.
+    """
+
+    dialect: Dialect = OPENAI
+    model: str = OPENAI.current
+    voice: str = "marin"
+    instructions: str = field(default="", repr=False)
+    format: Format = "pcmu"
+    rate: int = 24_000
+    turns: TurnDetection = field(default_factory=TurnDetection)
+    transcription: str | None = "gpt-4o-mini-transcribe"
+    language: str | None = None
+    noise: str | None = None
+    effort: str | None = None
+    most_tokens: int | str = "inf"
+
+
+def target(endpoint: Endpoint, options: Options, conversation: str | None) -> str:
+    """The path and query of the upgrade: what the base URL has, and what it lacks."""
+    path, _, query = endpoint.path.partition("?")
+    path = path.rstrip("/")
+    if not path.endswith(options.dialect.path):
+        path += options.dialect.path
+    pairs = [query] if query else []
+    if "model" not in dict(parse_qsl(query)):
+        pairs.append(f"model={quote(options.model, safe='')}")
+    if conversation is not None:
+        pairs.append(f"conversation_id={quote(conversation, safe='')}")
+    return f"{path}?{'&'.join(pairs)}"
+
+
+def credentials(endpoint: Endpoint, key: str) -> dict[str, str]:
+    """The header that carries the key: Azure's keys have one of their own (openai-realtime.md, section 9)."""
+    return {"api-key": key} if endpoint.host.endswith(".azure.com") else {"Authorization": f"Bearer {key}"}
+
+
+def session(options: Options, codec: Codec, brief: AgentBrief) -> dict[str, Any]:
+    """The whole session, as `session.update` has it. The call's own voice and prompt stand above the operator's."""
+    voice = brief.voice or options.voice
+    prompt = _filled(brief.instructions or options.instructions, brief)
+    turns = options.turns.shape()
+    heard = {"format": codec.format, "transcription": _transcription(options)}
+    spoken: dict[str, object] = {"format": codec.format}
+    common = {"instructions": prompt, "tools": [_tool(offer) for offer in brief.tools]}
+    if options.dialect.flat:
+        both = {"input": heard, "output": spoken}
+        resumption = {"resumption": {"enabled": True}} if options.dialect.resumes else {}
+        return {**common, "voice": voice, "turn_detection": turns, "audio": both, **resumption}
+    noise = {"type": options.noise} if options.noise else None
+    both = {
+        "input": {**heard, "noise_reduction": noise, "turn_detection": turns},
+        "output": {**spoken, "voice": voice},
+    }
+    effort = {"reasoning": {"effort": options.effort}} if options.effort else {}
+    return {
+        "type": "realtime",
+        **common,
+        "output_modalities": ["audio"],
+        "audio": both,
+        "tool_choice": "auto",
+        "max_output_tokens": options.most_tokens,
+        "truncation": "auto",
+        **effort,
+    }
+
+
+def _transcription(options: Options) -> dict[str, str] | None:
+    if options.transcription is None:
+        return None
+    language = {options.dialect.language_key: options.language} if options.language else {}
+    return {"model": options.transcription, **language}
+
+
+def _tool(offer: ToolOffer) -> dict[str, object]:
+    return {
+        "type": "function",
+        "name": offer.name,
+        "description": offer.description,
+        "parameters": msgspec.json.decode(offer.parameters),
+    }
+
+
+def _filled(prompt: str, brief: AgentBrief) -> str:
+    return _VARIABLE.sub(lambda match: brief.variables.get(match[1], match[0]), prompt)

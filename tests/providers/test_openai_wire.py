@@ -1,0 +1,289 @@
+"""The Realtime protocol without a connection: what we say against the vendor's own types, what is said to us."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openai.types.realtime import RealtimeClientEvent
+from pydantic import TypeAdapter
+
+from sts_trio.audio.resample import TelephoneResampler
+from sts_trio.errors import ProviderProtocolError
+from sts_trio.providers.dial import Endpoint
+from sts_trio.providers.events import AgentBrief, AgentClosed, AgentFault, ToolOffer
+from sts_trio.providers.openai import wire
+from sts_trio.providers.openai.codec import open_codec
+from sts_trio.providers.openai.dialect import OPENAI, XAI
+from sts_trio.providers.openai.heard import Cut, Heard
+from sts_trio.providers.openai.meaning import closed, fault
+from sts_trio.providers.openai.memory import Memory
+from sts_trio.providers.openai.opening import Options, TurnDetection, credentials, session, target
+from tests.call.fakes import tone
+
+if TYPE_CHECKING:
+    from sts_trio.providers.openai.codec import Format
+    from sts_trio.providers.openai.dialect import Dialect
+
+# The vendor's models ignore fields that they do not know; for what we send that would hide a wrong name.
+ORACLE: TypeAdapter[Any] = TypeAdapter(RealtimeClientEvent)
+
+
+def checked(message: wire.ToService) -> dict[str, Any]:
+    """Read a message of ours with the vendor's types; nothing of it may be unknown to them."""
+    sent: dict[str, Any] = json.loads(wire.encode_to_service(message))
+    read = ORACLE.validate_python(sent)
+    assert json.loads(json.dumps(read.model_dump(mode="json", exclude_unset=True))) == sent
+    assert not unknown(read), "a field that the vendor does not know"
+    return sent
+
+
+def unknown(read: Any) -> list[str]:
+    """Names of fields that a model took without knowing them."""
+    if isinstance(read, list):
+        return [name for part in read for name in unknown(part)]
+    if not hasattr(read, "model_fields_set"):
+        return []
+    extra = list(read.model_extra or ())
+    return extra + [name for part in read.model_fields_set for name in unknown(getattr(read, part))]
+
+
+TOOL = ToolOffer("weather", "What the weather is like.", '{"type":"object","properties":{"city":{"type":"string"}}}')
+BRIEF = AgentBrief(
+    voice="cedar", instructions="You answer for {{from}}, {{ to }}.", variables={"from": "2000"}, tools=(TOOL,)
+)
+
+
+@pytest.mark.parametrize("format_", ["pcmu", "pcma", "pcm"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        Options(),
+        Options(transcription=None, noise="far_field", effort="low", most_tokens=4096),
+        Options(turns=TurnDetection("semantic_vad", eagerness="high"), language="de"),
+    ],
+    ids=str,
+)
+def test_the_session_is_what_the_vendor_takes(format_: Format, options: Options) -> None:
+    shape = session(options, open_codec(format_, 24_000), BRIEF)
+    sent = checked(wire.SessionUpdate("settings", shape))["session"]
+    assert sent["audio"]["input"]["format"] == sent["audio"]["output"]["format"]
+    assert sent["instructions"] == "You answer for 2000, {{ to }}."
+    assert sent["audio"]["output"]["voice"] == "cedar"
+    assert sent["tools"][0]["parameters"]["properties"] == {"city": {"type": "string"}}
+
+
+def test_every_other_message_is_what_the_vendor_takes() -> None:
+    memory = Memory()
+    memory.user_turn("a")
+    memory.agent_words("b", "Good evening.")
+    memory.user_words("a", "Hello?")
+    memory.tool(("call_1", "weather", "{}"), "rain")
+    memory.note("The caller pressed 1.")
+    messages = [
+        wire.Append(b"\xff" * 160),
+        wire.ItemDelete("cut_1", "item_1"),
+        wire.Truncate("cut_2", "item_1", 1240),
+        wire.ResponseCreate("respond_1"),
+        wire.ResponseCreate("respond_2", {"instructions": "Say: x", "tool_choice": "none", "input": []}),
+        *(wire.ItemCreate("seed", item) for item in memory.items()),
+    ]
+    sent = [checked(message) for message in messages]
+    assert {type(message) for message in messages} | {wire.SessionUpdate} == set(get_args(wire.ToService))
+    seeds = [message["item"] for message in sent[5:]]
+    assert [item.get("role", item["type"]) for item in seeds] == [
+        *("user", "assistant", "function_call", "function_call_output", "system", "system"),
+    ]
+    assert all(len(item["id"]) <= 32 for item in seeds)
+
+
+def test_xai_has_voice_and_turns_at_the_top_and_linear_audio() -> None:
+    options = Options(
+        dialect=XAI, voice="eve", format="pcm", rate=8000, language="en-GB", transcription="grok-transcribe"
+    )
+    shape = session(options, open_codec("pcm", 8000), AgentBrief())
+    assert set(shape) == {"instructions", "tools", "voice", "turn_detection", "audio", "resumption"}
+    assert shape["audio"]["input"] == {
+        "format": {"type": "audio/pcm", "rate": 8000},
+        "transcription": {"model": "grok-transcribe", "language_hint": "en-GB"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("url", "path", "header"),
+    [
+        ("wss://api.openai.com/v1", "/v1/realtime?model=m%201", "Authorization"),
+        ("wss://api.openai.com/v1/realtime/", "/v1/realtime?model=m%201", "Authorization"),
+        ("wss://x.openai.azure.com/openai/v1", "/openai/v1/realtime?model=m%201", "api-key"),
+        ("ws://own:8080/v1?model=pipeline&x=1", "/v1/realtime?model=pipeline&x=1", "Authorization"),
+    ],
+)
+def test_the_base_url_is_what_clients_of_the_service_have(url: str, path: str, header: str) -> None:
+    endpoint = Endpoint.from_url(url)
+    assert target(endpoint, Options(model="m 1"), None) == path
+    assert target(endpoint, Options(model="m 1"), "conv 1") == f"{path}&conversation_id=conv%201"
+    assert list(credentials(endpoint, "key")) == [header]
+    assert "key" not in target(endpoint, Options(model="m 1"), None)
+
+
+# Errors and closes.
+
+
+@pytest.mark.parametrize("dialect", [OPENAI, XAI], ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize(
+    ("code", "reason", "normal", "retryable"),
+    [
+        (1000, "", True, False),
+        *((code, "", False, True) for code in (1001, 1005, 1006, 1011, 1012, 1013, 1014, 1015)),
+        *((code, "", False, False) for code in (1002, 1003, 1007, 1008, 1009, 3000, 4000, 4004)),
+        (1013, "insufficient_quota.credit_balance_exhausted", False, False),
+        (1001, "Your session hit the maximum duration of 60 minutes.", False, True),
+        (3000, "invalid_request_error.invalid_api_key", False, False),
+    ],
+)
+def test_a_close_is_judged_by_its_reason_first(
+    dialect: Dialect, code: int, reason: str, normal: bool, retryable: bool
+) -> None:
+    end = closed(code, reason, dialect)
+    assert isinstance(end, AgentClosed)
+    assert (end.normal, end.retryable) == (normal, retryable)
+    assert dialect.name in end.message
+    assert str(code) in end.message
+
+
+@pytest.mark.parametrize(
+    ("cause", "expected"),
+    [
+        ({"code": "response_cancel_not_active"}, None),
+        ({"message": "Cancellation failed: no active response found"}, None),
+        ({"type": "insufficient_quota"}, (True, False, "no credit left")),
+        ({"code": "invalid_api_key", "message": "wrong"}, (True, False, "check OPENAI_API_KEY")),
+        ({"code": "model_not_found"}, (True, False, "check OPENAI_MODEL; gpt-realtime-2.1 is current")),
+        ({"code": "session_expired"}, (True, True, "session_expired")),
+        ({"type": "server_error", "message": "oops"}, (True, True, "oops (server_error)")),
+        ({"code": "unknown_parameter", "param": "session.x"}, (False, False, "unknown_parameter session.x")),
+        ({"code": 7, "message": ["odd"]}, (False, False, "odd")),
+        ({}, (False, False, "no details given")),
+    ],
+)
+def test_an_error_ends_a_session_or_does_not(cause: dict[str, object], expected: tuple[bool, bool, str] | None) -> None:
+    told = fault(wire.Cause(**cause), OPENAI)
+    if expected is None:
+        assert told is None
+        return
+    assert isinstance(told, AgentFault)
+    assert (told.ends_session, told.retryable) == expected[:2]
+    assert expected[2] in told.message
+    assert "\n" not in told.message
+
+
+# Reading.
+
+
+@pytest.mark.parametrize("text", ["null", "5", '["x"]', '{"a":1}', '{"type":7}', "\ud800"])
+def test_what_is_no_message_is_a_fault_of_the_service(text: str) -> None:
+    with pytest.raises(ProviderProtocolError, match="OpenAI sent"):
+        wire.reader("OpenAI").parse(text)
+
+
+@pytest.mark.parametrize("text", ['{"type":"rate_limits.updated"}', '{"type":"news","obfuscation":"x"}'])
+def test_what_we_do_not_know_is_ignored(text: str) -> None:
+    assert wire.reader("OpenAI").parse(text) is None
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda x: st.lists(x) | st.dictionaries(st.text(), x),
+        max_leaves=6,
+    )
+)
+def test_an_error_of_any_shape_says_something(error: object) -> None:
+    read = wire.reader("OpenAI").parse(json.dumps({"type": "error", "error": error}))
+    assert isinstance(read, wire.ServiceError)
+    told = fault(read.cause, OPENAI)
+    assert told is None or told.message.startswith("OpenAI reports an error: ")
+
+
+# Audio.
+
+
+def test_g711_is_what_the_recommendation_says() -> None:
+    mu, a = open_codec("pcmu", 24_000), open_codec("pcma", 24_000)
+    # The ends and the middle of the tables (ITU-T G.711, tables 1 and 2), in 16 bits.
+    assert np.frombuffer(mu.decode(b"\x00\x80\x7f\xff").pcm, "<i2").tolist() == [-32124, 32124, 0, 0]
+    assert np.frombuffer(a.decode(b"\x2a\xaa\x55\xd5").pcm, "<i2").tolist() == [-32256, 32256, -8, 8]
+    assert (mu.encode(bytes(2)), a.encode(bytes(2))) == (b"\xff", b"\xd5")
+    for codec in (mu, a):
+        every = bytes(range(256))
+        pcm = bytes(codec.decode(every).pcm)
+        again = bytes(codec.decode(codec.encode(pcm)).pcm)
+        assert again == pcm, "a line that is G.711 itself comes through bit exact"
+
+
+def test_24_khz_up_and_down_again_is_what_was_said() -> None:
+    codec, down = open_codec("pcm", 24_000), TelephoneResampler()
+    said = tone(2.0, level=0.4)
+    up = b"".join(codec.encode(said[start : start + 320]) for start in range(0, len(said), 320))
+    assert abs(len(up) - 3 * len(said)) <= 3 * 160
+    got = b"".join(down.feed(codec.decode(up[start : start + 777])) for start in range(0, len(up), 777))
+    heard, sent = (np.frombuffer(pcm, "<i2")[800:14_000].astype(int) for pcm in (got, said))
+    assert np.abs(heard - sent).max() <= 8
+    assert len(heard) == 13_200
+
+
+# What was heard.
+
+
+@pytest.mark.parametrize(
+    ("unheard", "cuts"),
+    [
+        (0.0, []),
+        (0.02, []),
+        (0.5, [Cut("b", 500, 1000)]),
+        (1.0, [Cut("b", 0, 1000)]),
+        (1.25, [Cut("a", 1750, 2000), Cut("b", 0, 1000)]),
+        (9.0, [Cut("a", 0, 2000), Cut("b", 0, 1000)]),
+    ],
+)
+def test_a_barge_in_cuts_the_item_that_was_heard_and_all_after_it(unheard: float, cuts: list[Cut]) -> None:
+    heard = Heard()
+    for item in "aabb":
+        heard.give(item, 1.0 if item == "a" else 0.5, 10.0)
+    assert heard.playing(13.1)
+    assert not heard.playing(13.3)
+    assert heard.cut(unheard) == cuts
+    assert not heard.playing(10.0)
+    assert heard.cut(unheard) == []
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0.02, 2.0)), max_size=9), st.floats(0, 30))
+def test_no_more_is_cut_than_was_given(chunks: list[tuple[str, float]], unheard: float) -> None:
+    heard = Heard()
+    for item, seconds in chunks:
+        heard.give(item, seconds, 0.0)
+    cuts = heard.cut(unheard)
+    assert all(0 <= cut.heard_ms <= cut.of_ms for cut in cuts)
+    assert sum(cut.of_ms - cut.heard_ms for cut in cuts) <= unheard * 1000 + 2 * len(cuts)
+
+
+def test_a_memory_keeps_what_was_heard_in_order_and_is_bounded() -> None:
+    memory = Memory()
+    memory.user_turn("u1")
+    memory.agent_words("a1", "One two three four five six.")
+    memory.user_words("u1", "Count.")  # later than the answer
+    memory.agent_heard("a1", 0.5)
+    texts = [item["content"][0]["text"] for item in memory.items()]
+    assert texts[:2] == ["Count.", "One two three …"]
+    memory.agent_heard("a1", 0.0)
+    assert len(list(memory.items())) == 2
+    for number in range(1000):
+        memory.agent_words(f"x{number}", "y" * 10_000)
+    items = list(memory.items())
+    assert len(items) == 101
+    assert sum(len(item["content"][0]["text"]) for item in items) < 250_000
+    assert "yyy" not in repr(memory)
