@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ _PINGS_BEFORE_DEAD = 3
 # How soon a busy thread (a tool of the operator's that computes) lets the event loop on. Measured beside 25 calls, with
 # four of them: holes in the audio of 1.3 s with Python's 5 ms, 0.3 s with 0.5 ms; 50 calls and one of them: none.
 _SWITCH_SECONDS = 0.0002
+_GC_THRESHOLDS = (5000, 20, 20)  # Python's own: 700, 10, 10
 _REPORT_SECONDS = 5.0  # how often a drain says how many calls are left
 _LAST_CALLS_SECONDS = 5.0  # for calls that were ended by a drain to say so and close
 
@@ -147,6 +149,16 @@ async def _drain(registry: Registry, limit: float, until_told: Callable[[], Awai
         await registry.drain()
 
 
+def _calm_garbage_collector() -> None:
+    """Have the collector leave alone what stays (modules, tools), and look less often at what calls hold.
+
+    Measured at 100 calls: its full collections took 70 ms each, in which nobody is served; 8 ms without what stays.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
+
+
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
     raise_file_limit()
@@ -154,6 +166,7 @@ async def serve(settings: Settings) -> None:
     log.info("starting", **settings.shown())
     # Before the signals are ours: an operator's tool is loaded here, and one that hangs must not keep us from dying.
     service = open_service(settings)
+    _calm_garbage_collector()
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             urls = await nursery.start(partial(run_service, settings, service, until_told=signals.__anext__))
