@@ -97,10 +97,11 @@ class GuardedWSStream(WSStream):
         await super().app_send(message)
 
     async def _accept(self, message: WebsocketAcceptEvent) -> None:
-        await super()._accept(message)
         if self._lane is not None and not self._early:
+            # Now, and not after our 101: its answer may be read before this task goes on.
             self._lane.limit(self._admits)
             self._lane.open()
+        await super()._accept(message)
         self._decided.set()
 
     def _admits(self, cost: float) -> bool:

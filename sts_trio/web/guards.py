@@ -114,6 +114,11 @@ class Http1Only(H11Protocol):
     unread makes the kernel answer with a reset, which can destroy the tail of the response on its way.
     """
 
+    async def _create_stream(self, request: h11.Request) -> None:
+        if isinstance(self.connection, h11.Connection) and self.connection.trailing_data[0]:
+            cast("dict[str, Any]", self.connection_state).pop(LANE, None)  # the library has bytes that came after it
+        await super()._create_stream(request)
+
     async def _check_protocol(self, event: h11.Request) -> None:
         pass
 

@@ -9,12 +9,22 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
+from hypercorn.protocol.events import Data
 
+from sts_trio.web.guarded_ws import GuardedWSStream
+from sts_trio.web.guards import GuardedTCPServer
 from sts_trio.websocket.frames import BINARY, PING, TEXT, Splitter, frame
 from sts_trio.websocket.lane import Flood, Lane
+from tests.fakes import rude
+from tests.fakes.wire import open_door
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from hypercorn.protocol.events import Event
+
+    from sts_trio.core.arrival import Arrival
+    from sts_trio.core.link import CallerSocket
 
 FRAGMENT = frame(TEXT & 0x7F, b"be")
 LAST = frame(0x80, b"gun")
@@ -231,3 +241,45 @@ async def test_a_connection_that_ends_ends_the_lane(
         assert await lane.receive() is None
         with suppress(trio.BrokenResourceError):  # the kernel tells of a reset once
             assert await lane.receive_some() == b""
+
+
+@pytest.mark.parametrize("at_once", [False, True], ids=["after the 101", "with the request"])
+async def test_a_caller_who_speaks_at_once_takes_the_lane_unless_bytes_are_with_the_library_already(
+    at_once: bool, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long_way: list[object] = []
+    handle = GuardedWSStream.handle
+
+    async def watched(self: GuardedWSStream, event: Event) -> None:
+        if isinstance(event, Data):
+            long_way.append(event)
+        await handle(self, event)
+
+    write = GuardedTCPServer._write
+
+    async def slow_to_go_on(self: GuardedTCPServer, data: bytes) -> bool:
+        written = await write(self, data)
+        await trio.sleep(0.1)  # as on a busy machine: the caller's answer is there before
+        return written
+
+    monkeypatch.setattr(GuardedWSStream, "handle", watched)
+    monkeypatch.setattr(GuardedTCPServer, "_write", slow_to_go_on)
+    heard: list[object] = []
+
+    async def answer(socket: CallerSocket, arrival: Arrival) -> None:
+        heard.extend([await socket.receive() for _ in range(3)])
+
+    words = b"".join(rude.frame(rude.TEXT, word) for word in (b"one", b"two", b"three"))
+    async with open_door(answer) as wire:
+        stream = await wire.connect()
+        if at_once:
+            await stream.send_all(rude.upgrade() + words[:5])
+            await trio.sleep(1)
+            await stream.send_all(words[5:])
+        else:
+            await stream.send_all(rude.upgrade())
+            await rude.hear_head(stream)
+            await stream.send_all(words)
+        await trio.sleep(1)
+    assert heard == ["one", "two", "three"]
+    assert bool(long_way) is at_once
