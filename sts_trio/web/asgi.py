@@ -80,14 +80,15 @@ class AsgiSocket:
 
     async def send(self, text: str) -> None:
         """Send a text message. Does nothing once either side has closed; always passes a checkpoint."""
-        await trio.lowlevel.checkpoint()
         if self._closing or self._end is not None:
-            return
-        if self._lane is None or not self._lane.is_open:
+            pass
+        elif self._lane is None or not self._lane.is_open:
             await self._send({"type": "websocket.send", "bytes": None, "text": text})
-            return
-        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # `receive` is about to learn of it
-            await self._lane.send(TEXT, text.encode())
+        else:
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # `receive` is about to learn of it
+                await self._lane.send(TEXT, text.encode())
+        # Not before, since a turn of a busy loop takes its time; and what has been sent is not to look as if it were not.
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def close(self, code: int, reason: str) -> None:
         """Send a close frame and read on until the peer has answered, for `CLOSE_SECONDS` at most.
