@@ -87,7 +87,7 @@ class AsgiSocket:
         else:
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # `receive` is about to learn of it
                 await self._lane.send(TEXT, text.encode())
-        # Not before, since a turn of a busy loop takes its time; and what has been sent is not to look as if it were not.
+        # After it, since a turn of a busy loop takes its time; shielded, since what has been sent must count as sent.
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def close(self, code: int, reason: str) -> None:
