@@ -60,6 +60,10 @@ class Load:
             return False
         return self.share == 0 or report.places < self.share
 
+    def surely_has_room(self, now: float) -> bool:
+        """The same, whatever becomes of the connections that are silent or on their way."""
+        return self.has_room(now) and (self.share == 0 or self.free > 0)
+
     def is_stuck(self, now: float) -> bool:
         """Whether it takes nothing of what is on its way."""
         return self.on_the_way > 0 and now - self._moved_at > _STUCK_SECONDS
@@ -106,6 +110,15 @@ def choose(workers: Iterable[T], now: float) -> T | None:
         key=lambda worker: (worker.load.has_room(now), not worker.load.is_stuck(now), worker.load.free),
         default=None,
     )
+
+
+def is_open(workers: Iterable[Loaded], now: float) -> bool:
+    """Whether it is still open who has room: the last places may go to connections of which nothing is known yet.
+
+    A call that came to one of them then might be refused by it while another has a place.
+    """
+    loads = [worker.load for worker in workers]
+    return any(load.has_room(now) for load in loads) and not any(load.surely_has_room(now) for load in loads)
 
 
 class Backoff:

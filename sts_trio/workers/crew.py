@@ -6,15 +6,19 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from sts_trio.workers.choice import MOST_ON_THE_WAY, Load, choose
-from sts_trio.workers.wire import Handed, Others, Reading
+from sts_trio.workers.choice import MOST_ON_THE_WAY, Load, choose, is_open
+from sts_trio.workers.wire import Handed, Others, Reading, Report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sts_trio.workers.wire import Message, Report
+    from sts_trio.workers.wire import Message
 
 _WORDS = 64  # that may wait for a worker beside the connections on their way: the pages of two large scrapes
+
+# For connections to say what they want, where the last places are at stake: callers do within a few milliseconds. Who
+# opens connections and says nothing only makes those who come wait for so long, each.
+_OPEN_SECONDS = 0.03
 
 
 class Worker:
@@ -94,6 +98,11 @@ class Crew:
         worker.ready.set()
         self.changed.unpark_all()
 
+    def hang_up(self, worker: Worker) -> None:
+        """A worker has closed its end: it is about to be gone, and takes nothing more."""
+        if worker.load.report is not None:
+            self.hear(worker, Report(live=worker.load.live, ready=False, leaving=True))
+
     def leave(self, worker: Worker) -> None:
         """A worker is gone; what was not sent to it yet goes to others."""
         left = worker.leave()
@@ -110,9 +119,12 @@ class Crew:
             worker.hand(connection)
 
     async def until_one_can_take(self) -> None:
-        """Wait until a connection could be given to somebody."""
+        """Wait until a connection could be given to somebody; where the last places are at stake, to the right one."""
         while not any(worker.load.can_take() for worker in self.workers):
             await self.changed.park()
+        with trio.move_on_after(_OPEN_SECONDS):
+            while is_open(self.workers, trio.current_time()):
+                await self.changed.park()
 
     def tell_others(self) -> None:
         """Tell each worker what all others have, if that has changed."""

@@ -107,7 +107,7 @@ async def _hear(worker: Worker, channel: Channel, crew: Crew, scrapes: Scrapes) 
         try:
             message, _ = await channel.receive()
         except trio.EndOfChannel:
-            crew.hear(worker, Report(live=worker.load.live, ready=False, leaving=True))  # it is about to end
+            crew.hang_up(worker)
             return
         match message:
             case Report():
