@@ -85,6 +85,9 @@ class Seat:
         while True:
             message, connection = await self._channel.receive()
             match message:
+                case Handed() if self._leaving:
+                    if connection is not None:
+                        connection.close()
                 case Handed():
                     self._put.send_nowait(connection)
                 case Others():
