@@ -48,12 +48,14 @@ class Bench:
 async def seated(most: int = 0) -> AsyncIterator[Bench]:
     ours, theirs = open_pair()
     bench = Bench(Seat(Channel(theirs)), Channel(ours), Registry(most), Connections(10))
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(bench.seat.run, bench.registry, bench.connections, lambda: TEXT)
-        yield bench
-        nursery.cancel_scope.cancel()
-    bench.switch.close()
-    bench.seat._channel.close()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bench.seat.run, bench.registry, bench.connections, lambda: TEXT)
+            yield bench
+            nursery.cancel_scope.cancel()
+    finally:
+        bench.switch.close()
+        bench.seat._channel.close()
 
 
 @pytest.fixture
@@ -160,6 +162,7 @@ async def test_there_is_room_if_another_worker_has_some_but_not_in_a_drain() -> 
 async def test_a_scrape_asks_the_switch_and_gets_its_pages() -> None:
     async with seated() as bench, trio.open_nursery() as nursery:
         got: list[bytes | None] = []
+        await bench.until(Report())
 
         async def scrape() -> None:
             got.append(await bench.seat.scrape())
