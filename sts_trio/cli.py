@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 import click
 
-from sts_trio.errors import ConfigError
+from sts_trio.errors import ConfigError, WorkerFailed
 from sts_trio.logs import set_up_logging
 from sts_trio.setting import PROVIDERS
 from sts_trio.settings import Settings, load_settings
@@ -40,16 +40,29 @@ def main() -> None:
 
 
 @main.command()
-def serve() -> None:
+@click.option("--worker", "place", nargs=3, type=int, hidden=True)
+def serve(place: tuple[int, int, int] | None) -> None:
     """Run the service on PORT (6039) until SIGTERM."""
     # Until the service takes the signals over: as a container's first process we would ignore SIGTERM otherwise.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     settings = _settings_or_exit(2)
-    set_up_logging(settings.log_level, settings.log_format, sys.stdout, settings.secrets())
+    number = place[0] if place else None
+    set_up_logging(settings.log_level, settings.log_format, sys.stdout, settings.secrets(), worker=number)
+
+    from sts_trio.workers.cores import worker_count
+
+    trouble = f"cannot listen on HOST {settings.host}, PORT {settings.port}: "
+    if place is None and (workers := worker_count(settings.workers, settings.max_calls)) > 1:
+        from sts_trio.workers.switch import run_switch
+
+        # A worker is started as we were, flags of the interpreter and all; the hidden option makes the difference.
+        _run(partial(run_switch, settings, workers, [sys.executable, *sys.orig_argv[1:]]), trouble)
+        return
 
     from sts_trio.main import serve as serve_until_signalled
+    from sts_trio.workers.seat import Place
 
-    _run(partial(serve_until_signalled, settings), f"cannot listen on HOST {settings.host}, PORT {settings.port}: ")
+    _run(partial(serve_until_signalled, settings, Place(*place) if place else None), "" if place else trouble)
 
 
 @main.command()
@@ -255,11 +268,22 @@ def _run(command: Callable[[], Awaitable[T]], trouble: str = "", code: int = 1) 
         trio.run(run)
     except* KeyboardInterrupt:
         sys.exit(130)
+    except* WorkerFailed as group:
+        _end_like_worker(group)
     except* ConfigError as group:  # a file that a setting names is looked at when it is used
         _give_up([str(_first(group))], 2)
     except* (CallFailed, SpeechError, LoadError, OSError) as group:
         _fail(trouble + str(_first(group)), code)
     return result[0]
+
+
+def _end_like_worker(group: BaseExceptionGroup[WorkerFailed]) -> NoReturn:
+    failed = group.exceptions[0]
+    while isinstance(failed, BaseExceptionGroup):
+        failed = failed.exceptions[0]
+    if failed.status > 0:
+        sys.exit(failed.status)  # it has said itself what is wrong
+    _fail(str(failed))
 
 
 def _first(error: BaseException) -> BaseException:

@@ -2,6 +2,7 @@
 
 StsError
 ├── ConfigError              a setting is missing or wrong
+├── WorkerFailed             the first worker process ended before it was ready
 └── ProviderError            the agent's side failed
     ├── ProviderRefused      it answered, and said no (key, config, credit): trying again will not help
     │   └── ConversationGone   it does not know the conversation that was to be resumed
@@ -26,6 +27,14 @@ class ConfigError(StsError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))
         self.problems = problems
+
+
+class WorkerFailed(StsError):
+    """The first worker ended before it was ready. If it exited with a `status` above 0, it has said why itself."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class ProviderError(StsError):

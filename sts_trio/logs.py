@@ -51,13 +51,20 @@ def _without_long_numbers(_: WrappedLogger, __: str, line: EventDict) -> EventDi
     return line
 
 
-def set_up_logging(level: str, style: str, stream: TextIO, secrets: Iterable[str] = ()) -> None:
+def set_up_logging(
+    level: str, style: str, stream: TextIO, secrets: Iterable[str] = (), *, worker: int | None = None
+) -> None:
     """Send all logging of the process to `stream`. `style` is ``auto``, ``text`` or ``json``.
 
-    `secrets` are starred wherever they turn up.
+    `secrets` are starred wherever they turn up. The number of a `worker` is in each of its lines.
     """
+
+    def add_worker(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
+        return line if worker is None else {"worker": worker, **line}
+
     text = style == "text" or (style == "auto" and stream.isatty())
     shared: list[Processor] = [
+        add_worker,
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

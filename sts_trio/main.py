@@ -23,10 +23,11 @@ from sts_trio.core.websocket import WebSocketLink
 from sts_trio.lag import watch_lag
 from sts_trio.metrics import Metrics
 from sts_trio.web.app import create_app
-from sts_trio.web.connections import raise_file_limit
+from sts_trio.web.connections import most_connections, raise_file_limit
 from sts_trio.web.gate import Gate
-from sts_trio.web.server import serve_app
+from sts_trio.web.server import make_config, serve_app, serve_on
 from sts_trio.wiring import build_switchboard
+from sts_trio.workers.seat import HandedOver, Keeper, take_seat
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from sts_trio.core.link import CallerSocket, CallerStream
     from sts_trio.settings import Settings
     from sts_trio.web.app import Door, Scrape
+    from sts_trio.workers.seat import Place, Seat
 
 log = structlog.get_logger(__name__)
 
@@ -50,10 +52,13 @@ _REPORT_SECONDS = 5.0  # how often a drain says how many calls are left
 _LAST_CALLS_SECONDS = 5.0  # for calls that were ended by a drain to say so and close
 
 
-def build_app(switchboard: Switchboard, scrape: Scrape | None = None, gate: Gate | None = None) -> Door:
+def build_app(
+    switchboard: Switchboard, scrape: Scrape | None = None, gate: Gate | None = None, seat: Seat | None = None
+) -> Door:
     """Build the web application in front of the calls.
 
-    `scrape` is what `GET /metrics` tells; `gate` says who may call.
+    `scrape` is what `GET /metrics` tells; `gate` says who may call; `seat` is where this process is one worker of
+    several.
     """
 
     async def answer(socket: CallerSocket, arrival: Arrival) -> None:
@@ -63,13 +68,15 @@ def build_app(switchboard: Switchboard, scrape: Scrape | None = None, gate: Gate
         await switchboard.answer(StreamLink(stream, arrival.uuid), arrival, _STREAM_PACE, leg=HTTP)
 
     registry = switchboard.registry
+    keeper = Keeper(registry, seat) if seat else registry
 
     def status() -> dict[str, object]:
-        refusal = registry.refusal()
+        refusal = keeper.refusal()
         shut = {"status": refusal.reason} if refusal else {}
-        return {"calls": registry.live, "version": version("sts-trio")} | shut
+        calls = registry.live + (seat.others.live if seat else 0)
+        return {"calls": calls, "version": version("sts-trio")} | shut
 
-    return create_app(answer, answer_stream, registry, status, scrape, gate)
+    return create_app(answer, answer_stream, keeper, status, scrape, gate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +88,10 @@ class Service:
     metrics: Metrics
 
 
-def open_service(settings: Settings) -> Service:
-    """Put the service together; the operator's tools are loaded here."""
+def open_service(settings: Settings, share: int | None = None) -> Service:
+    """Put the service together; the operator's tools are loaded here. `share`: this worker's of MAX_CALLS."""
     shedder = Shedder(settings.shed_lag_ms / 1000)
-    registry = Registry(settings.max_calls, shedder)
+    registry = Registry(settings.max_calls if share is None else share, shedder, of=settings.max_calls)
     metrics = Metrics(registry, version("sts-trio"))
     return Service(build_switchboard(settings, registry, meter=metrics), shedder, metrics)
 
@@ -92,6 +99,7 @@ def open_service(settings: Settings) -> Service:
 async def run_service(
     settings: Settings,
     service: Service | None = None,
+    seat: Seat | None = None,
     *,
     until_told: Callable[[], Awaitable[object]] = trio.sleep_forever,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
@@ -100,7 +108,7 @@ async def run_service(
 
     When it returns a second time, they are ended at once.
 
-    `task_status` gets the URLs that it listens on.
+    `task_status` gets the URLs that it listens on: none with a `seat`, from which the connections come then.
 
     Raises:
         OSError: the address cannot be listened on.
@@ -108,22 +116,43 @@ async def run_service(
     service = service or open_service(settings)
     registry, metrics = service.switchboard.registry, service.metrics
 
+    def observe(lag: float) -> None:
+        metrics.lagged(lag)
+        if seat is not None:
+            seat.nudge()  # the shedder may have changed its mind, which nothing else tells the switch
+
+    async def scrape() -> tuple[bytes, str] | None:
+        text, kind = metrics.scrape()
+        whole = text if seat is None else await seat.scrape()
+        return None if whole is None else (whole, kind)
+
     async def stop() -> None:
         async with trio.open_nursery() as nursery:  # in here, and not around the server, whose errors stay plain
-            nursery.start_soon(watch_lag, service.shedder, metrics.lagged, name="lag")
+            nursery.start_soon(watch_lag, service.shedder, observe, name="lag")
             await until_told()
             await _drain(registry, settings.drain_seconds, until_told)
             nursery.cancel_scope.cancel()
 
-    await serve_app(
-        build_app(service.switchboard, metrics.scrape, Gate(settings.sts_token, settings.allowed_origins)),
-        host=settings.host,
-        port=settings.port,
-        ping_seconds=settings.core_dead_seconds / _PINGS_BEFORE_DEAD,
-        dead_seconds=settings.core_dead_seconds,
-        shutdown_trigger=stop,
-        task_status=task_status,
-    )
+    app = build_app(service.switchboard, scrape, Gate(settings.sts_token, settings.allowed_origins), seat)
+    dead = settings.core_dead_seconds
+    pings = dead / _PINGS_BEFORE_DEAD
+    if seat is None:
+        await serve_app(
+            app,
+            host=settings.host,
+            port=settings.port,
+            ping_seconds=pings,
+            dead_seconds=dead,
+            shutdown_trigger=stop,
+            task_status=task_status,
+        )
+        return
+    config = make_config(ping_seconds=pings, dead_seconds=dead, most=most_connections())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(seat.run, registry, config.connections, lambda: metrics.scrape()[0])
+        ready = partial(task_status.started, [])
+        await serve_on(app, HandedOver(seat), config, shutdown_trigger=stop, ready=ready)
+        nursery.cancel_scope.cancel()
 
 
 async def _drain(registry: Registry, limit: float, until_told: Callable[[], Awaitable[object]]) -> None:
@@ -159,16 +188,20 @@ def _calm_garbage_collector() -> None:
     gc.set_threshold(*_GC_THRESHOLDS)
 
 
-async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT."""
+async def serve(settings: Settings, place: Place | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; as one worker of several, in a `place`, also until the switch is gone."""
     raise_file_limit()
     sys.setswitchinterval(_SWITCH_SECONDS)
-    log.info("starting", **settings.shown())
+    if place is None:
+        log.info("starting", **settings.shown())
     # Before the signals are ours: an operator's tool is loaded here, and one that hangs must not keep us from dying.
-    service = open_service(settings)
+    service = open_service(settings, place.share if place else None)
     _calm_garbage_collector()
+    seat = take_seat(place) if place else None
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
-            urls = await nursery.start(partial(run_service, settings, service, until_told=signals.__anext__))
-            log.info("ready for calls", listening=", ".join(urls))
+            until_told = partial(seat.until_told, signals.__anext__) if seat else signals.__anext__
+            urls = await nursery.start(partial(run_service, settings, service, seat, until_told=until_told))
+            if place is None:
+                log.info("ready for calls", listening=", ".join(urls))
     log.info("stopped")

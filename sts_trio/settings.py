@@ -253,6 +253,12 @@ class Settings(RealtimeSettings):
     max_call_seconds: float = setting(
         "MAX_CALL_SECONDS", 14_400.0, values.seconds(1, 86_400), "The longest a call may last"
     )
+    workers: int = setting(
+        "WORKERS",
+        1,
+        values.whole(0, 128),
+        "How many processes share the calls of the port, each on a core; 0: one for each core there is to use",
+    )
     max_calls: int = setting(
         "MAX_CALLS",
         0,

@@ -22,11 +22,13 @@ class Registry:
     """Calls enter and leave by themselves; nothing here holds one back or looks inside.
 
     A call has a place from the moment it is admitted at the door until its connection is closed, so two that come at
-    once cannot both have the last one. `most` places are there (0: any number).
+    once cannot both have the last one. `most` places are there (0: any number); where they are a share of
+    MAX_CALLS, `of` is the whole of it, for who is refused.
     """
 
-    def __init__(self, most: int = 0, shedder: Shedder | None = None) -> None:
+    def __init__(self, most: int = 0, shedder: Shedder | None = None, *, of: int | None = None) -> None:
         self.most = most
+        self._told_most = of or most
         self.refused: Counter[str] = Counter()  # calls, by reason
         self._shedder = shedder
         self._places = 0
@@ -41,6 +43,11 @@ class Registry:
         return len(self._calls)
 
     @property
+    def places(self) -> int:
+        """How many places are taken: by calls, and by what was admitted and is no call yet, or no more."""
+        return self._places
+
+    @property
     def stopped(self) -> bool:
         """Whether all calls have been ended, or the last of them has been seen: it is too late for another."""
         return self._stopped
@@ -50,7 +57,7 @@ class Registry:
         if self._draining:
             return DRAINING
         if 0 < self.most <= self._places:
-            return full(self.most)
+            return full(self._told_most)
         if self._shedder is not None and self._shedder.shedding:
             return OVERLOADED
         return None

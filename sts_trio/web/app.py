@@ -14,10 +14,11 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from sts_trio.web.asgi import RETRY_AFTER_SECONDS, refuse_request, refuse_upgrade, take_call
 from sts_trio.web.asgi_stream import take_stream
+from sts_trio.web.connections import ASKED
 from sts_trio.web.gate import Gate, split_query
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from hypercorn.typing import (
         ASGIReceiveCallable,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from sts_trio.web.asgi_stream import AnswerStream
     from sts_trio.web.gate import Denial
 
-    Scrape = Callable[[], tuple[bytes, str]]
+    Scrape = Callable[[], Awaitable[tuple[bytes, str] | None]]
 
 CALL_PATHS = ("/", "/speech-to-speech-stream")
 # `/health` and `/ready` are open: those who ask them (Docker, a balancer) can seldom bring a secret, and learn little.
@@ -54,6 +55,8 @@ class Door(QuartTrio):
 
     async def asgi_app(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Serve one connection of the ASGI server. Nobody after the gate sees the callers' token."""
+        if (asked := scope.get("state", {}).get(ASKED)) is not None:
+            asked()  # no checkpoint comes between this and the place that a call takes
         if scope["type"] == "websocket":
             denial = self._gate.denies_call(scope["headers"], scope["query_string"])
             scope["query_string"], _ = split_query(scope["query_string"])
@@ -110,8 +113,8 @@ def create_app(
 
     `answer` and `answer_stream` hold a call, over a WebSocket and over plain HTTP; `keeper` decides which are taken
     (503 for the others); `status` is what `GET /health` and `GET /ready` tell beside their own `status`, or in its
-    place; `scrape` returns the text of `GET /metrics` and its content type; `gate` says who may call, without one
-    everybody. An app object serves once.
+    place; `scrape` returns the text of `GET /metrics` and its content type (None: 503); `gate` says who may call,
+    without one everybody. An app object serves once.
     """
     app = Door(answer, answer_stream, keeper, gate or Gate())
 
@@ -130,7 +133,10 @@ def create_app(
 
         @app.get("/metrics", provide_automatic_options=False)
         async def metrics() -> ResponseReturnValue:
-            text, content_type = scrape()
+            if (page := await scrape()) is None:
+                unheard = {"message": "the metrics could not be gathered in time; ask again"}
+                return unheard, 503, {"Retry-After": str(RETRY_AFTER_SECONDS)}
+            text, content_type = page
             return Response(text, content_type=content_type)
 
     async def upgrade_required() -> ResponseReturnValue:

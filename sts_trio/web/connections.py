@@ -15,7 +15,7 @@ import trio
 from hypercorn.config import Config
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +23,7 @@ MOST_FILES = 65_536  # beyond that a process only wastes the kernel's memory
 _FILES_OF_A_CALL = 2  # Core's connection and the provider's; requests to the operator's services come and go
 _FILES_OF_OURS = 64  # event loop, listener, logs, modules, and what has to be told before a connection is turned away
 _FEWEST = 4
+ASKED = "asked"  # the key of what `Connections.newcomer` yields in ASGI's state
 _COURTESIES = 32  # connections at a time that are told why they are turned away; the rest are just closed
 _TELL_AGAIN_SECONDS = 10.0
 
@@ -59,10 +60,17 @@ class Connections:
         self._told = 0
         self._turned_away = 0
         self._tell_at = 0.0
+        self.came = 0
+        """Connections so far."""
+        self.silent = 0
+        """Connections that have not asked for anything yet: each may still become a call."""
+        self.changed: Callable[[], None] = lambda: None
+        """Called whenever `silent` has changed, or somebody was turned away."""
 
     @contextmanager
     def enter(self) -> Iterator[Welcome]:
         """Count a connection while the context lasts; yields what to do with it."""
+        self.came += 1
         if self._served < self._most:
             self._served += 1
             try:
@@ -70,6 +78,7 @@ class Connections:
             finally:
                 self._served -= 1
             return
+        self.changed()
         self._note(trio.current_time())
         if self._told >= _COURTESIES:
             yield Welcome.CLOSE
@@ -79,6 +88,25 @@ class Connections:
             yield Welcome.TELL
         finally:
             self._told -= 1
+
+    @contextmanager
+    def newcomer(self) -> Iterator[Callable[[], None]]:
+        """Count a connection as silent, until it calls what is yielded, or the context ends."""
+        counted = True
+
+        def asked() -> None:
+            nonlocal counted
+            if counted:
+                counted = False
+                self.silent -= 1
+                self.changed()
+
+        self.silent += 1
+        self.changed()
+        try:
+            yield asked
+        finally:
+            asked()
 
     def _note(self, now: float) -> None:
         self._turned_away += 1
@@ -96,19 +124,3 @@ class DoorConfig(Config):
     """hypercorn's configuration, and the connections of the server that it is for."""
 
     connections: Connections
-
-
-class Seldom(logging.Filter):
-    """Lets one record through each ten seconds, in one line. For what a library would repeat ten times a second."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._next = 0.0
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Say whether the record is logged."""
-        if record.created < self._next:
-            return False
-        self._next = record.created + _TELL_AGAIN_SECONDS
-        record.exc_info = None
-        return True

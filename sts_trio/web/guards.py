@@ -15,7 +15,6 @@ import h11
 import hypercorn.protocol
 import hypercorn.protocol.h11
 import hypercorn.protocol.ws_stream
-import hypercorn.trio.run
 import hypercorn.trio.tcp_server
 import trio
 from hypercorn.events import Closed, Event, RawData
@@ -25,7 +24,7 @@ from hypercorn.trio.task_group import TaskGroup, _handle
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 
 from sts_trio.web.asgi import json_reply
-from sts_trio.web.connections import Welcome
+from sts_trio.web.connections import ASKED, Welcome
 from sts_trio.web.guarded_ws import LANE, LINGER_SECONDS, GuardedHandshake, GuardedWSStream
 from sts_trio.websocket.frames import Splitter
 from sts_trio.websocket.lane import Flood, Lane
@@ -154,9 +153,12 @@ class GuardedTCPServer(TCPServer):
         the server with all its calls. The log line has no detail: an exception's text may quote what the peer sent.
         """
         try:
-            with cast("DoorConfig", self.config).connections.enter() as welcome:
+            connections = cast("DoorConfig", self.config).connections
+            with connections.enter() as welcome:
                 if welcome is Welcome.SERVE:
-                    await super().run()
+                    with connections.newcomer() as asked:
+                        self.state[ASKED] = asked
+                        await super().run()
                 elif welcome is Welcome.TELL:
                     await self._turn_away()
         except* Exception as group:
@@ -262,7 +264,6 @@ def leaves(error: BaseException) -> list[BaseException]:
 
 
 GUARDS: tuple[tuple[object, str, type], ...] = (
-    (hypercorn.trio.run, "TCPServer", GuardedTCPServer),
     (hypercorn.trio.tcp_server, "TaskGroup", GuardedTaskGroup),
     (hypercorn.protocol, "H11Protocol", Http1Only),
     (hypercorn.protocol.h11, "WSStream", GuardedWSStream),

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import logging
-import socket
-from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
-from hypercorn.config import Sockets
-from hypercorn.trio.run import worker_serve
+from hypercorn.trio.lifespan import Lifespan
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app
 
-from sts_trio.web.connections import Connections, DoorConfig, Seldom, most_connections
-from sts_trio.web.guards import install_guards
+from sts_trio.web.connections import Connections, DoorConfig, most_connections
+from sts_trio.web.guards import GuardedTCPServer, install_guards
+from sts_trio.web.listening import BACKLOG, listen, notice_dead_peers, seldom_told, url_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
-    from hypercorn.typing import Framework
+    from hypercorn.typing import Framework, LifespanState
 
 # A message of Core is below 1 KiB (contract 1.3). Ten may wait for a call that does not read: 10 MiB at the worst.
 MAX_MESSAGE_BYTES = 2**20
@@ -26,8 +27,6 @@ MAX_WAITING_MESSAGES = 10  # 0.2 s of audio at 50 messages a second; beyond that
 MAX_HEADER_BYTES = 2**16  # a request line with headers; webhooks may add parameters to the URL (contract 6.1)
 HEADER_SECONDS = 5.0  # to send a request in full, and how long an idle keep-alive connection stays
 GRACEFUL_SECONDS = 5.0  # after shutdown: what still runs is then cancelled, which costs up to CLOSE_SECONDS more
-_PROBES = 3  # that a peer leaves without an answer before it counts as gone; the half of that time is for them
-BACKLOG = 128  # connections that the kernel holds for us while we are busy
 
 
 def make_config(*, ping_seconds: float, dead_seconds: float, most: int = 1000) -> DoorConfig:
@@ -56,44 +55,6 @@ def make_config(*, ping_seconds: float, dead_seconds: float, most: int = 1000) -
     return config
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Open the listening socket: an IPv4 or IPv6 address or a name; `::` takes IPv4 as well; port 0 finds a free one.
-
-    Raises:
-        OSError: the address cannot be used; its text names it and says why.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    both = host == "::" and socket.has_dualstack_ipv6()
-    listener = socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=both)
-    listener.setblocking(False)
-    return listener
-
-
-def notice_dead_peers(listener: socket.socket, seconds: float) -> None:
-    """Have the kernel break the connections of this listener whose peer is gone, `seconds` after it was last heard.
-
-    A caller over plain HTTP may send nothing for hours (hold, mute), and HTTP has no pings: TCP's own probes tell him
-    from a dead one. While something of ours waits for its acknowledgement TCP does not probe; that has the same limit.
-    Accepted connections inherit all of this (Linux).
-    """
-    probe = max(1, round(seconds / 2 / _PROBES))
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, round(seconds - probe * _PROBES)))
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, probe)
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, round(seconds * 1000)))
-
-
-@contextmanager
-def _seldom_told(name: str) -> Iterator[None]:
-    seldom, log = Seldom(), logging.getLogger(name)
-    log.addFilter(seldom)
-    try:
-        yield
-    finally:
-        log.removeFilter(seldom)
-
-
 async def serve_app(
     app: Framework,
     *,
@@ -104,22 +65,51 @@ async def serve_app(
     shutdown_trigger: Callable[[], Awaitable[None]],
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve `app` until `shutdown_trigger` returns, and then up to `GRACEFUL_SECONDS` for what still runs.
+    """Listen at `host` and `port`, and serve `app` there; see `serve_on`.
 
-    `task_status` gets the URLs that it listens on. Signals are the caller's, as is telling calls of the shutdown:
-    hypercorn cancels them when the time is over, without a word before.
+    `task_status` gets the URLs that it listens on.
 
     Raises:
         OSError: the address cannot be used. Raised before anything starts, so that it is one plain exception.
     """
-    install_guards()
     config = make_config(ping_seconds=ping_seconds, dead_seconds=dead_seconds, most=most_connections())
-    with listen(host, port) as listener, _seldom_told("trio.serve_listeners"):  # each failed accept, with a traceback
-        notice_dead_peers(listener, dead_seconds)
-        await worker_serve(
-            wrap_app(app, config.wsgi_max_body_size, "asgi"),
-            config,
-            sockets=Sockets([], [listener], []),
-            shutdown_trigger=shutdown_trigger,
-            task_status=task_status,
-        )
+    with listen(host, port) as bound:
+        notice_dead_peers(bound, dead_seconds)
+        listener = trio.SocketListener(trio.socket.from_stdlib_socket(bound))
+        ready = partial(task_status.started, [url_of(bound)])
+        await serve_on(app, listener, config, shutdown_trigger=shutdown_trigger, ready=ready)
+
+
+async def serve_on(
+    app: Framework,
+    listener: trio.abc.Listener[trio.SocketStream],
+    config: DoorConfig,
+    *,
+    shutdown_trigger: Callable[[], Awaitable[None]],
+    ready: Callable[[], None],
+) -> None:
+    """Serve `app` to what `listener` accepts until `shutdown_trigger` returns; then up to `GRACEFUL_SECONDS` longer.
+
+    That time is for what still runs. `ready` is called when it accepts. Signals are the caller's, as is telling calls
+    of the shutdown: here they are cancelled when the time is over, without a word before. It is hypercorn's
+    `worker_serve`, for any listener.
+    """
+    install_guards()
+    asgi = wrap_app(app, config.wsgi_max_body_size, "asgi")
+    state: LifespanState = {}
+    lifespan, context = Lifespan(asgi, config, state), WorkerContext(None)
+    serve_one = partial(GuardedTCPServer, asgi, config, context, ConnectionState(state))
+    with seldom_told("trio.serve_listeners"):  # each failed accept, with a traceback
+        async with trio.open_nursery() as living:
+            await living.start(lifespan.handle_lifespan)
+            await lifespan.wait_for_startup()
+            async with trio.open_nursery() as connections, trio.open_nursery() as accepting:
+                serving = partial(trio.serve_listeners, serve_one, [listener], handler_nursery=connections)
+                await accepting.start(serving)
+                ready()
+                await shutdown_trigger()
+                accepting.cancel_scope.cancel(reason="the server stops")
+                await context.terminated.set()  # no connection is kept alive any more
+                connections.cancel_scope.deadline = trio.current_time() + config.graceful_timeout
+            await lifespan.wait_for_shutdown()
+            living.cancel_scope.cancel()

@@ -147,7 +147,11 @@ async def open_stage(
         install_guards()
         board = build_switchboard(values, registry, dial or dial_emulator, metrics)
         board = replace(board, rules=replace(board.rules, tools=board.rules.tools + tools))
-        app = wrap_app(build_app(board, metrics.scrape), 2**24, "asgi")
+
+        async def scrape() -> tuple[bytes, str]:
+            return metrics.scrape()
+
+        app = wrap_app(build_app(board, scrape), 2**24, "asgi")
         config = make_config(ping_seconds=10, dead_seconds=30)
         async with trio.open_nursery() as servers, trio.open_nursery() as clients:
             wire = Wire(app, config, WorkerContext(None), servers, clients)

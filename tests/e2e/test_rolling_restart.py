@@ -1,4 +1,7 @@
-"""A deploy with calls running, behind a real HAProxy: two instances, each restarted in turn, and not a call is lost."""
+"""A deploy with calls running, behind a real HAProxy: two instances, each restarted in turn, and not a call is lost.
+
+One of them has two workers.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,35 +28,28 @@ from tests.tools.http_server import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
 CALLS = int(os.environ.get("ROLLING_CALLS", "50"))
 CALL_SECONDS = 4.0
 CHUNK = bytes(1600)  # 100 ms: what the test itself must move stays small
 
-# What an operator might write: health from /ready, and a call that a draining instance refuses goes to the other.
-HAPROXY = """
-global
-    maxconn 2000
-defaults
-    mode http
-    timeout connect 2s
-    timeout client 60s
-    timeout server 60s
-    timeout tunnel 1h
-    option redispatch 1
-    retries 3
-    retry-on conn-failure empty-response 503
-frontend calls
-    bind 127.0.0.1:{port}
-    default_backend connectors
-backend connectors
-    balance leastconn
-    option httpchk GET /ready
-    default-server check inter 100ms fall 1 rise 1
-    server a 127.0.0.1:{a}
-    server b 127.0.0.1:{b}
-"""
+# What the README tells an operator to write.
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+HAPROXY = README.partition("```haproxy\n")[2].partition("```")[0]
+
+
+def configuration(port: int, a: int, b: int) -> str:
+    """Return it with our addresses; the balancer asks more often, since calls are short here."""
+    text = "global\n    maxconn 2000\n" + HAPROXY
+    for theirs, ours in (
+        ("bind :6039", f"bind 127.0.0.1:{port}"),
+        ("server a sts-a:6039", f"server a 127.0.0.1:{a}"),
+        ("server b sts-b:6039", f"server b 127.0.0.1:{b}"),
+        ("inter 1s", "inter 100ms"),
+    ):
+        assert text.count(theirs) == 1
+        text = text.replace(theirs, ours)
+    return text
 
 
 @dataclass
@@ -65,14 +62,16 @@ class Tally:
 
 
 @asynccontextmanager
-async def instance(directory: Path, name: str, port: int, evi_url: str) -> AsyncIterator[trio.Process]:
+async def instance(
+    directory: Path, name: str, port: int, evi_url: str, workers: int = 1
+) -> AsyncIterator[trio.Process]:
     log = directory / f"{name}.log"
     with log.open("wb") as out:
         environment = {"PATH": os.environ["PATH"], "HUMEAI_API_KEY": "k", "HUMEAI_WS_URL": evi_url, "PORT": str(port)}
         start = partial(
             trio.run_process,
             [sys.executable, "-m", "sts_trio", "serve"],
-            env=environment | {"HOST": "127.0.0.1", "HUMEAI_WELCOME_MESSAGE": ""},
+            env=environment | {"HOST": "127.0.0.1", "HUMEAI_WELCOME_MESSAGE": "", "WORKERS": str(workers)},
             cwd=directory,
             stdout=out,
             stderr=subprocess.STDOUT,
@@ -89,7 +88,7 @@ async def instance(directory: Path, name: str, port: int, evi_url: str) -> Async
 @asynccontextmanager
 async def balancer(directory: Path, a: int, b: int) -> AsyncIterator[str]:
     port = await free_port()
-    (directory / "haproxy.cfg").write_text(HAPROXY.format(port=port, a=a, b=b))
+    (directory / "haproxy.cfg").write_text(configuration(port, a, b))
     haproxy = ["haproxy", "-db", "-f", str(directory / "haproxy.cfg")]
     async with trio.open_nursery() as nursery:
         process = await nursery.start(partial(trio.run_process, haproxy, check=False, capture_stderr=True))
@@ -152,7 +151,7 @@ async def test_two_instances_are_restarted_in_turn_and_no_call_is_lost(tmp_path:
     async with (
         open_evi() as evi,
         instance(tmp_path, "a1", a, evi.url) as first,
-        instance(tmp_path, "b1", b, evi.url) as second,
+        instance(tmp_path, "b1", b, evi.url, workers=2) as second,
         balancer(tmp_path, a, b) as url,
         trio.open_nursery() as nursery,
     ):

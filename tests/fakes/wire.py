@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import hypercorn.trio.run
 import trio
 import trio.testing
 from hypercorn.trio.worker_context import WorkerContext
@@ -21,7 +20,7 @@ from trio_websocket import WebSocketConnection, wrap_client_stream
 
 from sts_trio.call.admission import Refusal
 from sts_trio.web.app import create_app
-from sts_trio.web.guards import install_guards
+from sts_trio.web.guards import GuardedTCPServer, install_guards
 from sts_trio.web.server import make_config
 from tests.fakes.http_caller import HttpCaller
 
@@ -78,7 +77,7 @@ class Wire:
 
     async def _serve(self, stream: trio.StapledStream) -> None:
         try:
-            await hypercorn.trio.run.TCPServer(self.app, self.config, self.context, {}, stream)
+            await GuardedTCPServer(self.app, self.config, self.context, {}, stream)
         finally:
             await trio.aclose_forcefully(stream)  # as serve_listeners does
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import hypercorn.protocol.h11
-import hypercorn.trio.run
 import pytest
 import trio
 import trio.testing
@@ -15,7 +14,7 @@ from wsproto.connection import Connection
 from sts_trio.core.link import CallerSocket, SocketClosed
 from sts_trio.web import guards
 from sts_trio.web.guarded_ws import LINGER_SECONDS, GuardedWSStream
-from sts_trio.web.guards import SEND_SECONDS, GuardedTCPServer, Inbox, install_guards
+from sts_trio.web.guards import SEND_SECONDS, Inbox, install_guards
 from tests.fakes.rude import CLOSE, PING, TEXT, frame, hear, hear_head, upgrade
 from tests.fakes.wire import Wire, open_door
 
@@ -43,12 +42,11 @@ class Ends:
 def test_install_guards_can_be_repeated() -> None:
     for _ in range(2):
         install_guards()
-        assert hypercorn.trio.run.TCPServer is GuardedTCPServer
         assert hypercorn.protocol.h11.WSStream is GuardedWSStream
 
 
 def test_install_guards_refuses_another_hypercorn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hypercorn.trio.run, "TCPServer", object())
+    monkeypatch.setattr(hypercorn.protocol.h11, "WSStream", object())
     with pytest.raises((RuntimeError, TypeError)):
         install_guards()
 

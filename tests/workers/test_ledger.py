@@ -1,0 +1,132 @@
+"""The metrics of all workers as one text: sums that are exact and never fall, whoever dies or stays mute."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from sts_trio.call.meter import HTTP, WEBSOCKET, CallRecord
+from sts_trio.call.outcome import CallCounts
+from sts_trio.call.registry import Registry
+from sts_trio.metrics import Metrics
+from sts_trio.workers.crew import Crew
+from sts_trio.workers.ledger import HIGHEST_GAUGES, SUMMED_GAUGES, Ledger
+from sts_trio.workers.scrapes import Scrapes
+from tests.unit.test_metrics import used
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+
+
+def samples(text: str | bytes) -> dict[str, float]:
+    """Samples by name and labels."""
+    plain = text.decode() if isinstance(text, bytes) else text
+    return {
+        " ".join((sample.name, *(f"{name}={value}" for name, value in sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(plain)
+        for sample in family.samples
+    }
+
+
+def counter(value: float, gauge: float = 0) -> str:
+    return (
+        f'# HELP sts_a_total How many\n# TYPE sts_a_total counter\nsts_a_total{{leg="x"}} {value!r}\n'
+        f"# HELP sts_tasks Tasks\n# TYPE sts_tasks gauge\nsts_tasks {gauge!r}\n"
+    )
+
+
+async def test_sums_highest_values_and_what_stays_apart() -> None:
+    ledger, pages = Ledger(), []
+    for number in (1, 2):
+        metrics = Metrics(Registry(10 + number), "1.2.3")
+        for leg in (WEBSOCKET, HTTP)[:number]:
+            metrics.call_began(CallRecord(leg, CallCounts(messages_peak=number, upstream_seconds=0.02)))
+        metrics.answered(0.2 * number)
+        pages.append(metrics.scrape()[0])
+        ledger.hear(str(number), pages[-1].decode())
+    whole, one, two = samples(ledger.page({"1", "2"})), samples(pages[0]), samples(pages[1])
+    assert whole["sts_calls_active leg=websocket"] == 2
+    assert whole["sts_calls_active leg=http"] == 1
+    assert whole["sts_calls_limit"] == 23
+    assert whole["sts_audio_seconds_total direction=to_provider"] == 0.06
+    assert whole["sts_queue_peak_messages queue=to_core"] == 2
+    assert whole["sts_accepting_calls"] == whole["sts_build_info version=1.2.3"] == 1
+    assert [whole[f"sts_turn_latency_seconds_bucket le={le}"] for le in ("0.1", "0.25", "0.5", "+Inf")] == [0, 1, 2, 2]
+    assert whole["sts_turn_latency_seconds_count"] == 2
+    assert whole["process_open_fds worker=1"] == one["process_open_fds"]
+    assert whole["process_cpu_seconds_total worker=2"] == two["process_cpu_seconds_total"]
+    assert "process_open_fds" not in whole
+
+
+async def test_one_worker_alone_is_told_as_it_tells_itself() -> None:
+    text = used().scrape()[0]
+    ledger = Ledger()
+    ledger.hear("1", text.decode())
+    whole = {re.sub(" worker=1$", "", name): value for name, value in samples(ledger.page({"1"})).items()}
+    assert whole == samples(text)
+    types = re.findall(rb"^# (?:TYPE|HELP) .*$", text, re.MULTILINE)
+    assert re.findall(rb"^# (?:TYPE|HELP) .*$", ledger.page({"1"}), re.MULTILINE) == types
+
+
+async def test_every_gauge_of_ours_is_in_a_table() -> None:
+    families = [*used().registry.collect(), *Scrapes(Crew([0])).collect()]
+    gauges = {family.name for family in families if family.type == "gauge" and not family.name.startswith("process_")}
+    assert gauges == SUMMED_GAUGES | HIGHEST_GAUGES
+    assert not SUMMED_GAUGES & HIGHEST_GAUGES
+
+
+def test_a_worker_that_is_mute_or_gone_takes_its_gauges_with_it_and_leaves_its_sums() -> None:
+    ledger = Ledger()
+    ledger.hear("1", counter(5, gauge=7))
+    ledger.hear("2", counter(6, gauge=8))
+    assert samples(ledger.page({"2"})) == {"sts_a_total leg=x": 11, "sts_tasks": 8}
+    ledger.bury("1")
+    assert samples(ledger.page({"2"})) == {"sts_a_total leg=x": 11, "sts_tasks": 8}
+    ledger.hear("1", counter(1, gauge=1))
+    assert samples(ledger.page({"1", "2"})) == {"sts_a_total leg=x": 12, "sts_tasks": 9}
+    ledger.bury("3")  # died before it told anything
+
+
+STEPS = st.lists(
+    st.tuples(st.integers(0, 2), st.sampled_from(["tell", "die", "scrape"]), st.floats(0, 1e9, allow_nan=False)),
+    max_size=40,
+)
+
+
+@given(STEPS)
+def test_a_sum_is_exact_and_never_falls_whoever_dies_when(steps: list[tuple[int, str, float]]) -> None:
+    ledger, living, dead, shown = Ledger(), dict[int, float](), Fraction(0), 0.0
+    for who, step, more in steps:
+        if step == "tell":
+            living[who] = living.get(who, 0.0) + more
+            ledger.hear(str(who), counter(living[who]))
+        elif step == "die":
+            dead += Fraction(living.pop(who, 0.0))
+            ledger.bury(str(who))
+        else:
+            now = samples(ledger.page({str(who)})).get("sts_a_total leg=x", 0.0)
+            assert now == float(dead + sum(map(Fraction, living.values())))
+            assert now >= shown
+            shown = now
+
+
+async def test_the_readme_lists_what_the_switch_tells() -> None:
+    rows = ["| Series | Type | Meaning |", "|---|---|---|"]
+    for family in Scrapes(Crew([0])).collect():
+        name = family.name + ("_total" if family.type == "counter" else "")
+        rows.append(f"| `{name}` | {family.type} | {family.documentation} |")
+    table = README.partition("<!-- workers -->")[2].partition("<!-- /workers -->")[0]
+    assert table.strip() == "\n".join(rows), "put this table into README.md:\n\n" + "\n".join(rows)
+
+
+@pytest.mark.parametrize("value", ["a\\b", 'say "x"', "two\nlines", "ümlaut", "}"])
+async def test_no_label_breaks_the_text(value: str) -> None:
+    metrics = Metrics(Registry(), value)
+    ledger = Ledger()
+    ledger.hear("1", metrics.scrape()[0].decode())
+    assert samples(ledger.page({"1"}))[f"sts_build_info version={value}"] == 1

@@ -1,0 +1,217 @@
+"""A worker's end of the channel: connections, reports, scrapes, and what the end of the switch means."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+import trio.testing
+
+from sts_trio.call.registry import Registry
+from sts_trio.web.connections import Connections
+from sts_trio.web.listening import listen, notice_dead_peers
+from sts_trio.workers.channel import Channel, open_pair
+from sts_trio.workers.seat import SCRAPE_SECONDS, HandedOver, Keeper, Seat
+from sts_trio.workers.wire import Ask, Handed, Message, Others, Page, Report, Tell
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+TEXT = b"x" * 100_000
+
+
+@dataclass
+class Bench:
+    """A seat at work, and the switch's end of its channel."""
+
+    seat: Seat
+    switch: Channel
+    registry: Registry
+    connections: Connections
+
+    async def until(self, report: Report) -> list[Message]:
+        """Hear the worker until it tells this; return all that it told."""
+        heard: list[Message] = []
+        with trio.fail_after(5):
+            while report not in heard:
+                heard.append((await self.switch.receive())[0])
+        return heard
+
+
+@asynccontextmanager
+async def seated(most: int = 0) -> AsyncIterator[Bench]:
+    ours, theirs = open_pair()
+    bench = Bench(Seat(Channel(theirs)), Channel(ours), Registry(most), Connections(10))
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bench.seat.run, bench.registry, bench.connections, lambda: TEXT)
+            yield bench
+            nursery.cancel_scope.cancel()
+    finally:
+        bench.switch.close()
+        bench.seat._channel.close()
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A caller, and our end of its connection, accepted on a listener of ours."""
+    with listen("127.0.0.1", 0) as listener:
+        notice_dead_peers(listener, 30)
+        with socket.create_connection(listener.getsockname()) as caller:
+            listener.setblocking(True)
+            accepted, _ = listener.accept()
+            with accepted:
+                yield caller, accepted
+
+
+async def test_a_connection_comes_over_with_all_that_its_listener_gave_it(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    caller, accepted = pair
+    async with seated() as bench:
+        await bench.switch.send(Handed(), accepted.fileno())
+        accepted.close()
+        with trio.fail_after(5):
+            stream = await HandedOver(bench.seat).accept()
+            async with stream:
+                caller.sendall(b"hello")
+                assert await stream.receive_some() == b"hello"
+                await stream.send_all(b"and you")
+                assert caller.recv(10) == b"and you"
+                assert stream.socket.getpeername() == caller.getsockname()
+                assert stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+                assert stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
+                assert not os.get_inheritable(stream.socket.fileno()), "a tool's child process would hold the call"
+    assert caller.recv(10) == b""
+
+
+async def test_a_connection_that_there_is_no_descriptor_left_for_is_an_error_of_accept_and_is_reported(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    """`serve_listeners` waits and tries again after this one, as with a listening socket."""
+    caller, accepted = pair
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with seated() as bench:
+        await bench.until(Report())
+        first_free = os.dup(0)
+        os.close(first_free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (first_free, hard))
+        try:
+            await bench.switch.send(Handed(), accepted.fileno())
+            with trio.fail_after(5), pytest.raises(OSError, match="Too many open files"):
+                await HandedOver(bench.seat).accept()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        await bench.until(Report(taken=1))
+        accepted.close()
+        assert caller.recv(10) == b""
+
+
+async def test_who_leaves_takes_no_connection_any_more(pair: tuple[socket.socket, socket.socket]) -> None:
+    caller, accepted = pair
+    async with seated() as bench:
+        await HandedOver(bench.seat).aclose()
+        await bench.until(Report(leaving=True))
+        await bench.switch.send(Handed(), accepted.fileno())
+        accepted.close()
+        assert await trio.to_thread.run_sync(caller.recv, 10) == b""
+
+
+async def test_what_changes_is_reported_and_what_changes_together_is_reported_together() -> None:
+    async with seated(most=100) as bench:
+        keeper = Keeper(bench.registry, bench.seat)
+        await bench.until(Report())
+        with bench.connections.enter(), bench.connections.newcomer() as asked:
+            await bench.until(Report(silent=1, taken=1))
+            asked()
+            with keeper.admit():
+                await bench.until(Report(places=1, taken=1))
+            await bench.until(Report(taken=1))
+            many = [keeper.admit() for _ in range(100)]
+            for place in many:
+                place.__enter__()
+            assert len(await bench.until(Report(places=100, taken=1, ready=False))) <= 2
+            for place in many:
+                place.__exit__(None, None, None)
+            await bench.until(Report(taken=1))
+
+
+async def test_there_is_room_if_another_worker_has_some_but_not_in_a_drain() -> None:
+    async with seated(most=1) as bench:
+        keeper = Keeper(bench.registry, bench.seat)
+        with keeper.admit():
+            assert keeper.refusal() is not None
+            await bench.switch.send(Others(7, room=True))
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            assert bench.seat.others.live == 7
+            assert keeper.refusal() is None
+            with keeper.admit() as refusal:
+                assert refusal is not None, "but a call that is here has no place"
+        await bench.registry.drain()
+        refusal = keeper.refusal()
+        assert refusal is not None
+        assert refusal.reason == "draining"
+
+
+async def test_a_scrape_asks_the_switch_and_gets_its_pages() -> None:
+    async with seated() as bench, trio.open_nursery() as nursery:
+        got: list[bytes | None] = []
+        await bench.until(Report())
+
+        async def scrape() -> None:
+            got.append(await bench.seat.scrape())
+
+        nursery.start_soon(scrape)
+        while not isinstance((await bench.switch.receive())[0], Ask):
+            pass
+        await bench.switch.send(Tell(5))
+        told = b""
+        while True:
+            page = (await bench.switch.receive())[0]
+            assert isinstance(page, Page)
+            assert page.number == 5
+            told += page.data
+            if page.last:
+                break
+        assert told == TEXT
+        await bench.switch.send(Page(9, b"all ", last=False))
+        await bench.switch.send(Page(9, b"of them", last=True))
+        with trio.fail_after(5):
+            while not got:
+                await trio.sleep(0.001)
+    assert got == [b"all of them"]
+
+
+async def test_a_scrape_that_the_switch_does_not_answer_ends(autojump_clock: trio.testing.MockClock) -> None:
+    async with seated() as bench:
+        assert await bench.seat.scrape() is None
+        assert trio.current_time() == pytest.approx(SCRAPE_SECONDS, abs=0.1)
+
+
+@pytest.mark.parametrize("switch_first", [True, False])
+async def test_the_end_of_the_switch_stops_a_worker_once_and_never_hurries_it(switch_first: bool) -> None:
+    """The second telling ends calls at once: a switch that dies in a drain must not be one."""
+    async with seated() as bench:
+        signalled = trio.Event()
+        if switch_first:
+            bench.switch.close()
+        else:
+            signalled.set()
+        with trio.fail_after(5):
+            await bench.seat.until_told(signalled.wait)
+        bench.switch.close()
+        with trio.fail_after(5):
+            await bench.seat.gone.wait()
+        hurry = trio.Event()
+        with trio.move_on_after(0.05) as waited:
+            await bench.seat.until_told(hurry.wait)
+        assert waited.cancelled_caught
+        hurry.set()
+        with trio.fail_after(5):
+            await bench.seat.until_told(hurry.wait)
