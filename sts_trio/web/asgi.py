@@ -80,6 +80,7 @@ class AsgiSocket:
 
     async def send(self, text: str) -> None:
         """Send a text message. Does nothing once either side has closed; always passes a checkpoint."""
+        await trio.lowlevel.checkpoint_if_cancelled()
         if self._closing or self._end is not None:
             pass
         elif self._lane is None or not self._lane.is_open:
