@@ -247,32 +247,37 @@ async def test_a_call_of_three_hours_is_renewed_six_times_and_loses_no_frame(
     options = EmulatorOptions(api_keys=frozenset({KEY}), seed=1, inactivity=1e9, max_duration=1800)
     async with open_stage(emulator=options, welcome_message="Hello!") as stage:
         caller = await stage.call()
+        word, quiet = tone(0.9, level=0.3), numbered(150)
         sent = 0
-        heard = {"messages": 0}
 
         async def listen() -> None:
             while True:
                 message = await caller.hear()
                 assert message["type"] in ("audio", "transcript")
-                heard["messages"] += 1
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(listen)
-            for hour_part in range(180):  # a minute each, in which the caller speaks once
-                await caller.say(type="audio", audio=tone(0.9, level=0.3))
-                await trio.sleep(0.9)
-                for start in range(0, 48_000, 1600):  # then he is quiet, and after three seconds on hold
-                    await caller.say(type="audio", audio=numbered(150)[start : start + 1600])
-                    await trio.sleep(0.1)
-                await trio.sleep(56.1)
-                sent += 14_400 + 48_000
-                assert stage.registry.live == 1, hour_part
+            began = trio.current_time() - 0.6  # so that a renewal falls due while he is heard
+            for minute in range(180):
+                # A session is renewed in its minute 29: around that he speaks each minute, else a word in five of them.
+                near = minute % 29 in (0, 28)
+                if near or minute % 5 == 0:
+                    await caller.say(type="audio", audio=word)
+                    await trio.sleep(0.9)
+                    for start in range(0, len(quiet) if near else len(quiet) // 3, 1600):
+                        await caller.say(type="audio", audio=quiet[start : start + 1600])
+                        await trio.sleep(0.1)
+                        sent += 1600
+                    sent += len(word)
+                await trio.sleep_until(began + 60 * (minute + 1))  # on hold
+                assert stage.registry.live == 1, minute
             nursery.cancel_scope.cancel()
         sessions = stage.emulator.sessions
         assert len(sessions) == 7
         assert sum(session.chat.caller_bytes for session in sessions) == sent
         assert {session.close_code for session in sessions[:-1]} == {1000}
         assert not any(session.closed_by_server for session in sessions[:-1])
+        assert all(quiet.find(session.caller_audio[:1600]) > 0 for session in sessions[1:]), "renewed in silence"
 
 
 @pytest.mark.parametrize("provider", ["openai", "xai"])

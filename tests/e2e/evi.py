@@ -7,6 +7,7 @@ import json
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -22,7 +23,7 @@ from trio_websocket import (
 from tests.call.fakes import tone, wav_file
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 
 @dataclass(eq=False)
@@ -83,6 +84,24 @@ async def until(condition: Callable[[], object], limit: float = 10.0) -> None:
             await trio.sleep(0.005)
 
 
+async def at_once(check: Callable[..., Awaitable[object]], rows: Iterable[tuple[object, ...]]) -> None:
+    """Run a check for all rows at the same time, for their waits and their processes are long; a failure names its row.
+
+    Rows share nothing but the machine.
+    """
+
+    async def one(row: tuple[object, ...]) -> None:
+        try:
+            await check(*row)
+        except Exception as exc:
+            exc.add_note(f"in the row {row}")
+            raise
+
+    async with trio.open_nursery() as nursery:
+        for row in rows:
+            nursery.start_soon(one, row)
+
+
 @asynccontextmanager
 async def open_core(url: str) -> AsyncIterator[WebSocketConnection]:
     """Call as Core does.
@@ -97,6 +116,7 @@ async def open_core(url: str) -> AsyncIterator[WebSocketConnection]:
         try:
             yield connection
         finally:
-            with trio.move_on_after(1, shield=True):
+            cancelled = trio.current_effective_deadline() == -inf  # the reader is, too: no answer could be read
+            with trio.move_on_after(0.02 if cancelled else 1, shield=True):
                 await connection.aclose()
             nursery.cancel_scope.cancel()

@@ -64,7 +64,7 @@ async def test_first_audio_within_10_ms_and_barge_in_within_30() -> None:
     async with open_evi() as evi, service(evi.url) as url, open_core(url) as core:
         await core.send_message(INIT)
         await until(lambda: evi.chats)
-        for number in range(20):
+        for number in range(10):
             sent = await evi.speak(0, 0.1, f"r{number}")
             first.append(await hear(core, "audio") - sent)
             for _ in range(80):
@@ -241,7 +241,7 @@ async def place(url: str, evi: Evi, nursery: trio.Nursery, number: int) -> trio.
                 for _ in range(5):
                     await core.send_message(FRAME)
                 await until(lambda: len(evi.chats) > number)
-                await evi.speak(number, 0.5, "r")
+                await evi.speak(number, 0.1, "r")
                 await hear(core, "audio")
                 ready.set()
                 await trio.sleep_forever()
@@ -249,6 +249,19 @@ async def place(url: str, evi: Evi, nursery: trio.Nursery, number: int) -> trio.
     nursery.start_soon(hold)
     await ready.wait()
     return scope
+
+
+async def place_all(url: str, evi: Evi, nursery: trio.Nursery, numbers: range) -> list[trio.CancelScope]:
+    """Open calls at once; return when all are under way."""
+    scopes: list[trio.CancelScope] = []
+
+    async def one(number: int) -> None:
+        scopes.append(await place(url, evi, nursery, number))
+
+    async with trio.open_nursery() as placing:
+        for number in numbers:
+            placing.start_soon(one, number)
+    return scopes
 
 
 async def test_200_calls_leave_nothing_behind() -> None:
@@ -260,7 +273,7 @@ async def test_200_calls_leave_nothing_behind() -> None:
         tasks, files = trio.lowlevel.current_statistics().tasks_living, open_files()
         for _ in range(4):
             async with trio.open_nursery() as nursery:
-                scopes = [await place(url, evi, nursery, number) for number in range(50)]
+                scopes = await place_all(url, evi, nursery, range(50))
                 assert len(evi.chats) == 50
                 for scope in scopes:
                     scope.cancel()
@@ -272,12 +285,10 @@ async def test_200_calls_leave_nothing_behind() -> None:
 async def test_a_live_call_costs_less_than_600_kb() -> None:
     """Both ends of the test live in this process too, so the figure is an upper bound."""
     async with open_evi() as evi, service(evi.url) as url, trio.open_nursery() as nursery:
-        for number in range(10):  # first uses: imports, pools, the resampler's tables
-            await place(url, evi, nursery, number)
+        await place_all(url, evi, nursery, range(10))  # first uses: imports, pools, the resampler's tables
         gc.collect()
         before = resident()
-        for number in range(10, 70):
-            await place(url, evi, nursery, number)
+        await place_all(url, evi, nursery, range(10, 70))
         each = (resident() - before) / 60
         print(f"memory: {each / 1000:.0f} KB a call")
         assert each < 600_000

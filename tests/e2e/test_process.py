@@ -6,16 +6,16 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-import pytest
 import trio
 
-from tests.e2e.evi import open_core, open_evi, until
+from tests.e2e.evi import at_once, open_core, open_evi, until
 from tests.fakes.rude import hear_head, upgrade
 
 if TYPE_CHECKING:
@@ -95,13 +95,16 @@ async def test_a_second_signal_ends_the_running_calls_at_once(tmp_path: Path) ->
         assert json.loads(await core.get_message())["message"] == "the service is stopping"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_calls_that_outlast_the_drain_are_told_and_closed_with_1001(
-    tmp_path: Path, number: signal.Signals
-) -> None:
+async def test_calls_that_outlast_the_drain_are_told_and_closed_with_1001(tmp_path: Path) -> None:
+    await at_once(partial(outlast_the_drain, tmp_path), [(signal.SIGTERM,), (signal.SIGINT,)])
+
+
+async def outlast_the_drain(tmp_path: Path, number: signal.Signals) -> None:
+    directory = tmp_path / number.name
+    directory.mkdir()
     async with (
         open_evi() as evi,
-        running(tmp_path, evi.url, DRAIN_SECONDS="0.5") as (process, url, _),
+        running(directory, evi.url, DRAIN_SECONDS="0.5") as (process, url, _),
         open_core(url) as core,
     ):
         await core.send_message('{"type":"init","uuid":"u-1"}')
@@ -136,43 +139,53 @@ async def test_the_log_holds_no_key_and_no_telephone_number(tmp_path: Path) -> N
         assert secret not in text
 
 
-@pytest.mark.parametrize("command", [["demo"], ["check"], ["call", "URL"], ["emulate", "--port", "0"]])
-async def test_ctrl_c_ends_a_command_without_a_traceback(tmp_path: Path, command: list[str]) -> None:
-    async with open_evi() as evi:
-        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")  # takes connections and says nothing
-        mute = f"ws://127.0.0.1:{listeners[0].socket.getsockname()[1]}/"
+async def test_ctrl_c_ends_a_command_without_a_traceback(tmp_path: Path) -> None:
+    commands = (["demo"], ["check"], ["call", "URL"], ["emulate", "--port", "0"])
+    await at_once(partial(ctrl_c, tmp_path), [(command,) for command in commands])
+
+
+async def ctrl_c(tmp_path: Path, command: list[str]) -> None:
+    connected = trio.Event()
+
+    async def say_nothing(stream: trio.SocketStream) -> None:
+        connected.set()
+        await trio.sleep_forever()
+
+    output = tmp_path / command[0]
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(partial(trio.serve_tcp, say_nothing, 0, host="127.0.0.1"))
+        mute = f"ws://127.0.0.1:{listener.socket.getsockname()[1]}/"
         env = {"PATH": os.environ["PATH"], "HUMEAI_API_KEY": KEY, "HUMEAI_WS_URL": mute}
         words = [mute if word == "URL" else word for word in command]
-        async with trio.open_nursery() as nursery:
-            output = (tmp_path / "output").open("wb")
-            start = partial(trio.run_process, stdout=output, stderr=output, check=False, env=env, cwd=tmp_path)
+        with output.open("wb") as out:
+            start = partial(trio.run_process, stdout=out, stderr=out, check=False, env=env, cwd=tmp_path)
             process = await nursery.start(start, [sys.executable, "-m", "sts_trio", *words])
-            await trio.sleep(1.5)  # it is somewhere in the middle by now
-            process.send_signal(signal.SIGINT)
-            with trio.fail_after(5):
-                code = await process.wait()
-        output.close()
-        await listeners[0].aclose()
-        assert "Traceback" not in (tmp_path / "output").read_text()
-        assert code == (0 if command[0] == "emulate" else 130)
-        assert evi.chats == []
+        # It is in the middle: it waits for an answer, or it has said that it serves, or that it calls.
+        await until(lambda: connected.is_set() or (command[0] in ("demo", "emulate") and output.stat().st_size))
+        await trio.sleep(0.3)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        with trio.fail_after(5):
+            code = await process.wait()
+        nursery.cancel_scope.cancel()
+    assert "Traceback" not in output.read_text()
+    assert code == (0 if command[0] == "emulate" else 130)
 
 
 async def test_a_port_that_is_taken_is_one_clear_line(tmp_path: Path) -> None:
-    async with open_evi() as evi, running(tmp_path, evi.url) as (process, url, _):
-        port = url.split(":")[2].split("/")[0]
-        second = await trio.run_process(
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = await trio.run_process(
             [sys.executable, "-m", "sts_trio", "serve"],
-            env={"HUMEAI_API_KEY": KEY, "HOST": "127.0.0.1", "PORT": port},
+            env={"HUMEAI_API_KEY": KEY, "HOST": "127.0.0.1", "PORT": str(port)},
             cwd=tmp_path,
             capture_stdout=True,
             capture_stderr=True,
             check=False,
         )
-        assert second.returncode == 1
-        assert second.stderr.decode().startswith(f"sts-trio: cannot listen on HOST 127.0.0.1, PORT {port}: ")
-        assert second.stderr.count(b"\n") == 1
-        process.terminate()
+    assert done.returncode == 1
+    assert done.stderr.decode().startswith(f"sts-trio: cannot listen on HOST 127.0.0.1, PORT {port}: ")
+    assert done.stderr.count(b"\n") == 1
 
 
 async def test_wrong_settings_are_a_line_each_and_exit_2(tmp_path: Path) -> None:
@@ -191,11 +204,13 @@ async def test_wrong_settings_are_a_line_each_and_exit_2(tmp_path: Path) -> None
     assert second == "sts-trio: PORT is 'high'; it must be a whole number from 0 to 65535"
 
 
-@pytest.mark.parametrize(("command", "code"), [("serve", 2), ("check", 1)])
-@pytest.mark.parametrize("content", [None, "no certificate"])
-async def test_certificates_that_cannot_be_used_are_one_line(
-    tmp_path: Path, command: str, code: int, content: str | None
-) -> None:
+async def test_certificates_that_cannot_be_used_are_one_line(tmp_path: Path) -> None:
+    for content in (None, "no certificate"):
+        commands = (("serve", 2, content), ("check", 1, content))
+        await at_once(partial(certificates_that_cannot_be_used, tmp_path), commands)
+
+
+async def certificates_that_cannot_be_used(tmp_path: Path, command: str, code: int, content: str | None) -> None:
     if content is not None:
         (tmp_path / "ca.pem").write_text(content)
     result = await trio.run_process(

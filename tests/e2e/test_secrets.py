@@ -23,7 +23,7 @@ from sts_trio.logs import set_up_logging
 from sts_trio.main import run_service
 from sts_trio.settings import Secret, Settings
 from sts_trio.values import EmotionRule
-from tests.e2e.evi import open_core, open_evi, until
+from tests.e2e.evi import at_once, open_core, open_evi, until
 from tests.fakes.rude import hear, upgrade
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def holds_no_secret(text: str) -> None:
 async def serving(directory: Path, **environment: str) -> AsyncIterator[tuple[str, list[str]]]:
     """Run the service; yields its address, and a list for all that it says to anybody. On leaving, it is read."""
     said: list[str] = []
+    directory.mkdir()
     log = directory / "log"
     with log.open("wb") as out:
         start = partial(
@@ -106,9 +107,12 @@ async def hold_call(address: str, said: list[str]) -> None:
             said.append(f"{closed.reason}")
 
 
-@pytest.mark.parametrize("style", ["text", "json"])
-async def test_calls_that_go_well_and_calls_that_the_provider_ends(style: str, tmp_path: Path) -> None:
-    async with open_evi() as evi, serving(tmp_path, HUMEAI_WS_URL=evi.url, LOG_FORMAT=style) as (address, said):
+async def test_calls_that_go_well_and_calls_that_the_provider_ends(tmp_path: Path) -> None:
+    await at_once(partial(calls_that_the_provider_ends, tmp_path), [("text",), ("json",)])
+
+
+async def calls_that_the_provider_ends(tmp_path: Path, style: str) -> None:
+    async with open_evi() as evi, serving(tmp_path / style, HUMEAI_WS_URL=evi.url, LOG_FORMAT=style) as (address, said):
         for target in ("health", "ready", "metrics", "nowhere"):
             said.append(await ask(address, f"GET /{target}{QUERY} HTTP/1.0\r\n\r\n".encode()))
         for headers in ([], [f"X-STS-Token: {TOKEN}x"], [f"Authorization: Bearer {OTHER}", "Origin: http://evil"]):
@@ -131,10 +135,13 @@ async def test_calls_that_go_well_and_calls_that_the_provider_ends(style: str, t
     assert '"type": "error"' in "".join(said)
 
 
-@pytest.mark.parametrize("style", ["text", "json"])
-@pytest.mark.parametrize("how", ["refused", "mute", "401", "garbage"])
-async def test_calls_that_never_reach_the_agent(how: str, style: str, tmp_path: Path) -> None:
-    answers = {"401": f"HTTP/1.1 401 {KEY}\r\nContent-Length: 0\r\n\r\n", "garbage": f"{KEY}\r\n\r\n", "refused": ""}
+async def test_calls_that_never_reach_the_agent(tmp_path: Path) -> None:
+    await at_once(partial(calls_that_never_reach_the_agent, tmp_path), [("text",), ("json",)])
+
+
+async def calls_that_never_reach_the_agent(tmp_path: Path, style: str) -> None:
+    answers = {"401": f"HTTP/1.1 401 {KEY}\r\nContent-Length: 0\r\n\r\n", "garbage": f"{KEY}\r\n\r\n"}
+    how = ""
 
     async def answer(stream: trio.SocketStream) -> None:
         await stream.receive_some()
@@ -142,15 +149,21 @@ async def test_calls_that_never_reach_the_agent(how: str, style: str, tmp_path: 
             await trio.sleep_forever()
         await stream.send_all(answers[how].encode())
 
-    async with trio.open_nursery() as nursery:
-        (listener,) = await nursery.start(partial(trio.serve_tcp, answer, 0, host="127.0.0.1"))
-        port = 9 if how == "refused" else listener.socket.getsockname()[1]
-        url = f"ws://127.0.0.1:{port}/chat?region={OTHER}"
-        async with serving(tmp_path, HUMEAI_WS_URL=url, READY_SECONDS="1", LOG_FORMAT=style) as (address, said):
-            await hold_call(address, said)
-            said.append(await ask(address, f"POST /{QUERY} HTTP/1.0\r\nContent-Length: 0\r\n\r\n".encode()))
-        nursery.cancel_scope.cancel()
-    assert '"type": "error"' in "".join(said)
+    with trio.socket.socket() as provider:
+        await provider.bind(("127.0.0.1", 0))
+        url = f"ws://127.0.0.1:{provider.getsockname()[1]}/chat?region={OTHER}"
+        environment = {"HUMEAI_WS_URL": url, "READY_SECONDS": "1", "LOG_FORMAT": style, "BREAKER_FAILURES": "0"}
+        async with trio.open_nursery() as nursery:
+            async with serving(tmp_path / style, **environment) as (address, said):
+                for how in ("refused", "401", "garbage", "mute"):
+                    if how == "401":  # up to here nobody has listened
+                        provider.listen()
+                        nursery.start_soon(trio.serve_listeners, answer, [trio.SocketListener(provider)])
+                    before = len(said)
+                    await hold_call(address, said)
+                    assert '"type": "error"' in "".join(said[before:]), how
+                    said.append(await ask(address, f"POST /{QUERY} HTTP/1.0\r\nContent-Length: 0\r\n\r\n".encode()))
+            nursery.cancel_scope.cancel()
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from trio_websocket import ConnectionClosed
 from sts_trio.emulator import Emulator, EmulatorOptions, serve_emulator
 from sts_trio.main import run_service
 from sts_trio.settings import Secret, Settings
-from tests.e2e.evi import open_core, open_evi, until
+from sts_trio.tools.ami import AmiClient
+from tests.e2e.evi import at_once, open_core, open_evi, until
 from tests.tools import http_server as ami
 
 if TYPE_CHECKING:
@@ -72,8 +73,13 @@ async def listen(core: WebSocketConnection, heard: list[float]) -> None:
                 heard.extend([trio.current_time()] * (len(base64.b64decode(message["audio"])) // 320))
 
 
-@pytest.mark.parametrize(("seconds", "limit", "kind"), [(1.5, 8.0, "tool_response"), (30.0, 1.0, "tool_error")])
-async def test_audio_goes_on_beside_a_tool_that_blocks(tmp_path: Path, seconds: float, limit: float, kind: str) -> None:
+async def test_audio_goes_on_beside_a_tool_that_blocks(tmp_path: Path) -> None:
+    rows = ((1.5, 8.0, "tool_response"), (30.0, 1.0, "tool_error"))
+    await at_once(beside_a_tool_that_blocks, [(tmp_path / row[-1], *row) for row in rows])
+
+
+async def beside_a_tool_that_blocks(tmp_path: Path, seconds: float, limit: float, kind: str) -> None:
+    tmp_path.mkdir()
     (tmp_path / "look_up.py").write_text(SLOW_TOOL % seconds)
     async with (
         open_evi() as evi,
@@ -113,17 +119,18 @@ async def test_audio_goes_on_beside_a_tool_that_blocks(tmp_path: Path, seconds: 
         assert max(later - sooner for sooner, later in pairwise(times)) < 0.2
 
 
-@pytest.mark.parametrize(
-    ("answer", "kind", "words"),
-    [
+async def test_a_transfer_is_called_after_the_good_bye(tmp_path: Path) -> None:
+    rows = (
         (ami.reply(200, {"message": f"Call with UUID {UUID} redirect with action: 1"}), "tool_response", "redirect"),
         (ami.reply(404, {"message": f"Call with UUID {UUID} not found"}), "tool_error", "not found"),
         (ami.reply(500, {"message": "Error communicating with Asterisk"}), "tool_error", "Asterisk"),
         (ami.reply(200, {"message": "queued"}, after=0.5), "tool_response", "queued"),
         (ami.raw(b"", close=True), "tool_error", "Error during transfer"),
-    ],
-)
-async def test_a_transfer_is_called_after_the_good_bye(tmp_path: Path, answer: Answer, kind: str, words: str) -> None:
+    )
+    await at_once(partial(transfer_after_the_good_bye, tmp_path), rows)
+
+
+async def transfer_after_the_good_bye(tmp_path: Path, answer: Answer, kind: str, words: str) -> None:
     async with (
         ami.serving(answer) as server,
         open_evi() as evi,
@@ -153,7 +160,10 @@ async def test_a_transfer_is_called_after_the_good_bye(tmp_path: Path, answer: A
 
 
 @pytest.mark.parametrize("listening", [True, False])
-async def test_an_ami_that_never_answers_is_a_tool_error(tmp_path: Path, listening: bool) -> None:
+async def test_an_ami_that_never_answers_is_a_tool_error(
+    tmp_path: Path, listening: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sts_trio.wiring.AmiClient", partial(AmiClient, seconds=0.5))
     nobody = f"http://127.0.0.1:{await ami.free_port()}"
     async with (
         ami.serving(ami.silence) as server,
@@ -163,9 +173,7 @@ async def test_an_ami_that_never_answers_is_a_tool_error(tmp_path: Path, listeni
     ):
         await begin(core, evi)
         await ask(evi, "dsai_hangup")
-        with trio.fail_after(7):
-            while not evi.told("tool_error"):
-                await trio.sleep(0.02)
+        await until(lambda: evi.told("tool_error"), 3)
         assert evi.told("tool_error")[0]["content"].startswith("Error during hangup")
         assert len(evi.chats) == 1, "the call goes on"
 

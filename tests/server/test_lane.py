@@ -62,7 +62,7 @@ async def test_before_it_is_open_the_library_has_everything() -> None:
     assert not lane.is_open
 
 
-async def test_messages_pass_and_pings_are_the_librarys(nursery: trio.Nursery) -> None:
+async def test_messages_pass_and_pings_are_the_librarys(autojump_clock: trio.testing.MockClock) -> None:
     near, far = trio.testing.memory_stream_pair()
     lane = lane_on(near)
     await far.send_all(frame(TEXT, b"one") + frame(PING, b"?") + frame(BINARY, b"two"))
@@ -71,7 +71,7 @@ async def test_messages_pass_and_pings_are_the_librarys(nursery: trio.Nursery) -
     assert lane.is_open
 
 
-async def test_a_fragment_hands_the_stream_to_the_library_for_good(nursery: trio.Nursery) -> None:
+async def test_a_fragment_hands_the_stream_to_the_library_for_good(autojump_clock: trio.testing.MockClock) -> None:
     near, far = trio.testing.memory_stream_pair()
     lane = lane_on(near)
     await far.send_all(frame(TEXT, b"one") + FRAGMENT)
