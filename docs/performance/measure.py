@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 
 HERE = Path(__file__).parent
 ROUNDS = 3
-SECONDS = 10
+SECONDS = 6
 
 
 def measure(calls: int, file: Path) -> dict[str, float]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
-CALLS = int(os.environ.get("NEIGHBOUR_CALLS", "200"))
+CALLS = int(os.environ.get("NEIGHBOUR_CALLS", "100"))
 SECONDS = float(os.environ.get("NEIGHBOUR_SECONDS", "10"))
 PAUSE = 0.25  # between two tries of the same kind
 NOISE_MS = 10.0  # what two runs without a neighbour differ by, on two cores that the load shares
