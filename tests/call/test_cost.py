@@ -11,6 +11,7 @@ import trio.testing
 
 from sts_trio.core.wire import CallerAudio
 from tests.call.fakes import FRAME, begin, spoken
+from tests.call.stage import open_stage
 
 if TYPE_CHECKING:
     import pytest
@@ -85,3 +86,29 @@ async def test_a_second_of_agent_speech_costs_ten_messages_and_no_task(
     # One scope for each wait of the playout: a message of 100 ms, or a chunk that wakes it.
     assert 50 <= scopes.made <= 100 + 20 + 5
     scene.core.hang_up()
+
+
+class ByName(trio.abc.Instrument):
+    """Counts the scheduler's steps by the name of their task."""
+
+    def __init__(self) -> None:
+        self.steps: Counter[str] = Counter()
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.steps[task.name] += 1
+
+
+async def test_from_door_to_provider_a_frame_wakes_one_task(autojump_clock: trio.testing.MockClock) -> None:
+    """Over the whole service, in memory: neither hypercorn's reader nor trio_websocket's has a part in it."""
+    async with open_stage(welcome_message="") as stage:
+        caller = await stage.call()
+        await caller.speak(FRAME * 10)
+        meter = ByName()
+        trio.lowlevel.add_instrument(meter)
+        await caller.speak(FRAME * FRAMES)
+        trio.lowlevel.remove_instrument(meter)
+    ours = {name: steps for name, steps in meter.steps.items() if "emulator" not in name and "test_" not in name}
+    assert (
+        ours.pop("upstream sender") <= 6 * FRAMES + 100
+    )  # a memory stream takes several steps where a socket takes one
+    assert sum(ours.values()) <= 200, ours  # twenty seconds of pings, and looks whether somebody reads
