@@ -57,7 +57,7 @@ def holds_no_secret(text: str) -> None:
 async def serving(directory: Path, **environment: str) -> AsyncIterator[tuple[str, list[str]]]:
     """Run the service; yields its address, and a list for all that it says to anybody. On leaving, it is read."""
     said: list[str] = []
-    directory.mkdir()
+    await trio.Path(directory).mkdir()
     log = directory / "log"
     with log.open("wb") as out:
         start = partial(

@@ -79,7 +79,7 @@ async def test_audio_goes_on_beside_a_tool_that_blocks(tmp_path: Path) -> None:
 
 
 async def beside_a_tool_that_blocks(tmp_path: Path, seconds: float, limit: float, kind: str) -> None:
-    tmp_path.mkdir()
+    await trio.Path(tmp_path).mkdir()
     (tmp_path / "look_up.py").write_text(SLOW_TOOL % seconds)
     async with (
         open_evi() as evi,
