@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _READ_BYTES = 65_536
 _KIB = 1024
 # How long a receiver may be busy, until the library reads for itself: pings want their answer.
-_AWAY_SECONDS = 1.0
+_AWAY_SECONDS = 3.0
 
 
 class Flood(Exception):
@@ -160,10 +160,10 @@ class Lane(trio.abc.Stream):
         """
         if not self._opened and (data := await self._first(max_bytes)) is not None:
             return data
-        while not self._closed and not self._others:
+        while (self._reading or not self._closed) and not self._others:
             with trio.move_on_after(_AWAY_SECONDS) as waiting:
                 await self._library.park()
-            if waiting.cancelled_caught and not self._reading:  # the receiver is busy elsewhere
+            if waiting.cancelled_caught and not self._reading and not self._closed:  # the receiver is busy elsewhere
                 await (self._fetch() if len(self._messages) < self._most else self._room.park())
         if self._others:
             others, self._others = self._others, b""
@@ -233,6 +233,8 @@ class Lane(trio.abc.Stream):
             self._reading = False
             if self._receiver:
                 self._receiver.unpark_all()  # he waits for what came, or to read on himself
+            if self._closed:
+                self._library.unpark_all()  # closed meanwhile: it is the library's turn
         self._heard_at = trio.current_time()
         if data:
             self._sort(data)

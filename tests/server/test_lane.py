@@ -102,13 +102,35 @@ async def test_who_does_not_receive_is_not_read_for(autojump_clock: trio.testing
         nursery.start_soon(lane.receive_some)
         for number in range(10):
             await far.send_all(frame(TEXT, b"%d" % number))
-            await trio.sleep(2)
+            await trio.sleep(4)
         assert len(lane._messages) == 3
         heard_at = lane.heard_at
         await trio.sleep(100)
         assert lane.heard_at == heard_at + 100, "it would be taken for the peer's silence"
         assert [await lane.receive() for _ in range(10)] == [str(number) for number in range(10)]
         nursery.cancel_scope.cancel()
+
+
+async def test_a_lane_that_is_closed_while_somebody_reads_waits_for_that_read(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Two must not read at once; what the last read brings is the library's, too."""
+    near, far = trio.testing.memory_stream_pair()
+    lane = lane_on(near)
+    for_library: list[bytes] = []
+
+    async def library() -> None:
+        for_library.append(await lane.receive_some())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lane.receive)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(library)
+        await trio.testing.wait_all_tasks_blocked()
+        lane.close()
+        await trio.testing.wait_all_tasks_blocked()
+        await far.send_all(frame(0x88, b""))
+    assert for_library == [frame(0x88, b"")]
 
 
 async def test_a_receiver_that_is_cancelled_loses_nothing(autojump_clock: trio.testing.MockClock) -> None:
