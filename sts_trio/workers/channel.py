@@ -38,12 +38,13 @@ class Channel:
 
         Raises:
             trio.BrokenResourceError: nobody is at the other end.
+            OSError: the kernel does not pass the descriptor on (its limit of those on their way).
         """
         rights = [] if descriptor is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, _packed(descriptor))]
         async with self._sending:
             try:
                 await self._socket.sendmsg([encode(message)], rights)
-            except OSError as exc:
+            except (BrokenPipeError, ConnectionResetError) as exc:
                 raise trio.BrokenResourceError(str(exc)) from exc
 
     async def receive(self) -> tuple[Message, socket.socket | None]:

@@ -78,6 +78,10 @@ class Load:
             self._moved_at = now
         self._handed += 1
 
+    def lose(self) -> None:
+        """A connection that was handed to it never set out."""
+        self._handed -= 1
+
     def hear(self, report: Report, now: float) -> None:
         """It has told what it has."""
         if self.report is None or report.taken != self.report.taken:

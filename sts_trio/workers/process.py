@@ -131,10 +131,13 @@ async def _write_on(worker: Worker, channel: Channel, crew: Crew) -> None:
             continue
         try:
             await channel.send(message, connection.socket.fileno())
+        except OSError as exc:
+            worker.load.lose()
+            log.error("a connection could not be handed to a worker", worker=worker.number, problem=str(exc))
         except BaseException:
             crew.hand(connection)  # if need be back into this outbox, which is emptied when its process has ended
             raise
-        connection.socket.close()  # the worker has its own copy
+        connection.socket.close()  # the worker has a copy of its own
 
 
 def how_it_ended(status: int) -> str:

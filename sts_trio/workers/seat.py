@@ -170,7 +170,8 @@ class Seat:
 
 
 def take_seat(place: Place) -> Seat:
-    """Open the channel that this process was started with."""
+    """Open the channel that this process was started with; what a tool starts does not get it too."""
+    os.set_inheritable(place.descriptor, False)
     return Seat(Channel(socket.socket(fileno=place.descriptor)))
 
 

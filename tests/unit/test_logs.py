@@ -45,6 +45,14 @@ def test_json_has_one_object_a_line_with_event_level_time_and_values() -> None:
     assert "grüße" in stream.getvalue()  # people read it as well
 
 
+@pytest.mark.parametrize("logger", [structlog.get_logger(), logging.getLogger("hypercorn.error")])
+def test_each_line_of_a_worker_has_its_number(logger: Any) -> None:
+    stream = io.StringIO()
+    set_up_logging("info", "json", stream, worker=3)
+    logger.warning("hello")
+    assert [line["worker"] for line in json_lines(stream)] == [3]
+
+
 def test_values_that_are_no_json_are_written_all_the_same() -> None:
     stream = io.StringIO()
     set_up_logging("info", "json", stream)

@@ -103,6 +103,13 @@ def test_who_has_room_is_open_while_the_last_places_may_be_gone_already(workers:
     assert is_open(workers, 0.0) is expected
 
 
+def test_a_connection_that_never_set_out_is_not_waited_for() -> None:
+    a, b = worker("a"), worker("b", places=1)
+    a.load.hand(0.0)
+    a.load.lose()
+    assert chosen(a, b, now=100.0) == "a"
+
+
 def test_one_that_is_gone_begins_anew() -> None:
     a = worker("a", taken=0)
     a.load.hand(0.0)
