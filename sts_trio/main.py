@@ -47,7 +47,7 @@ _PINGS_BEFORE_DEAD = 3
 # How soon a busy thread (a tool of the operator's that computes) lets the event loop on. Measured beside 25 calls, with
 # four of them: holes in the audio of 1.3 s with Python's 5 ms, 0.3 s with 0.5 ms; 50 calls and one of them: none.
 _SWITCH_SECONDS = 0.0002
-_GC_THRESHOLDS = (5000, 20, 20)  # Python's own: 700, 10, 10
+_GC_THRESHOLDS = (700, 10, 2)  # Python's own, but for the last: 10
 _REPORT_SECONDS = 5.0  # how often a drain says how many calls are left
 _LAST_CALLS_SECONDS = 5.0  # for calls that were ended by a drain to say so and close
 
@@ -179,9 +179,11 @@ async def _drain(registry: Registry, limit: float, until_told: Callable[[], Awai
 
 
 def _calm_garbage_collector() -> None:
-    """Have the collector leave alone what stays (modules, tools), and look less often at what calls hold.
+    """Have the collector leave alone what stays (modules, tools), and look more often at what calls leave behind.
 
-    Measured at 100 calls: its full collections took 70 ms each, in which nobody is served; 8 ms without what stays.
+    Measured at 100 calls: of 100,000 objects that a full collection went through, in 70 ms without service for anybody,
+    75,000 stay. Looking more seldom costs memory: 16 MB from call 200 to 300 of a soak with (5000, 20, 20), 8 MB with
+    Python's own numbers, 2 MB with these.
     """
     gc.collect()
     gc.freeze()
