@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import trio
 
 from sts_trio.errors import ProviderLost, ProviderRefused
+from sts_trio.websocket.tls import TlsStream
 
 _LONGEST_DETAIL = 200
 # A shorter key is no secret but a test's, and hiding it would riddle the text with stars.
@@ -63,25 +64,22 @@ class TcpDial:
 
     async def __call__(self, endpoint: Endpoint) -> trio.abc.Stream:
         """Raises: OSError for the connection, ProviderRefused for a certificate that is not trusted."""
+        stream = await trio.open_tcp_stream(endpoint.host, endpoint.port)
         if not endpoint.tls:
-            return await trio.open_tcp_stream(endpoint.host, endpoint.port)
-        stream = await trio.open_ssl_over_tcp_stream(
-            endpoint.host, endpoint.port, ssl_context=self.tls, https_compatible=True
-        )
+            return stream
         try:
-            await stream.do_handshake()
-        except trio.BrokenResourceError as exc:
+            secured = TlsStream(stream, self.tls, endpoint.host)
+            await secured.do_handshake()
+        except ssl.SSLCertVerificationError as exc:
             await trio.aclose_forcefully(stream)
-            cause = exc.__cause__
-            if isinstance(cause, ssl.SSLCertVerificationError):
-                raise ProviderRefused(
-                    f"the TLS certificate of {endpoint} is not trusted: {cause.verify_message}"
-                ) from exc
-            raise ProviderLost(f"the TLS handshake with {endpoint} failed: {first_line(cause or exc)}") from exc
+            raise ProviderRefused(f"the TLS certificate of {endpoint} is not trusted: {exc.verify_message}") from exc
+        except (ssl.SSLError, trio.BrokenResourceError) as exc:
+            await trio.aclose_forcefully(stream)
+            raise ProviderLost(f"the TLS handshake with {endpoint} failed: {first_line(exc.__cause__ or exc)}") from exc
         except BaseException:
             await trio.aclose_forcefully(stream)
             raise
-        return stream
+        return secured
 
 
 def one_line(text: str) -> str:

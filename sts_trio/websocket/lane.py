@@ -14,16 +14,19 @@ from __future__ import annotations
 import os
 from collections import deque
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 
 from sts_trio.websocket.frames import frame
+from sts_trio.websocket.tls import TlsStream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from sts_trio.websocket.frames import Splitter
+
+_Bytes: TypeAlias = bytes | bytearray | memoryview
 
 _READ_BYTES = 65_536
 _KIB = 1024
@@ -60,7 +63,9 @@ class Lane(trio.abc.Stream):
         self._most = queued
         self._patience = patience
         self._read_bytes = read_bytes
-        self._socket = stream.socket if isinstance(stream, trio.SocketStream) else None
+        self._tls = stream if isinstance(stream, TlsStream) else None
+        self._wire = stream if self._tls is None else self._tls.transport  # what carries the bytes as they are
+        self._socket = self._wire.socket if isinstance(self._wire, trio.SocketStream) else None
         self._admits: Callable[[float], bool] = lambda _: True
         self._opened = False
         self._closed = False
@@ -127,17 +132,19 @@ class Lane(trio.abc.Stream):
             trio.BrokenResourceError, trio.ClosedResourceError: as `send_all`.
         """
         data = self._make(kind, payload)
-        if self._socket is not None and not self._writing.locked():
+        if self._socket is None or self._writing.locked():
+            await self.send_all(data)
+        else:
+            if self._tls is not None:
+                data = self._tls.seal(data)
             try:
                 written = os.write(self._fileno(self._socket), data)
             except BlockingIOError:
                 written = 0
             except OSError as exc:
                 raise trio.BrokenResourceError from exc
-            if written == len(data):
-                return
-            data = data[written:]  # nobody comes between: taking a free lock gives nobody else a turn
-        await self.send_all(data)
+            if written < len(data):  # nobody comes between: taking a free lock gives nobody else a turn
+                await self._write(self._wire.send_all, data[written:])
 
     # For the library.
 
@@ -174,19 +181,13 @@ class Lane(trio.abc.Stream):
             raise Flood
         return await self._read(max_bytes)
 
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+    async def send_all(self, data: _Bytes) -> None:
         """Write; whoever comes meanwhile waits for his turn.
 
         Raises:
             trio.BrokenResourceError, trio.ClosedResourceError: the connection is gone, or the peer does not read.
         """
-        with trio.CancelScope(shield=self._patience < inf):
-            async with self._writing:
-                with trio.move_on_after(self._patience) as limit:
-                    await self._stream.send_all(data)
-                if limit.cancelled_caught:
-                    await trio.aclose_forcefully(self)  # half a frame is out; the reader wakes, and tells
-                    raise trio.BrokenResourceError(f"the peer has read nothing for {self._patience:g} s")
+        await self._write(self._stream.send_all, data)
 
     async def wait_send_all_might_not_block(self) -> None:
         """See `trio.abc.SendStream`."""
@@ -201,6 +202,16 @@ class Lane(trio.abc.Stream):
         """Close the stream, and the lane with it."""
         self.close()
         await self._stream.aclose()
+
+    async def _write(self, write: Callable[[_Bytes], Awaitable[None]], data: _Bytes) -> None:
+        """Write when it is our turn, with a way of `stream` or of the wire beneath it."""
+        with trio.CancelScope(shield=self._patience < inf):
+            async with self._writing:
+                with trio.move_on_after(self._patience) as limit:
+                    await write(data)
+                if limit.cancelled_caught:
+                    await trio.aclose_forcefully(self)  # half a frame is out; the reader wakes, and tells
+                    raise trio.BrokenResourceError(f"the peer has read nothing for {self._patience:g} s")
 
     async def _first(self, max_bytes: int | None) -> bytes | None:
         """Read for the library. None: the lane has opened meanwhile, and what came was sorted."""
@@ -262,11 +273,15 @@ class Lane(trio.abc.Stream):
         while True:
             await trio.lowlevel.wait_readable(self._fileno(self._socket))
             try:
-                return os.read(self._fileno(self._socket), self._read_bytes)
+                data = os.read(self._fileno(self._socket), self._read_bytes)
             except BlockingIOError:
                 continue
             except OSError as exc:
                 raise trio.BrokenResourceError from exc
+            if self._tls is None:
+                return data
+            if (said := self._tls.unseal(data)) is not None:
+                return said
 
     def _fileno(self, socket: trio.socket.SocketType) -> int:
         """Asked each time: once a socket is closed, its number may be that of another call's."""

@@ -1,0 +1,205 @@
+"""TLS whose records are made and read without waiting; trio's own SSLStream is the far end, and the oracle."""
+
+from __future__ import annotations
+
+import socket as stdlib
+import ssl
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+import trio.testing
+import trustme
+
+from sts_trio.errors import ProviderLost
+from sts_trio.providers.dial import Endpoint, TcpDial
+from sts_trio.websocket.frames import BINARY, TEXT, Masks, Splitter
+from sts_trio.websocket.lane import Lane
+from sts_trio.websocket.tls import TlsStream
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+AUTHORITY = trustme.CA()
+VERSIONS = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+LONG = bytes(range(256)) * 400  # seven records
+
+
+def ours(version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    AUTHORITY.configure_trust(context)
+    context.maximum_version = version
+    return context
+
+
+def theirs() -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    AUTHORITY.issue_cert("evi.example").configure_cert(context)
+    return context
+
+
+async def open_pair(
+    near: trio.abc.Stream, far: trio.abc.Stream, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
+) -> tuple[TlsStream, trio.SSLStream[trio.abc.Stream]]:
+    client = TlsStream(near, ours(version), "evi.example")
+    server = trio.SSLStream(far, theirs(), server_side=True)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.do_handshake)
+        await client.do_handshake()
+    return client, server
+
+
+class Crumbs(trio.abc.Stream):
+    """Hands on what another stream receives, a few bytes at a time."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self._waiting = b""
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        if not self._waiting:
+            self._waiting = bytes(await self._stream.receive_some())
+        crumb, self._waiting = self._waiting[:1000], self._waiting[1000:]
+        return crumb
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def read(stream: trio.abc.Stream, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        more = await stream.receive_some(4096)
+        assert more, "the stream ended"
+        data += more
+    return data
+
+
+@VERSIONS
+async def test_what_is_said_arrives_both_ways_however_it_is_cut(version: ssl.TLSVersion) -> None:
+    near, far = trio.testing.memory_stream_pair()
+    client, server = await open_pair(Crumbs(near), far, version)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(client.send_all, b"hello" + LONG)
+        nursery.start_soon(server.send_all, LONG + b"bye")
+        assert await read(server, 5 + len(LONG)) == b"hello" + LONG
+        assert await read(client, 3 + len(LONG)) == LONG + b"bye"
+
+
+async def test_what_is_sealed_by_hand_is_read_as_what_was_sent() -> None:
+    near, far = trio.testing.memory_stream_pair()
+    client, server = await open_pair(near, far)
+    await near.send_all(client.seal(b"one") + client.seal(b"two"))
+    await client.send_all(b"three")
+    assert await read(server, 11) == b"onetwothree"
+    await server.send_all(b"four")
+    sealed = bytes(await near.receive_some())
+    assert client.unseal(sealed[:7]) is None
+    assert client.unseal(sealed[7:]) == b"four"
+
+
+async def test_words_that_come_with_the_handshake_are_not_lost() -> None:
+    near, far = trio.testing.memory_stream_pair()
+    client, server = TlsStream(near, ours(), "evi.example"), trio.SSLStream(far, theirs(), server_side=True)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.send_all, b"welcome")
+        await client.do_handshake()
+        await trio.testing.wait_all_tasks_blocked()
+        assert await read(client, 7) == b"welcome"
+
+
+@pytest.mark.parametrize("polite", [True, False])
+async def test_an_end_is_an_end_with_a_close_notify_or_without(polite: bool) -> None:
+    near, far = trio.testing.memory_stream_pair()
+    client, server = await open_pair(near, far)
+    await server.send_all(b"last words")
+    with trio.move_on_after(0.1):
+        await (server.aclose() if polite else far.aclose())
+    assert [await client.receive_some(), await client.receive_some(), await client.receive_some()] == [
+        b"last words",
+        b"",
+        b"",
+    ]
+
+
+async def test_what_is_no_record_breaks_the_stream() -> None:
+    near, far = trio.testing.memory_stream_pair()
+    client, _ = await open_pair(near, far)
+    await far.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    with pytest.raises(trio.BrokenResourceError):
+        await client.receive_some()
+
+
+async def serve(answer: Callable[[trio.SocketStream], Awaitable[None]], nursery: trio.Nursery) -> Endpoint:
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    nursery.start_soon(trio.serve_listeners, answer, [listener])
+    return Endpoint("127.0.0.1", listener.socket.getsockname()[1], "/", tls=True)
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [(b"", "the peer ended the connection"), (b"HTTP/1.1 400 Bad Request\r\n\r\n", "(WRONG_VERSION|wrong version)")],
+)
+async def test_a_server_that_does_not_speak_tls_is_told_with_the_cause(
+    nursery: trio.Nursery, said: bytes, cause: str
+) -> None:
+    async def answer(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(said)
+        await stream.send_eof()
+        while await stream.receive_some():
+            pass
+
+    endpoint = await serve(answer, nursery)
+    with trio.fail_after(5), pytest.raises(ProviderLost, match=rf"TLS handshake with 127.0.0.1:\d+ failed: .*{cause}"):
+        await TcpDial(ours())(endpoint)
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_lane_over_tls_keeps_every_message_whole_and_in_order(nursery: trio.Nursery) -> None:
+    """More than the kernel takes, from two tasks at once, with a reader that begins late; and as much the other way."""
+    many = [b"%04d" % number + LONG for number in range(40)]
+    received: list[str | bytes] = []
+    reading = trio.Event()
+
+    async def answer(stream: trio.SocketStream) -> None:
+        server = trio.SSLStream(stream, theirs(), server_side=True, https_compatible=True)
+        plain = Splitter(masked=True, most=2**20)
+        await server.do_handshake()
+        await reading.wait()
+        while len(received) < 2 * len(many):
+            received.extend(plain.feed(bytes(await server.receive_some()))[0])
+        with suppress(trio.BrokenResourceError):
+            await server.send_all(b"".join(b"\x82\x7f" + len(one).to_bytes(8) + one for one in many))
+
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    nursery.start_soon(trio.serve_listeners, answer, [listener])
+    socket = await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1])
+    socket.socket.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_SNDBUF, 4096)
+    client = TlsStream(socket, ours(), "evi.example")
+    await client.do_handshake()
+    lane = Lane(client, Splitter(masked=False, most=2**20), queued=10, make=Masks().frame)
+    lane.open()
+
+    async def say(kind: int) -> None:
+        for one in many:
+            await lane.send(kind, one if kind == BINARY else one[:4])
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as speakers:
+            speakers.start_soon(say, BINARY)
+            speakers.start_soon(say, TEXT)
+            await trio.sleep(0.05)
+            reading.set()
+        assert [await lane.receive() for _ in many] == many
+    assert [message for message in received if isinstance(message, bytes)] == many
+    assert [message for message in received if isinstance(message, str)] == [one[:4].decode() for one in many]
+    await trio.aclose_forcefully(lane)
+    nursery.cancel_scope.cancel()
