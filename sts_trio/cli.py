@@ -166,7 +166,18 @@ def demo(out: Path, provider: Provider) -> None:
         sys.exit(1)
 
 
-@main.command()
+_WITH_TLS = """With --tls the connector needs wss:// in that address, and HUMEAI_CA_FILE=FILE (one in Node:
+NODE_EXTRA_CA_CERTS=FILE). FILE is made so:
+
+\b
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 \\
+  -nodes -days 365 -subj /CN=127.0.0.1 -keyout FILE -out FILE \\
+  -addext subjectAltName=IP:127.0.0.1 \\
+  -addext keyUsage=critical,digitalSignature,keyCertSign
+"""
+
+
+@main.command(epilog=_WITH_TLS)
 @click.argument("url", required=False)
 @click.option("--serve", is_flag=True, help="Start `sts-trio serve` for it, in place of a URL.")
 @click.option(
@@ -186,6 +197,12 @@ def demo(out: Path, provider: Provider) -> None:
     "--rate", default=48_000, show_default=True, type=click.Choice([48_000, 24_000]), help="Hz of the agents."
 )
 @click.option("--evi", default="127.0.0.1:6050", show_default=True, help="HOST:PORT where the light EVI listens.")
+@click.option(
+    "--tls",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The light EVI behind TLS (wss://); FILE (PEM) has its key and certificate.",
+)
 @click.option("--pid", type=click.IntRange(1), help="The server's process, if its port on this machine does not tell.")
 @click.option(
     "--versus", metavar="URL2", help="Another connector, measured in turns with the first; ratios at the end."

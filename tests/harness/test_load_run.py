@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+import trustme
 from click.testing import CliRunner
 from rich.console import Console
 
@@ -51,6 +52,30 @@ async def test_calls_through_our_own_service_lose_nothing_and_are_measured(tmp_p
     assert "over the limit: CPU per call" in shown.getvalue()
 
 
+async def test_with_a_certificate_the_providers_leg_is_encrypted(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    file, report, shown = tmp_path / "tls.pem", tmp_path / "load.json", StringIO()
+    cert = authority.issue_cert("127.0.0.1")
+    file.write_bytes(cert.private_key_and_cert_chain_pem.bytes() + authority.cert_pem.bytes())
+    evi = ("127.0.0.1", free_port())
+    options = LoadOptions(
+        calls=2,
+        seconds=1.2,
+        settle=0.1,
+        profile="chatty",
+        evi=evi,
+        tls=file,
+        json=report,
+        limits=Limits(lost=0, failed=0),
+    )
+    with trio.fail_after(60):
+        assert await load(options, Console(file=shown, width=1000))
+    (run,) = json.loads(report.read_bytes())["runs"]
+    assert run["up"]["count"] > 90
+    assert run["first_audio"]["count"] >= 1
+    assert f"HUMEAI_WS_URL=wss://127.0.0.1:{evi[1]}/v0/evi/chat HUMEAI_CA_FILE={file}" in shown.getvalue()
+
+
 def test_a_connector_that_is_not_there_is_one_line_and_exit_code_2() -> None:
     url = f"ws://127.0.0.1:{free_port()}/?from=004930"
     done = CliRunner().invoke(main, ["load", url, "--calls", "1", "--evi", f"127.0.0.1:{free_port()}"])
@@ -71,6 +96,8 @@ def test_a_connector_that_is_not_there_is_one_line_and_exit_code_2() -> None:
         (["ws://127.0.0.1:1", "--evi", "6050"], "HOST:PORT"),
         (["ws://127.0.0.1:1", "--json", "/nowhere/at/all.json"], "no directory"),
         (["--serve", "--pin", "4096"], "--pin"),
+        (["--serve", "--tls", "/nowhere/tls.pem"], "does not exist"),
+        (["--serve", "--tls", __file__], "must hold a key and its certificate"),
     ],
 )
 def test_what_cannot_be_run_is_one_line_and_exit_code_2(arguments: list[str], word: str) -> None:
@@ -92,7 +119,7 @@ def test_where_the_light_evi_listens_is_a_host_and_a_port() -> None:
     assert parse_place("127.0.0.1:6050") == ("127.0.0.1", 6050)
     assert parse_place("[::1]:6050") == ("::1", 6050)
     assert evi_address("127.0.0.1", 6050) == "ws://127.0.0.1:6050/v0/evi/chat"
-    assert evi_address("::1", 6050) == "ws://[::1]:6050/v0/evi/chat"
+    assert evi_address("::1", 6050, tls=True) == "wss://[::1]:6050/v0/evi/chat"
     assert [parse_place(text) for text in ("6050", "host:", ":1", "h:0", "h:99999", "h:x")] == [None] * 6
 
 

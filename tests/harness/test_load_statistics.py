@@ -55,6 +55,7 @@ PLAN = Plan(
     rate=48_000,
     host="127.0.0.1",
     port=1,
+    tls="",
     board="",
 )
 USED = Measured(

@@ -27,9 +27,11 @@ from sts_trio.harness.load.levels import FRAMES_PER_CHUNK, ChunkMaker
 from sts_trio.harness.load.plan import AgentsDone, Glance, Ready, UpCall
 from sts_trio.harness.load.profile import Step
 from sts_trio.harness.load.stamps import Arrivals, UpstreamCount
+from sts_trio.harness.load.tls import server_context
 from sts_trio.harness.load.wheel import Wheel
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Awaitable, Callable
 
     from sts_trio.harness.load.crowd import Connection
@@ -59,9 +61,10 @@ _USER = json.dumps(
 class Office:
     """All chats of the process, and what is measured of them."""
 
-    def __init__(self, plan: Plan, board: Board) -> None:
+    def __init__(self, plan: Plan, board: Board, tls: ssl.SSLContext | None) -> None:
         self.plan = plan
         self.board = board
+        self.tls = tls
         self.wheel = Wheel()
         self.crowd = Crowd(self.wheel)
         self.arrivals = Arrivals()
@@ -72,7 +75,7 @@ class Office:
         """Take a connection that has come in. One that is no chat is nobody's business."""
         self.crowd.stir()
         try:
-            sock, rest = await take_chat(stream.socket)
+            sock, rest = await take_chat(stream.socket, self.tls)
         except (CallFailed, OSError, trio.TooSlowError):
             return
         chat = Chat(self)
@@ -206,9 +209,9 @@ async def run_agents(plan: Plan, tell: child.Tell, until: Callable[[], Awaitable
     """Listen, and answer every chat, until told; then say what was measured.
 
     Raises:
-        OSError: the address cannot be listened on.
+        OSError: the address cannot be listened on, or the certificate cannot be read.
     """
-    office = Office(plan, Board(plan.board_path, plan.calls))
+    office = Office(plan, Board(plan.board_path, plan.calls), server_context(plan.tls) if plan.tls else None)
     async with trio.open_nursery() as nursery:
         listeners = await trio.open_tcp_listeners(plan.port, host=plan.host, backlog=1024)
         nursery.start_soon(partial(trio.serve_listeners, office.answer, listeners))

@@ -20,9 +20,11 @@ from sts_trio.harness.load.process import LoadError
 from sts_trio.harness.load.run import Run
 from sts_trio.harness.load.service import environment, free_port, open_service
 from sts_trio.harness.load.show import figures_table, live_table, ratios, remarks, versus_table
+from sts_trio.harness.load.tls import check_certificate
 from sts_trio.harness.load.usage import listener_on, usage
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from rich.console import Console
@@ -38,7 +40,8 @@ EVI_PATH = "/v0/evi/chat"
 class LoadOptions:
     """What is asked for. `url` None: a service is started for it (`serve`), on core `pin` if that is given.
 
-    `evi`: host and port where the light EVI listens. `versus`: another connector, measured in turns with the first.
+    `evi`: host and port where the light EVI listens; `tls`: with this key and certificate (PEM).
+    `versus`: another connector, measured in turns with the first.
     """
 
     url: str | None = None
@@ -53,6 +56,7 @@ class LoadOptions:
     profile: str = "talk"
     rate: int = 48_000
     evi: tuple[str, int] = ("127.0.0.1", 6050)
+    tls: Path | None = None
     pin: int | None = None
     json: Path | None = None
     limits: Limits = field(default_factory=Limits)
@@ -66,9 +70,10 @@ def parse_place(text: str) -> tuple[str, int] | None:
     return host.strip("[]"), int(port)
 
 
-def evi_address(host: str, port: int) -> str:
+def evi_address(host: str, port: int, *, tls: bool = False) -> str:
     """What HUMEAI_WS_URL has to be for the light EVI there."""
-    return f"ws://[{host}]:{port}{EVI_PATH}" if ":" in host else f"ws://{host}:{port}{EVI_PATH}"
+    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return f"{'wss' if tls else 'ws'}://{place}{EVI_PATH}"
 
 
 @dataclass(slots=True)
@@ -89,13 +94,17 @@ async def load(options: LoadOptions, console: Console) -> bool:
         LoadError: the load could not be run.
         OSError: the JSON file cannot be written.
     """
-    evi_url = evi_address(*options.evi)
+    evi_url = evi_address(*options.evi, tls=options.tls is not None)
+    settings = {"HUMEAI_WS_URL": evi_url}
+    if options.tls is not None:
+        check_certificate(str(options.tls), options.evi[0])
+        settings["HUMEAI_CA_FILE"] = str(options.tls.absolute())
     async with AsyncExitStack() as stack:
         if options.url is None:
-            sides = [_side(*await _start_service(stack, options, evi_url, console))]
+            sides = [_side(*await _start_service(stack, options, settings, console))]
         else:
             sides = [_side(options.url, options.pid)]
-            console.print(Text(f"The server under test must have been started with HUMEAI_WS_URL={evi_url}", "dim"))
+            console.print(Text(f"The server under test must have been started with {_assignments(settings)}", "dim"))
         if options.versus is not None:
             sides.append(_side(options.versus, options.versus_pid))
         for number in range(options.rounds):
@@ -110,7 +119,7 @@ async def load(options: LoadOptions, console: Console) -> bool:
 
 
 async def _start_service(
-    stack: AsyncExitStack, options: LoadOptions, evi_url: str, console: Console
+    stack: AsyncExitStack, options: LoadOptions, settings: Mapping[str, str], console: Console
 ) -> tuple[str, int]:
     cores = None
     if options.pin is not None:
@@ -121,9 +130,13 @@ async def _start_service(
         if others := mine - cores:
             os.sched_setaffinity(0, others)  # the load's own processes inherit it
             stack.callback(os.sched_setaffinity, 0, mine)
-    env = environment(evi_url, free_port())
-    console.print(Text(f"Starting: {' '.join(f'{name}={value}' for name, value in env.items())} sts-trio serve", "dim"))
+    env = environment(settings, free_port())
+    console.print(Text(f"Starting: {_assignments(env)} sts-trio serve", "dim"))
     return await stack.enter_async_context(open_service(env, cores))
+
+
+def _assignments(env: Mapping[str, str]) -> str:
+    return " ".join(f"{name}={value}" for name, value in env.items())
 
 
 def _side(url: str, pid: int | None) -> _Side:
@@ -148,6 +161,7 @@ async def _run(options: LoadOptions, side: _Side, console: Console, title: str) 
         rate=options.rate,
         host=options.evi[0],
         port=options.evi[1],
+        tls=str(options.tls or ""),
         board="",
     )
     with Live(console=console, transient=True, auto_refresh=False) as live:

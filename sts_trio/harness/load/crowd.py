@@ -2,7 +2,8 @@
 
 A Trio task for each socket costs some 60 microseconds a wake-up, which is ten times the work that there is to do for a
 message. An epoll descriptor is readable when one of its sockets is, so Trio waits for that, and all that is ready is
-then read in one step. Writing is by the clock, and never waits: what a socket does not take stays in a bounded buffer.
+then read in one step. Writing is by the clock, and never waits: what a socket does not take stays in a bounded buffer
+until it does. A socket may be encrypted (`ssl.SSLSocket`): it then takes and gives a TLS record at a time.
 
 Once no connection has been opened for a second, the task waits in its own epoll, and lets Trio look up every 5 ms: an
 event loop must not be blocked, but in a process that has nothing else to do it is the cheapest way to wait.
@@ -11,6 +12,7 @@ event loop must not be blocked, but in a process that has nothing else to do it 
 from __future__ import annotations
 
 import select
+import ssl
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from sts_trio.harness.load.frames import CLOSE, PING, PONG, FrameReader, FramingError
+from sts_trio.harness.load.handshake import NOT_NOW, READ_BYTES
 
 if TYPE_CHECKING:
     import socket
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
     from sts_trio.harness.load.frames import Message
     from sts_trio.harness.load.wheel import Wheel
 
-_READ_BYTES = 2**16
 # What the far end has not read: 10 s of caller audio, or 2 s of the agent's. Beyond, it has stopped reading.
 _MOST_UNSENT = 2**18
 _BATCH = 64  # sockets read before the writers get their turn again
@@ -61,20 +63,11 @@ class Connection:
         self.open = True
 
     def send(self, opcode: int, data: bytes) -> None:
-        """Send a message, or as much of it as the socket takes now; the rest goes first the next time."""
+        """Send a message, or as much of it as the socket takes now; the rest goes when it takes more."""
         if not self.open:
             return
         frame = self._encode(opcode, data)
-        if self._unsent:
-            frame = self._unsent + frame
-        try:
-            sent = self._sock.send(frame)
-        except BlockingIOError:
-            sent = 0
-        except OSError as exc:
-            self._end(f"the connection broke: {exc.strerror}")
-            return
-        self._unsent = frame[sent:] if sent < len(frame) else b""
+        self._write(self._unsent + frame if self._unsent else frame)
         if len(self._unsent) > _MOST_UNSENT:
             self._end("the far end has stopped reading")
 
@@ -83,11 +76,15 @@ class Connection:
         self.send(CLOSE, code.to_bytes(2, "big"))
         self._leave()
 
-    def ready(self) -> None:
-        """Read what there is."""
+    def ready(self, events: int) -> None:
+        """Write what is left, and read what there is."""
+        if events & select.EPOLLOUT:
+            self._write(self._unsent)
+        if not self.open or events == select.EPOLLOUT:
+            return
         try:
-            data = self._sock.recv(_READ_BYTES)
-        except BlockingIOError:
+            data = self._sock.recv(READ_BYTES)
+        except NOT_NOW:
             return
         except OSError as exc:
             self._end(f"the connection broke: {exc.strerror}")
@@ -96,6 +93,19 @@ class Connection:
             self._end("the far end closed the connection")
             return
         self.feed(data)
+
+    def _write(self, data: bytes) -> None:
+        try:
+            while data:  # of one that is encrypted, a record at a time
+                data = data[self._sock.send(data) :]
+        except NOT_NOW:
+            pass
+        except OSError as exc:
+            self._end(f"the connection broke: {exc.strerror}")
+            return
+        if bool(data) != bool(self._unsent):
+            self._crowd.watch(self._sock, writing=bool(data))
+        self._unsent = data
 
     def feed(self, data: bytes) -> None:
         """Take bytes that have been read."""
@@ -121,6 +131,9 @@ class Connection:
         if self.open:
             self.open = False
             self._crowd.forget(self._sock)
+            if isinstance(self._sock, ssl.SSLSocket):
+                with suppress(OSError, ValueError):  # its close_notify; not waiting for the other's
+                    self._sock.unwrap()
             self._sock.close()
 
 
@@ -148,6 +161,10 @@ class Crowd:
             connection.feed(rest)
         return connection
 
+    def watch(self, sock: socket.socket, *, writing: bool) -> None:
+        """Look whether a socket can be read, and, if so told, whether it takes more."""
+        self._poll.modify(sock, select.EPOLLIN | (select.EPOLLOUT if writing else 0))
+
     def forget(self, sock: socket.socket) -> None:
         """Take a socket out that is about to be closed."""
         if self._members.pop(sock.fileno(), None) is not None:
@@ -171,9 +188,9 @@ class Crowd:
                         looked_up = now
                         await trio.lowlevel.checkpoint()
                     ready = poll(wait / 1e9, _BATCH)
-                for fd, _ in ready:
+                for fd, events in ready:
                     connection = members.get(fd)
                     if connection is not None:  # one that was read before it may have closed it
-                        connection.ready()
+                        connection.ready(events)
         finally:
             self._poll.close()

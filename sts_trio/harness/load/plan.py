@@ -15,7 +15,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """One run. `mark` is in every stamp, so that nothing of another run is taken for this one's.
 
     `ramp`: calls begun a second; `settle`: seconds between the last call's beginning and the first measurement;
-    `seconds`: how long is measured. `rate`: Hz of the agent's voice. `host` and `port`: where the agents listen.
+    `seconds`: how long is measured. `rate`: Hz of the agent's voice. `host` and `port`: where the agents listen;
+    `tls`: a file with key and certificate, or empty.
     """
 
     url: str
@@ -28,6 +29,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     rate: int
     host: str
     port: int
+    tls: str
     board: str
 
     @property

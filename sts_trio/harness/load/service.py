@@ -30,11 +30,11 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def environment(evi_url: str, port: int) -> dict[str, str]:
+def environment(provider: Mapping[str, str], port: int) -> dict[str, str]:
     """The settings that a service under load is started with; the rest is the operator's own environment."""
     return {
         "HUMEAI_API_KEY": "load",
-        "HUMEAI_WS_URL": evi_url,
+        **provider,
         "HOST": "127.0.0.1",
         "PORT": str(port),
         "LOG_LEVEL": "warning",
