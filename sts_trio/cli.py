@@ -166,8 +166,8 @@ def demo(out: Path, provider: Provider) -> None:
         sys.exit(1)
 
 
-_WITH_TLS = """With --tls the connector needs wss:// in that address, and HUMEAI_CA_FILE=FILE (one in Node:
-NODE_EXTRA_CA_CERTS=FILE). FILE is made so:
+_WITH_TLS = """With --tls the connector needs wss:// in that address, and HUMEAI_CA_FILE=FILE or OPENAI_CA_FILE=FILE
+(one in Node: NODE_EXTRA_CA_CERTS=FILE). FILE is made so:
 
 \b
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 \\
@@ -194,14 +194,29 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 \\
     help="Who talks: both, mostly the agent, in short turns with barge-ins, nobody.",
 )
 @click.option(
-    "--rate", default=48_000, show_default=True, type=click.Choice([48_000, 24_000]), help="Hz of the agents."
+    "--rate", default=48_000, show_default=True, type=click.Choice([48_000, 24_000]), help="Hz of EVI's voice."
 )
-@click.option("--evi", default="127.0.0.1:6050", show_default=True, help="HOST:PORT where the light EVI listens.")
+@click.option(
+    "--provider",
+    default="humeai",
+    show_default=True,
+    type=click.Choice(["humeai", "openai", "xai"]),
+    help="Whose protocol the agents speak.",
+)
+@click.option(
+    "--agents",
+    "--evi",
+    "agents",
+    default="127.0.0.1:6050",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Where the agents listen.",
+)
 @click.option(
     "--tls",
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The light EVI behind TLS (wss://); FILE (PEM) has its key and certificate.",
+    help="The agents behind TLS (wss://); FILE (PEM) has their key and certificate.",
 )
 @click.option("--pid", type=click.IntRange(1), help="The server's process, if its port on this machine does not tell.")
 @click.option(
@@ -219,11 +234,12 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 \\
 @click.option("--max-cpu", type=float, help="Limit: CPU per call, in thousandths of a core.")
 @click.option("--max-memory-kb", type=float, help="Limit: memory per call over the idle process.")
 @click.option("--max-cpu-ratio", type=float, help="Limit: CPU per call over that of --versus.")
-def load(url: str | None, serve: bool, evi: str, json_file: Path | None, rounds: int | None, **rest: Any) -> None:
+def load(url: str | None, serve: bool, agents: str, json_file: Path | None, rounds: int | None, **rest: Any) -> None:
     """Hold many calls at once through the connector at URL (ws://), and measure what it adds.
 
-    Plays both ends, Core's and EVI's: start the connector with HUMEAI_WS_URL=ws://127.0.0.1:6050/v0/evi/chat, or say
-    --serve. Exit code 1: a limit was exceeded. 2: the load could not be run.
+    Plays both ends, Core's and the provider's: start the connector with HUMEAI_WS_URL=ws://127.0.0.1:6050/v0/evi/chat,
+    or with OPENAI_BASE_URL=ws://127.0.0.1:6050/v1 for --provider openai, or say --serve. Exit code 1: a limit was
+    exceeded. 2: the load could not be run.
     """
     from rich.console import Console
 
@@ -235,12 +251,12 @@ def load(url: str | None, serve: bool, evi: str, json_file: Path | None, rounds:
         _fail("load needs either the URL of a connector, such as ws://127.0.0.1:6039, or --serve", 2)
     _check_directory(json_file, 2)
     limits = {name.removeprefix("max_"): rest.pop(name) for name in list(rest) if name.startswith("max_")}
-    place = parse_place(evi)
+    place = parse_place(agents)
     if place is None:
-        _fail(f"--evi is {evi}; it must be HOST:PORT, such as 127.0.0.1:6050", 2)
+        _fail(f"--agents is {agents}; it must be HOST:PORT, such as 127.0.0.1:6050", 2)
     options = LoadOptions(
         url=url,
-        evi=place,
+        agents=place,
         json=json_file,
         rounds=rounds or (3 if rest["versus"] else 1),
         limits=Limits(**limits),

@@ -52,6 +52,7 @@ PLAN = Plan(
     settle=1.0,
     profile="talk",
     mark=1,
+    provider="humeai",
     rate=48_000,
     host="127.0.0.1",
     port=1,

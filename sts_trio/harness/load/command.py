@@ -30,18 +30,24 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sts_trio.harness.load.figures import Figures
+    from sts_trio.harness.load.plan import Provider
     from sts_trio.harness.load.run import Now
 
+# The setting for the agents' address, and what comes behind host and port.
+_BASES = {
+    "humeai": ("HUMEAI_WS_URL", "/v0/evi/chat"),
+    "openai": ("OPENAI_BASE_URL", "/v1"),
+    "xai": ("XAI_BASE_URL", "/v1"),
+}
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-EVI_PATH = "/v0/evi/chat"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadOptions:
     """What is asked for. `url` None: a service is started for it (`serve`), on core `pin` if that is given.
 
-    `evi`: host and port where the light EVI listens; `tls`: with this key and certificate (PEM).
-    `versus`: another connector, measured in turns with the first.
+    `agents`: host and port where the agents listen, who speak the protocol of `provider`; `tls`: with this key and
+    certificate (PEM). `versus`: another connector, measured in turns with the first.
     """
 
     url: str | None = None
@@ -55,7 +61,8 @@ class LoadOptions:
     settle: float = 2.0
     profile: str = "talk"
     rate: int = 48_000
-    evi: tuple[str, int] = ("127.0.0.1", 6050)
+    provider: Provider = "humeai"
+    agents: tuple[str, int] = ("127.0.0.1", 6050)
     tls: Path | None = None
     pin: int | None = None
     json: Path | None = None
@@ -70,10 +77,15 @@ def parse_place(text: str) -> tuple[str, int] | None:
     return host.strip("[]"), int(port)
 
 
-def evi_address(host: str, port: int, *, tls: bool = False) -> str:
-    """What HUMEAI_WS_URL has to be for the light EVI there."""
+def provider_settings(options: LoadOptions) -> dict[str, str]:
+    """What a service has to be told to find the agents."""
+    host, port = options.agents
     place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return f"{'wss' if tls else 'ws'}://{place}{EVI_PATH}"
+    name, path = _BASES[options.provider]
+    settings = {"STS_PROVIDER": options.provider, name: f"{'ws' if options.tls is None else 'wss'}://{place}{path}"}
+    if options.tls is not None:
+        settings[f"{options.provider.upper()}_CA_FILE"] = str(options.tls.absolute())
+    return settings
 
 
 @dataclass(slots=True)
@@ -94,11 +106,9 @@ async def load(options: LoadOptions, console: Console) -> bool:
         LoadError: the load could not be run.
         OSError: the JSON file cannot be written.
     """
-    evi_url = evi_address(*options.evi, tls=options.tls is not None)
-    settings = {"HUMEAI_WS_URL": evi_url}
+    settings = provider_settings(options)
     if options.tls is not None:
-        check_certificate(str(options.tls), options.evi[0])
-        settings["HUMEAI_CA_FILE"] = str(options.tls.absolute())
+        check_certificate(str(options.tls), options.agents[0])
     async with AsyncExitStack() as stack:
         if options.url is None:
             sides = [_side(*await _start_service(stack, options, settings, console))]
@@ -109,7 +119,7 @@ async def load(options: LoadOptions, console: Console) -> bool:
             sides.append(_side(options.versus, options.versus_pid))
         for number in range(options.rounds):
             for side in sides:
-                title = f"{side.url.split('?')[0]}, {options.calls} calls, {options.profile}"
+                title = f"{side.url.split('?')[0]}, {options.calls} calls, {options.provider}, {options.profile}"
                 if options.rounds > 1:
                     title += f", round {number + 1} of {options.rounds}"
                 run = await _run(options, side, console, title)
@@ -130,7 +140,7 @@ async def _start_service(
         if others := mine - cores:
             os.sched_setaffinity(0, others)  # the load's own processes inherit it
             stack.callback(os.sched_setaffinity, 0, mine)
-    env = environment(settings, free_port())
+    env = environment({**settings, f"{options.provider.upper()}_API_KEY": "load"}, free_port())
     console.print(Text(f"Starting: {_assignments(env)} sts-trio serve", "dim"))
     return await stack.enter_async_context(open_service(env, cores))
 
@@ -158,9 +168,10 @@ async def _run(options: LoadOptions, side: _Side, console: Console, title: str) 
         settle=options.settle,
         profile=options.profile,
         mark=secrets.randbits(31) | 1,
+        provider=options.provider,
         rate=options.rate,
-        host=options.evi[0],
-        port=options.evi[1],
+        host=options.agents[0],
+        port=options.agents[1],
         tls=str(options.tls or ""),
         board="",
     )
@@ -175,6 +186,8 @@ async def _run(options: LoadOptions, side: _Side, console: Console, title: str) 
 def _conclude(options: LoadOptions, sides: list[_Side], console: Console) -> bool:
     medians = [median_figures(side.runs) for side in sides]
     report: dict[str, object] = {
+        "provider": options.provider,
+        "tls": options.tls is not None,
         "profile": options.profile,
         "calls": options.calls,
         "rounds": options.rounds,

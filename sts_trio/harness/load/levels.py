@@ -6,10 +6,11 @@ What is read is the mean of a step's middle, so that neither a filter's ringing 
 matters, nor a shift, nor samples missing at the end of a chunk; every frame is found by its own beginning. The levels
 are far enough apart for 8-bit codecs (mu-law). What a connector must not do is change the volume or filter out DC.
 
-Chunks are put together from pieces that have been encoded before: a WAV with the plain header of 44 bytes, in base64.
-Pieces of base64 must begin at multiples of three bytes of the file, and 44 is two more than that; a step is a multiple
-of three. So every piece begins one byte later than its step, and ends with the first byte of the next one; and since
-all levels are multiples of 256, that byte is always 0.
+EVI's chunks are put together from pieces that have been encoded before: a WAV with the plain header of 44 bytes, in
+base64. Pieces of base64 must begin at multiples of three bytes of the file, and 44 is two more than that; a step is a
+multiple of three. So every piece begins one byte later than its step, and ends with the first byte of the next one; and
+since all levels are multiples of 256, that byte is always 0. Chunks of the Realtime protocol are bare samples, and
+small: they are made as they are needed.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from sts_trio.audio.pcm import RATE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from sts_trio.harness.load.forms import Form
 
 FRAME_SAMPLES = RATE // 50
 NUMBERS = 4096
@@ -56,7 +59,7 @@ def _check(call: int, high: int, middle: int, low: int) -> int:
     return (high + 3 * middle + 5 * low + 7 * call) % _BASE
 
 
-class ChunkMaker:
+class WavMaker:
     """Makes the base64 of WAV files of 200 ms, at 48 or 24 kHz, from ready pieces."""
 
     def __init__(self, rate: int) -> None:
@@ -80,6 +83,22 @@ class ChunkMaker:
             parts += (beginning, pieces[high], pieces[middle], pieces[low], pieces[last])
         parts[-1] = self._ends[last]
         return b"".join(parts)
+
+
+class RawMaker:
+    """Makes the base64 of 200 ms of bare samples, in any form."""
+
+    def __init__(self, form: Form) -> None:
+        per_step = form.rate * _STEP // RATE
+        self._steps = [form.write(_level(digit)) * per_step for digit in range(_BASE)]
+        self._beginning = form.write(_BEGINNING) * per_step
+
+    def chunk(self, call: int, number: int) -> bytes:
+        """See `WavMaker.chunk`."""
+        parts: list[bytes] = []
+        for each in range(number, number + FRAMES_PER_CHUNK):
+            parts += (self._beginning, *(self._steps[digit] for digit in _digits(call, each % NUMBERS)))
+        return _base64(b"".join(parts))
 
 
 def _base64(data: bytes) -> bytes:

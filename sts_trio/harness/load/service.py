@@ -33,7 +33,6 @@ def free_port() -> int:
 def environment(provider: Mapping[str, str], port: int) -> dict[str, str]:
     """The settings that a service under load is started with; the rest is the operator's own environment."""
     return {
-        "HUMEAI_API_KEY": "load",
         **provider,
         "HOST": "127.0.0.1",
         "PORT": str(port),
