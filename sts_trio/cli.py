@@ -187,6 +187,13 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 \\
 @click.option("--seconds", default=20.0, show_default=True, type=click.FloatRange(0.5, 86_400), help="Measured time.")
 @click.option("--ramp", default=50.0, show_default=True, type=click.FloatRange(0.1, 1000), help="New calls a second.")
 @click.option(
+    "--settle",
+    default=2.0,
+    show_default=True,
+    type=click.FloatRange(0, 3600),
+    help="Seconds between the last new call and the measured time.",
+)
+@click.option(
     "--profile",
     default="talk",
     show_default=True,

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import trio
-import trustme
 from click.testing import CliRunner
 from rich.console import Console
 
@@ -47,31 +46,6 @@ async def test_calls_through_our_own_service_lose_nothing_and_are_measured(tmp_p
     assert not passed
     assert "latency up" in shown.getvalue()
     assert "over the limit: CPU per call" in shown.getvalue()
-
-
-async def test_calls_to_a_realtime_service_behind_tls_are_measured_in_the_same_way(tmp_path: Path) -> None:
-    authority = trustme.CA()
-    file, report, shown = tmp_path / "tls.pem", tmp_path / "load.json", StringIO()
-    cert = authority.issue_cert("127.0.0.1")
-    file.write_bytes(cert.private_key_and_cert_chain_pem.bytes() + authority.cert_pem.bytes())
-    agents = ("127.0.0.1", free_port())
-    options = LoadOptions(
-        calls=2,
-        seconds=1.2,
-        settle=0.1,
-        provider="openai",
-        profile="chatty",
-        agents=agents,
-        tls=file,
-        json=report,
-        limits=Limits(lost=0, stale=0, failed=0),
-    )
-    with trio.fail_after(60):
-        assert await load(options, Console(file=shown, width=1000))
-    (run,) = json.loads(report.read_bytes())["runs"]
-    assert run["up"]["count"] > 90
-    assert run["first_audio"]["count"] >= 1
-    assert f"OPENAI_BASE_URL=wss://127.0.0.1:{agents[1]}/v1 OPENAI_CA_FILE={file}" in shown.getvalue()
 
 
 def test_a_connector_that_is_not_there_is_one_line_and_exit_code_2() -> None:
