@@ -1,23 +1,32 @@
-"""`sts-trio load` as a command: every profile, every provider, and one connector against another. All run at once."""
+"""`sts-trio load` as a command: every profile and provider, one connector against another, and what may befall it.
+
+Loads run side by side: they have the same waits, and no figure of them is judged.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 import trustme
 
 from sts_trio.harness.load.service import free_port
-from sts_trio.harness.load.usage import listener_on
+from sts_trio.harness.load.usage import listener_on, usage
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
+
+T = TypeVar("T")
 
 COMMAND = [sys.executable, "-m", "sts_trio"]
 URL2 = "ws://127.0.0.1:"
@@ -43,9 +52,18 @@ def environment(**more: str) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "COLUMNS": "200", "HOST": "127.0.0.1", "SHED_LAG_MS": "0", **more}
 
 
+def until(what: Callable[[], T | None]) -> T:
+    """Wait for something, and return it."""
+    give_up = time.monotonic() + MOST_SECONDS
+    while (found := what()) is None:
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+    return found
+
+
 @pytest.fixture(scope="module")
 def loads(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Done]:
-    """One load of each kind, side by side: they have the same waits, and no figure of them is judged."""
+    """One load of each kind."""
     here = tmp_path_factory.mktemp("load")
     authority = trustme.CA()
     cert = authority.issue_cert("127.0.0.1")
@@ -65,10 +83,7 @@ def loads(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Done]:
     settings = environment(HUMEAI_API_KEY="key", HUMEAI_WS_URL=f"ws://{agents}/v0/evi/chat", PORT=str(other))
     with subprocess.Popen([*COMMAND, "serve"], env=settings, cwd=here, stderr=subprocess.DEVNULL) as service:
         try:
-            give_up = time.monotonic() + MOST_SECONDS
-            while listener_on(other) is None:
-                assert time.monotonic() < give_up
-                time.sleep(0.1)
+            until(lambda: listener_on(other))
             running = {
                 kind: subprocess.Popen(
                     [*COMMAND, "load", "--serve", *f"--profile {kind} --agents {at[kind]} {arguments}".split()],
@@ -136,3 +151,47 @@ def test_one_connector_is_measured_against_another(loads: dict[str, Done]) -> No
     (heads,) = [line for line in done.shown.splitlines() if "ratio" in line and "ws://" in line]
     assert first["url"] in heads
     assert second["url"] in heads
+
+
+def test_whatever_ends_a_load_is_one_line_and_leaves_no_process(tmp_path: Path) -> None:
+    kinds = {"ctrl-c": "--seconds 60", "SIGTERM": "--seconds 60", "server killed": "--seconds 1 --max-failed 0"}
+    running, ports = {}, {kind: free_port() for kind in kinds}
+    for kind, arguments in kinds.items():
+        at = f"--calls 2 --settle 1 --agents 127.0.0.1:{ports[kind]} {arguments}".split()
+        with (tmp_path / kind).open("wb") as shown:
+            command = [*COMMAND, "load", "--serve", *at]
+            # In a group of its own: Ctrl-C on a terminal reaches a whole group.
+            running[kind] = subprocess.Popen(
+                command, env=environment(), cwd=tmp_path, stdout=shown, stderr=subprocess.STDOUT, start_new_session=True
+            )
+    try:
+        served = {kind: until(partial(_service_port, tmp_path / kind)) for kind in kinds}
+        services = {kind: until(partial(listener_on, port)) for kind, port in served.items()}
+        for port in served.values():
+            until(partial(_called_on, port))
+        os.killpg(running["ctrl-c"].pid, signal.SIGINT)
+        running["SIGTERM"].terminate()
+        os.kill(services["server killed"], signal.SIGKILL)
+        codes = {kind: process.wait(MOST_SECONDS) for kind, process in running.items()}
+    finally:
+        for process in running.values():
+            process.kill()
+    shown_by = {kind: (tmp_path / kind).read_text() for kind in kinds}
+    assert codes == {"ctrl-c": 130, "SIGTERM": 2, "server killed": 1}, shown_by
+    assert "Traceback" not in "".join(shown_by.values())
+    assert shown_by["ctrl-c"].count("\n") == 1  # how the service was started
+    assert shown_by["SIGTERM"].splitlines()[1:] == ["sts-trio: the load was ended by SIGTERM"]
+    assert "over the limit: failed: 2 calls, limit 0" in shown_by["server killed"]
+    assert [pid for pid in services.values() if usage(pid) is not None] == []
+    assert [listener_on(port) for port in ports.values()] == [None] * 3
+
+
+def _service_port(shown: Path) -> int | None:
+    port = re.search(r"PORT=(\d+)", shown.read_text())
+    return int(port[1]) if port else None
+
+
+def _called_on(port: int) -> bool | None:
+    """Whether a connection to this port is established; None if not."""
+    fields = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+    return any(at.endswith(f":{port:04X}") and state == "01" for _, at, _, state, *_ in fields) or None

@@ -125,6 +125,14 @@ def test_a_frame_arrives_with_its_beginning() -> None:
     assert reader.read(pcm[200:700], 2.0) == [(FIRST, 1.0), (FIRST + 1, 2.0)]
 
 
+def test_half_a_sample_is_damage_and_no_more() -> None:
+    pcm = _pcm(_samples(48_000)[::6])[: 4 * 2 * FRAME_SAMPLES]
+    reader = Reader(CALL)
+    assert reader.read(b"\0", 0.0) == []
+    assert [number for number, _ in reader.read(pcm + b"\0", 0.0)] == [FIRST, FIRST + 1, FIRST + 2, FIRST + 3]
+    assert reader.damaged == 2
+
+
 def test_another_calls_audio_and_frames_cut_short_are_damaged() -> None:
     pcm = _pcm(_samples(48_000)[::6])
     stranger = Reader(CALL + 1)

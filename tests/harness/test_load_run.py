@@ -67,7 +67,17 @@ def test_a_connector_that_is_not_there_is_one_line_and_exit_code_2() -> None:
         (["wss://127.0.0.1:1"], "ws://"),
         (["ws://127.0.0.1:1", "--evi", "6050"], "HOST:PORT"),
         (["ws://127.0.0.1:1", "--json", "/nowhere/at/all.json"], "no directory"),
+        (["ws://nosuchhost.invalid:1"], "ws://nosuchhost.invalid:1/ can be placed"),
         (["--serve", "--pin", "4096"], "--pin"),
+        (["ws://127.0.0.1:1", "--pin", "0"], "--pin has a meaning only with --serve"),
+        (["--serve", "--pid", "1"], "--pid has a meaning only with a URL"),
+        (["ws://127.0.0.1:1", "--versus-pid", "1"], "only with --versus"),
+        (["ws://127.0.0.1:1", "--pid", "4194305"], "there is no process 4194305"),
+        (["ws://127.0.0.1:1", "--json", "/proc/no.json"], "cannot write /proc/no.json: "),
+        (["--serve", "--seconds", "nan"], "nan is no number"),
+        (["--serve", "--max-p99-ms", "nan"], "nan is no number"),
+        (["--serve", "--max-lost", "-1"], "not in the range"),
+        (["ws://127.0.0.1:1", "--provider", "nobody"], "nobody"),
         (["--serve", "--tls", "/nowhere/tls.pem"], "does not exist"),
         (["--serve", "--tls", __file__], "must hold a key and its certificate"),
     ],
@@ -76,6 +86,20 @@ def test_what_cannot_be_run_is_one_line_and_exit_code_2(arguments: list[str], wo
     done = CliRunner().invoke(main, ["load", *arguments])
     assert done.exit_code == 2
     assert word in done.stderr
+
+
+def test_a_place_that_the_agents_cannot_have_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        place = f"127.0.0.1:{sock.getsockname()[1]}"
+        file = tmp_path / "load.json"
+        done = CliRunner().invoke(main, ["load", "ws://127.0.0.1:1", "--agents", place, "--json", str(file)])
+    assert done.exit_code == 2
+    said = done.stderr.strip().splitlines()[-1]
+    assert said.startswith(f"sts-trio: the agents cannot listen on {place}, see --agents: ")
+    assert "already in use" in said
+    assert not file.exists()
 
 
 def test_the_process_behind_a_port_is_found() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import soxr
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sts_trio.audio.resample import CallerResampler
@@ -191,6 +191,7 @@ def test_coarse_frames_that_are_changed_or_of_another_run_are_damaged() -> None:
 
 
 @given(st.integers(0, 18), st.integers(1, 159))
+@example(0, 154)  # in its beginning
 @settings(max_examples=30, deadline=None)
 def test_a_coarse_frame_cut_short_spoils_no_other(which: int, missing: int) -> None:
     frames = [audioop.lin2ulaw(_coarse(number), 2) for number in range(20)]

@@ -110,6 +110,10 @@ def test_a_call_without_audio_has_failed() -> None:
     run = _run([_up(0, 0, 500)], [_down(0, 500, received=0), _down(1, 500)])
     assert run.failures == {"no agent audio reached the caller": 1, "no caller audio reached the agent": 1}
     assert run.failed == 2
+    assert run.warnings == ()
+    assert ["was the server started with their address?" in line for line in _run([], [_down(0, 500)]).warnings] == [
+        True
+    ]
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from sts_trio.harness.load.frames import TEXT, encode
 from sts_trio.harness.load.handshake import take_chat
 from sts_trio.harness.load.levels import FRAMES_PER_CHUNK, WavMaker
 from sts_trio.harness.load.plan import AgentsDone, Glance, Ready, UpCall
+from sts_trio.harness.load.process import LoadError
 from sts_trio.harness.load.profile import Step
 from sts_trio.harness.load.realtime import RealtimeTongue, Voices
 from sts_trio.harness.load.stamps import Arrivals, UpstreamCount
@@ -175,12 +176,17 @@ async def run_agents(plan: Plan, tell: child.Tell, until: Callable[[], Awaitable
     """Listen, and answer every chat, until told; then say what was measured.
 
     Raises:
-        OSError: the address cannot be listened on, or the certificate cannot be read.
+        LoadError: the address cannot be listened on.
+        OSError: the certificate cannot be read any more.
     """
     tls = server_context(plan.tls) if plan.tls else None
     office = Office(plan, Board(plan.board_path, plan.calls), tongues(plan), tls)
     async with trio.open_nursery() as nursery:
-        listeners = await trio.open_tcp_listeners(plan.port, host=plan.host, backlog=1024)
+        try:
+            listeners = await trio.open_tcp_listeners(plan.port, host=plan.host, backlog=1024)
+        except OSError as exc:
+            place = f"{plan.host}:{plan.port}"
+            raise LoadError(f"the agents cannot listen on {place}, see --agents: {exc.strerror or exc}") from exc
         nursery.start_soon(partial(trio.serve_listeners, office.answer, listeners))
         nursery.start_soon(office.crowd.run)
         tell(Ready(listeners[0].socket.getsockname()[1]))

@@ -24,6 +24,7 @@ from sts_trio.harness.load.frames import TEXT, Masker
 from sts_trio.harness.load.handshake import HANDSHAKE_SECONDS, open_call
 from sts_trio.harness.load.histogram import Histogram
 from sts_trio.harness.load.plan import CallersDone, DownCall, Glance, Measuring
+from sts_trio.harness.load.process import LoadError
 from sts_trio.harness.load.stamps import FRAME_NS
 from sts_trio.harness.load.wheel import Wheel
 
@@ -221,10 +222,13 @@ async def run_callers(plan: Plan, tell: child.Tell, until: Callable[[], Awaitabl
     """Place the calls, hold them for as long as is measured, hang up, and say what was measured.
 
     Raises:
-        OSError: the connector's name cannot be resolved.
+        LoadError: the connector's name cannot be resolved.
     """
     address = parse_address(plan.url)
-    found = await trio.socket.getaddrinfo(address.host, address.port, type=trio.socket.SOCK_STREAM)
+    try:
+        found = await trio.socket.getaddrinfo(address.host, address.port, type=trio.socket.SOCK_STREAM)
+    except OSError as exc:
+        raise LoadError(f"no call to {address} can be placed: {exc.strerror or exc}") from exc
     family, _, _, _, place = found[0]
     hall = Hall(plan, address, (family, (str(place[0]), int(place[1]))))
     async with trio.open_nursery() as nursery:

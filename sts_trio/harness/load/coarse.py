@@ -69,14 +69,17 @@ class CoarseReader:
         waiting = self._waiting + self._levels(audio).translate(self._symbols)
         found: list[Stamp | None] = []
         while (begin := waiting.find(b"B")) >= 0:
-            first = begin + 2 * self._step + self._step // 3
+            digits = waiting[begin:].lstrip(
+                b"B"
+            )  # of a frame that was cut short in its beginning, the next one's follow
+            first = self._step // 2
             end = first + (_DIGITS - 1) * self._step + 1
-            if end > len(waiting):
-                waiting = waiting[begin:]
+            if end > len(digits):
+                waiting = b"B" + digits
                 break
-            stamp = self._stamp(waiting[first : end : self._step], now_ns)
+            stamp = self._stamp(digits[first : end : self._step], now_ns)
             found.append(stamp)
-            waiting = waiting[end if stamp else first :]  # in one that is cut short, the next has begun
+            waiting = digits[end if stamp else first :]  # in one that is cut short, the next has begun
         else:
             waiting = b""
         self._waiting = waiting

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
+import trio
 from rich.live import Live
 from rich.text import Text
 
@@ -103,12 +105,28 @@ async def load(options: LoadOptions, console: Console) -> bool:
 
     Raises:
         CallFailed: a URL is none of a connector's WebSocket.
-        LoadError: the load could not be run.
-        OSError: the JSON file cannot be written.
+        LoadError: the load could not be run, or a signal ended it; no process is left.
     """
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_end_on_signal)
+        passed = await _load(options, console)
+        nursery.cancel_scope.cancel()
+    return passed
+
+
+async def _end_on_signal(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGHUP) as signals:
+        task_status.started()
+        async for number in signals:
+            raise LoadError(f"the load was ended by {signal.Signals(number).name}")
+
+
+async def _load(options: LoadOptions, console: Console) -> bool:
     settings = provider_settings(options)
     if options.tls is not None:
         check_certificate(str(options.tls), options.agents[0])
+    if options.json is not None:
+        _check_writable(options.json)
     async with AsyncExitStack() as stack:
         if options.url is None:
             sides = [_side(*await _start_service(stack, options, settings, console))]
@@ -126,6 +144,22 @@ async def load(options: LoadOptions, console: Console) -> bool:
                 side.runs.append(run)
                 console.print(figures_table(run, title), *remarks(run), sep="\n")
     return _conclude(options, sides, console)
+
+
+def _check_writable(file: Path) -> None:
+    """Find out before the load, which may take long."""
+    fresh = not file.exists()
+    _write(file, b"", "ab")
+    if fresh:
+        file.unlink(missing_ok=True)
+
+
+def _write(file: Path, data: bytes, mode: Literal["ab", "wb"]) -> None:
+    try:
+        with file.open(mode) as out:
+            out.write(data)
+    except OSError as exc:
+        raise LoadError(f"cannot write {file}: {exc.strerror}") from exc
 
 
 async def _start_service(
@@ -153,9 +187,12 @@ def _side(url: str, pid: int | None) -> _Side:
     address = parse_address(url)
     if address.scheme != "ws":
         raise CallFailed(f"a load calls over ws:// only, and not {address}")
+    named = pid is not None
     if pid is None and address.host in _LOOPBACK:
         pid = listener_on(address.port)
     used = usage(pid) if pid is not None else None
+    if named and used is None:
+        raise LoadError(f"there is no process {pid} to measure")
     return _Side(url, pid if used else None, used.memory if used else None)
 
 
@@ -204,8 +241,8 @@ def _conclude(options: LoadOptions, sides: list[_Side], console: Console) -> boo
         console.print(versus_table(names, medians[0], medians[1], options.rounds))
     broken = exceeded(options.limits, judged)
     report["exceeded"] = broken
-    if options.json is not None:
-        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     for line in broken:
         console.print(Text(f"over the limit: {line}", "bold red"))
+    if options.json is not None:
+        _write(options.json, msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n", "wb")
     return not broken

@@ -109,8 +109,8 @@ def _base64(data: bytes) -> bytes:
 class Reader:
     """Finds the frames in one call's audio, 8 kHz, in messages of any size.
 
-    `damaged` counts beginnings without a readable number behind them, `foreign` is not told from them: another call's
-    audio has another check digit.
+    `damaged` counts beginnings without a readable number behind them (another call's audio has another check digit),
+    and messages that end within a sample.
     """
 
     call: int
@@ -123,6 +123,9 @@ class Reader:
 
         A frame has arrived when its beginning has.
         """
+        if len(pcm) % 2:
+            self.damaged += 1  # half a sample
+            pcm = pcm[:-1]
         new = np.frombuffer(pcm, "<i2")
         kept = len(self._kept)
         samples = np.concatenate((self._kept, new)) if kept else new

@@ -57,6 +57,7 @@ async def open_service(env: Mapping[str, str], cores: Iterable[int] | None) -> A
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,
+            start_new_session=True,  # Ctrl-C is for us, who then end it
         )
         try:
             if cores is not None:
