@@ -5,6 +5,7 @@ Each command imports what it needs: `--help` and a wrong setting should not wait
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 from functools import partial
@@ -166,8 +167,17 @@ def demo(out: Path, provider: Provider) -> None:
         sys.exit(1)
 
 
-_WITH_TLS = """With --tls the connector needs wss:// in that address, and HUMEAI_CA_FILE=FILE (one in Node:
-NODE_EXTRA_CA_CERTS=FILE). FILE is made so:
+class _Number(click.FloatRange):
+    """A range that NaN is not in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See `click.ParamType`."""
+        number = super().convert(value, param, ctx)
+        return self.fail(f"{value} is no number", param, ctx) if math.isnan(number) else number
+
+
+_WITH_TLS = """With --tls the connector needs wss:// in that address, and HUMEAI_CA_FILE=FILE or OPENAI_CA_FILE=FILE
+(one in Node: NODE_EXTRA_CA_CERTS=FILE). FILE is made so:
 
 \b
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 \\
@@ -184,8 +194,15 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 \\
     "--pin", type=click.IntRange(0), metavar="CORE", help="With --serve: it on this core, the load on others."
 )
 @click.option("--calls", default=10, show_default=True, type=click.IntRange(1, 10_000), help="Calls at once.")
-@click.option("--seconds", default=20.0, show_default=True, type=click.FloatRange(0.5, 86_400), help="Measured time.")
-@click.option("--ramp", default=50.0, show_default=True, type=click.FloatRange(0.1, 1000), help="New calls a second.")
+@click.option("--seconds", default=20.0, show_default=True, type=_Number(0.5, 86_400), help="Measured time.")
+@click.option("--ramp", default=50.0, show_default=True, type=_Number(0.1, 1000), help="New calls a second.")
+@click.option(
+    "--settle",
+    default=2.0,
+    show_default=True,
+    type=_Number(0, 3600),
+    help="Seconds between the last new call and the measured time.",
+)
 @click.option(
     "--profile",
     default="talk",
@@ -194,14 +211,29 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 \\
     help="Who talks: both, mostly the agent, in short turns with barge-ins, nobody.",
 )
 @click.option(
-    "--rate", default=48_000, show_default=True, type=click.Choice([48_000, 24_000]), help="Hz of the agents."
+    "--rate", default=48_000, show_default=True, type=click.Choice([48_000, 24_000]), help="Hz of EVI's voice."
 )
-@click.option("--evi", default="127.0.0.1:6050", show_default=True, help="HOST:PORT where the light EVI listens.")
+@click.option(
+    "--provider",
+    default="humeai",
+    show_default=True,
+    type=click.Choice(["humeai", "openai", "xai"]),
+    help="Whose protocol the agents speak.",
+)
+@click.option(
+    "--agents",
+    "--evi",
+    "agents",
+    default="127.0.0.1:6050",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Where the agents listen.",
+)
 @click.option(
     "--tls",
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The light EVI behind TLS (wss://); FILE (PEM) has its key and certificate.",
+    help="The agents behind TLS (wss://); FILE (PEM) has their key and certificate.",
 )
 @click.option("--pid", type=click.IntRange(1), help="The server's process, if its port on this machine does not tell.")
 @click.option(
@@ -210,20 +242,21 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 \\
 @click.option("--versus-pid", type=click.IntRange(1), help="The other's process.")
 @click.option("--rounds", type=click.IntRange(1, 100), help="How often; medians count.  [default: 1; 3 with --versus]")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write all figures there.")
-@click.option("--max-p99-ms", type=float, help="Limit: latency up, p99.")
-@click.option("--max-first-p99-ms", type=float, help="Limit: the agent's first audio, p99.")
-@click.option("--max-stop-ms", type=float, help="Limit: the longest stop after a barge-in.")
-@click.option("--max-lost", type=float, help="Limit: frames lost, doubled, reordered or damaged.")
-@click.option("--max-stale", type=float, help="Limit: frames of an interrupted turn.")
-@click.option("--max-failed", type=float, help="Limit: calls that failed.")
-@click.option("--max-cpu", type=float, help="Limit: CPU per call, in thousandths of a core.")
-@click.option("--max-memory-kb", type=float, help="Limit: memory per call over the idle process.")
-@click.option("--max-cpu-ratio", type=float, help="Limit: CPU per call over that of --versus.")
-def load(url: str | None, serve: bool, evi: str, json_file: Path | None, rounds: int | None, **rest: Any) -> None:
+@click.option("--max-p99-ms", type=_Number(0), help="Limit: latency up, p99.")
+@click.option("--max-first-p99-ms", type=_Number(0), help="Limit: the agent's first audio, p99.")
+@click.option("--max-stop-ms", type=_Number(0), help="Limit: the longest stop after a barge-in.")
+@click.option("--max-lost", type=_Number(0), help="Limit: frames lost, doubled, reordered or damaged.")
+@click.option("--max-stale", type=_Number(0), help="Limit: frames of an interrupted turn.")
+@click.option("--max-failed", type=_Number(0), help="Limit: calls that failed.")
+@click.option("--max-cpu", type=_Number(0), help="Limit: CPU per call, in thousandths of a core.")
+@click.option("--max-memory-kb", type=_Number(0), help="Limit: memory per call over the idle process.")
+@click.option("--max-cpu-ratio", type=_Number(0), help="Limit: CPU per call over that of --versus.")
+def load(url: str | None, serve: bool, agents: str, json_file: Path | None, rounds: int | None, **rest: Any) -> None:
     """Hold many calls at once through the connector at URL (ws://), and measure what it adds.
 
-    Plays both ends, Core's and EVI's: start the connector with HUMEAI_WS_URL=ws://127.0.0.1:6050/v0/evi/chat, or say
-    --serve. Exit code 1: a limit was exceeded. 2: the load could not be run.
+    Plays both ends, Core's and the provider's: start the connector with HUMEAI_WS_URL=ws://127.0.0.1:6050/v0/evi/chat,
+    or with OPENAI_BASE_URL=ws://127.0.0.1:6050/v1 for --provider openai, or say --serve. Exit code 1: a limit was
+    exceeded. 2: the load could not be run.
     """
     from rich.console import Console
 
@@ -233,14 +266,21 @@ def load(url: str | None, serve: bool, evi: str, json_file: Path | None, rounds:
 
     if serve == (url is not None):
         _fail("load needs either the URL of a connector, such as ws://127.0.0.1:6039, or --serve", 2)
+    for name, value, needed, there in (
+        ("--pid", rest["pid"], "a URL", not serve),
+        ("--pin", rest["pin"], "--serve", serve),
+        ("--versus-pid", rest["versus_pid"], "--versus", rest["versus"]),
+    ):
+        if value is not None and not there:
+            _fail(f"{name} has a meaning only with {needed}", 2)
     _check_directory(json_file, 2)
     limits = {name.removeprefix("max_"): rest.pop(name) for name in list(rest) if name.startswith("max_")}
-    place = parse_place(evi)
+    place = parse_place(agents)
     if place is None:
-        _fail(f"--evi is {evi}; it must be HOST:PORT, such as 127.0.0.1:6050", 2)
+        _fail(f"--agents is {agents}; it must be HOST:PORT, such as 127.0.0.1:6050", 2)
     options = LoadOptions(
         url=url,
-        evi=place,
+        agents=place,
         json=json_file,
         rounds=rounds or (3 if rest["versus"] else 1),
         limits=Limits(**limits),
@@ -281,16 +321,19 @@ def _run(command: Callable[[], Awaitable[T]], trouble: str = "", code: int = 1) 
     async def run() -> None:
         result.append(await command())
 
+    ends: list[Callable[[], NoReturn]] = []  # several may have happened: the first of this order is told
     try:
         trio.run(run)
     except* KeyboardInterrupt:
-        sys.exit(130)
+        ends.append(partial(sys.exit, 130))
     except* WorkerFailed as group:
-        _end_like_worker(group)
+        ends.append(partial(_end_like_worker, group))
     except* ConfigError as group:  # a file that a setting names is looked at when it is used
-        _give_up([str(_first(group))], 2)
+        ends.append(partial(_give_up, [str(_first(group))], 2))
     except* (CallFailed, SpeechError, LoadError, OSError) as group:
-        _fail(trouble + str(_first(group)), code)
+        ends.append(partial(_fail, trouble + str(_first(group)), code))
+    for end in ends:
+        end()
     return result[0]
 
 

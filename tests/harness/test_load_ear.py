@@ -11,14 +11,14 @@ import pytest
 from sts_trio.audio.wav import parse_wav
 from sts_trio.harness.load.board import Board
 from sts_trio.harness.load.ear import Ear, Heard
-from sts_trio.harness.load.levels import ChunkMaker
+from sts_trio.harness.load.levels import WavMaker
 from sts_trio.harness.load.profile import PROFILES, Step
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 CALL = 1
-MAKER = ChunkMaker(24_000)
+MAKER = WavMaker(24_000)
 SECOND = 1_000_000_000
 
 
@@ -130,5 +130,5 @@ def test_a_profile_speaks_as_much_as_it_says(name: str, share: float) -> None:
 
 def test_a_chatty_agent_is_interrupted_in_every_other_turn_and_one_chunk_is_late() -> None:
     cut = [step for _, step in PROFILES["chatty"].turn(1)]
-    assert cut[cut.index(Step.CUT) :] == [Step.CUT, Step.CHUNK, Step.USER]
+    assert cut[cut.index(Step.CUT) :] == [Step.CUT, Step.CHUNK, Step.CUT_OVER, Step.USER]
     assert Step.CUT not in [step for _, step in PROFILES["chatty"].turn(2)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,14 +14,22 @@ from hypothesis import strategies as st
 
 from sts_trio.audio.resample import TelephoneResampler
 from sts_trio.audio.wav import parse_wav
-from sts_trio.harness.load.levels import FRAME_SAMPLES, NUMBERS, ChunkMaker, Reader
+from sts_trio.harness.load.forms import find_form
+from sts_trio.harness.load.levels import FRAME_SAMPLES, NUMBERS, RawMaker, Reader, WavMaker
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import audioop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CALL, CHUNKS = 5, 12
 FIRST = NUMBERS - 20  # the numbers begin again within the recording
 
 
 def _wavs(rate: int) -> list[bytes]:
-    maker = ChunkMaker(rate)
+    maker = WavMaker(rate)
     return [base64.b64decode(maker.chunk(CALL, FIRST + 10 * n), validate=True) for n in range(CHUNKS)]
 
 
@@ -72,6 +82,25 @@ def test_every_frame_is_found_again_in_order(connector: str, rate: int, size: in
     assert reader.damaged == 0
 
 
+@pytest.mark.parametrize(
+    ("kind", "rate", "decode"),
+    [
+        ("audio/pcmu", 8000, lambda data: audioop.ulaw2lin(data, 2)),
+        ("audio/pcma", 8000, lambda data: audioop.alaw2lin(data, 2)),
+        ("audio/pcm", 8000, bytes),
+        ("audio/pcm", 24_000, lambda data: np.frombuffer(data, "<i2")[1::3].tobytes()),
+    ],
+)
+def test_bare_samples_hold_the_same_frames_in_any_form(kind: str, rate: int, decode: Callable[[bytes], bytes]) -> None:
+    form = find_form(kind, rate)
+    assert form is not None
+    maker = RawMaker(form)
+    chunks = [base64.b64decode(maker.chunk(CALL, FIRST + 10 * n), validate=True) for n in range(CHUNKS)]
+    assert {len(chunk) for chunk in chunks} == {rate // 5 * form.width}
+    reader = Reader(CALL)
+    assert _read(reader, decode(b"".join(chunks)), 320) == [(FIRST + n) % NUMBERS for n in range(10 * CHUNKS)]
+
+
 def test_a_chunk_is_a_wav_of_200_ms_with_the_plain_header() -> None:
     wav = _wavs(48_000)[0]
     assert len(wav) == 44 + 19_200
@@ -94,6 +123,14 @@ def test_a_frame_arrives_with_its_beginning() -> None:
     reader = Reader(CALL)
     assert reader.read(pcm[:200], 1.0) == []
     assert reader.read(pcm[200:700], 2.0) == [(FIRST, 1.0), (FIRST + 1, 2.0)]
+
+
+def test_half_a_sample_is_damage_and_no_more() -> None:
+    pcm = _pcm(_samples(48_000)[::6])[: 4 * 2 * FRAME_SAMPLES]
+    reader = Reader(CALL)
+    assert reader.read(b"\0", 0.0) == []
+    assert [number for number, _ in reader.read(pcm + b"\0", 0.0)] == [FIRST, FIRST + 1, FIRST + 2, FIRST + 3]
+    assert reader.damaged == 2
 
 
 def test_another_calls_audio_and_frames_cut_short_are_damaged() -> None:

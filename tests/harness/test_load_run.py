@@ -6,22 +6,18 @@ import json
 import os
 import socket
 from io import StringIO
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 import trio
-import trustme
 from click.testing import CliRunner
 from rich.console import Console
 
 from sts_trio.cli import main
-from sts_trio.harness.load.command import LoadOptions, evi_address, load, parse_place
+from sts_trio.harness.load.command import LoadOptions, load, parse_place, provider_settings
 from sts_trio.harness.load.gate import Limits
 from sts_trio.harness.load.service import free_port
 from sts_trio.harness.load.usage import listener_on, usage
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 async def test_calls_through_our_own_service_lose_nothing_and_are_measured(tmp_path: Path) -> None:
@@ -31,7 +27,7 @@ async def test_calls_through_our_own_service_lose_nothing_and_are_measured(tmp_p
         seconds=1.2,  # call 1 begins its first turn after 0.27 s: who speaks when is the same in every run
         settle=0.1,
         profile="chatty",
-        evi=("127.0.0.1", free_port()),
+        agents=("127.0.0.1", free_port()),
         json=report,
         limits=Limits(lost=0, stale=0, failed=0, cpu_ratio=1.0),
     )
@@ -50,30 +46,6 @@ async def test_calls_through_our_own_service_lose_nothing_and_are_measured(tmp_p
     assert not passed
     assert "latency up" in shown.getvalue()
     assert "over the limit: CPU per call" in shown.getvalue()
-
-
-async def test_with_a_certificate_the_providers_leg_is_encrypted(tmp_path: Path) -> None:
-    authority = trustme.CA()
-    file, report, shown = tmp_path / "tls.pem", tmp_path / "load.json", StringIO()
-    cert = authority.issue_cert("127.0.0.1")
-    file.write_bytes(cert.private_key_and_cert_chain_pem.bytes() + authority.cert_pem.bytes())
-    evi = ("127.0.0.1", free_port())
-    options = LoadOptions(
-        calls=2,
-        seconds=1.2,
-        settle=0.1,
-        profile="chatty",
-        evi=evi,
-        tls=file,
-        json=report,
-        limits=Limits(lost=0, failed=0),
-    )
-    with trio.fail_after(60):
-        assert await load(options, Console(file=shown, width=1000))
-    (run,) = json.loads(report.read_bytes())["runs"]
-    assert run["up"]["count"] > 90
-    assert run["first_audio"]["count"] >= 1
-    assert f"HUMEAI_WS_URL=wss://127.0.0.1:{evi[1]}/v0/evi/chat HUMEAI_CA_FILE={file}" in shown.getvalue()
 
 
 def test_a_connector_that_is_not_there_is_one_line_and_exit_code_2() -> None:
@@ -95,7 +67,17 @@ def test_a_connector_that_is_not_there_is_one_line_and_exit_code_2() -> None:
         (["wss://127.0.0.1:1"], "ws://"),
         (["ws://127.0.0.1:1", "--evi", "6050"], "HOST:PORT"),
         (["ws://127.0.0.1:1", "--json", "/nowhere/at/all.json"], "no directory"),
+        (["ws://nosuchhost.invalid:1"], "ws://nosuchhost.invalid:1/ can be placed"),
         (["--serve", "--pin", "4096"], "--pin"),
+        (["ws://127.0.0.1:1", "--pin", "0"], "--pin has a meaning only with --serve"),
+        (["--serve", "--pid", "1"], "--pid has a meaning only with a URL"),
+        (["ws://127.0.0.1:1", "--versus-pid", "1"], "only with --versus"),
+        (["ws://127.0.0.1:1", "--pid", "4194305"], "there is no process 4194305"),
+        (["ws://127.0.0.1:1", "--json", "/proc/no.json"], "cannot write /proc/no.json: "),
+        (["--serve", "--seconds", "nan"], "nan is no number"),
+        (["--serve", "--max-p99-ms", "nan"], "nan is no number"),
+        (["--serve", "--max-lost", "-1"], "not in the range"),
+        (["ws://127.0.0.1:1", "--provider", "nobody"], "nobody"),
         (["--serve", "--tls", "/nowhere/tls.pem"], "does not exist"),
         (["--serve", "--tls", __file__], "must hold a key and its certificate"),
     ],
@@ -104,6 +86,20 @@ def test_what_cannot_be_run_is_one_line_and_exit_code_2(arguments: list[str], wo
     done = CliRunner().invoke(main, ["load", *arguments])
     assert done.exit_code == 2
     assert word in done.stderr
+
+
+def test_a_place_that_the_agents_cannot_have_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        place = f"127.0.0.1:{sock.getsockname()[1]}"
+        file = tmp_path / "load.json"
+        done = CliRunner().invoke(main, ["load", "ws://127.0.0.1:1", "--agents", place, "--json", str(file)])
+    assert done.exit_code == 2
+    said = done.stderr.strip().splitlines()[-1]
+    assert said.startswith(f"sts-trio: the agents cannot listen on {place}, see --agents: ")
+    assert "already in use" in said
+    assert not file.exists()
 
 
 def test_the_process_behind_a_port_is_found() -> None:
@@ -115,11 +111,18 @@ def test_the_process_behind_a_port_is_found() -> None:
         assert listener_on(port) == os.getpid()
 
 
-def test_where_the_light_evi_listens_is_a_host_and_a_port() -> None:
+def test_where_the_agents_listen_is_a_host_and_a_port() -> None:
     assert parse_place("127.0.0.1:6050") == ("127.0.0.1", 6050)
     assert parse_place("[::1]:6050") == ("::1", 6050)
-    assert evi_address("127.0.0.1", 6050) == "ws://127.0.0.1:6050/v0/evi/chat"
-    assert evi_address("::1", 6050, tls=True) == "wss://[::1]:6050/v0/evi/chat"
+    assert provider_settings(LoadOptions()) == {
+        "STS_PROVIDER": "humeai",
+        "HUMEAI_WS_URL": "ws://127.0.0.1:6050/v0/evi/chat",
+    }
+    assert provider_settings(LoadOptions(provider="xai", agents=("::1", 6050), tls=Path("/tls.pem"))) == {
+        "STS_PROVIDER": "xai",
+        "XAI_BASE_URL": "wss://[::1]:6050/v1",
+        "XAI_CA_FILE": "/tls.pem",
+    }
     assert [parse_place(text) for text in ("6050", "host:", ":1", "h:0", "h:99999", "h:x")] == [None] * 6
 
 

@@ -52,6 +52,7 @@ PLAN = Plan(
     settle=1.0,
     profile="talk",
     mark=1,
+    provider="humeai",
     rate=48_000,
     host="127.0.0.1",
     port=1,
@@ -109,6 +110,10 @@ def test_a_call_without_audio_has_failed() -> None:
     run = _run([_up(0, 0, 500)], [_down(0, 500, received=0), _down(1, 500)])
     assert run.failures == {"no agent audio reached the caller": 1, "no caller audio reached the agent": 1}
     assert run.failed == 2
+    assert run.warnings == ()
+    assert ["was the server started with their address?" in line for line in _run([], [_down(0, 500)]).warnings] == [
+        True
+    ]
 
 
 @pytest.mark.parametrize(

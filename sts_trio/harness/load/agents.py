@@ -1,84 +1,65 @@
-"""EVI in a light mode: the agents of a load, all in one process.
+"""The agents of a load, all in one process: a provider in a light mode, whose protocol is a `Tongue`.
 
-It speaks enough of the protocol that any client of EVI is content: `chat_metadata` first, words before their voice,
-`assistant_end`, a `user_message` with its 48 scores for each turn, `user_interruption`. Caller audio may come as binary
-frames or as `audio_input`, in pieces of any size. It does not listen to it, but knows each frame by its stamp; from the
-first it also learns which call this is, since not every connector passes an id on.
+They do not listen to the callers, but know each frame by its stamp; from the first they also learn which call this is,
+since not every connector passes an id on.
 """
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-import msgspec
 import trio
 
 from sts_trio.harness.address import CallFailed
 from sts_trio.harness.load import child
 from sts_trio.harness.load.board import Board
 from sts_trio.harness.load.crowd import Crowd
-from sts_trio.harness.load.frames import BINARY, TEXT, encode
+from sts_trio.harness.load.evi import EviTongue
+from sts_trio.harness.load.frames import TEXT, encode
 from sts_trio.harness.load.handshake import take_chat
-from sts_trio.harness.load.levels import FRAMES_PER_CHUNK, ChunkMaker
+from sts_trio.harness.load.levels import FRAMES_PER_CHUNK, WavMaker
 from sts_trio.harness.load.plan import AgentsDone, Glance, Ready, UpCall
+from sts_trio.harness.load.process import LoadError
 from sts_trio.harness.load.profile import Step
+from sts_trio.harness.load.realtime import RealtimeTongue, Voices
 from sts_trio.harness.load.stamps import Arrivals, UpstreamCount
 from sts_trio.harness.load.tls import server_context
 from sts_trio.harness.load.wheel import Wheel
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from sts_trio.harness.load.crowd import Connection
     from sts_trio.harness.load.frames import Message
     from sts_trio.harness.load.plan import Plan
-
-
-class _Said(msgspec.Struct):
-    type: str
-    data: bytes = b""
-
-
-_decode = msgspec.json.Decoder(_Said).decode
-_WORDS = json.dumps({"role": "assistant", "content": "Words of an agent under load."})
-_USER = json.dumps(
-    {
-        "type": "user_message",
-        "message": {"role": "user", "content": "Words of a caller under load."},
-        "models": {"prosody": {"scores": {f"Emotion {at}": round(0.01 * at, 2) for at in range(48)}}},
-        "from_text": False,
-        "interim": False,
-        "time": {"begin": 0, "end": 1000},
-    }
-).encode()
+    from sts_trio.harness.load.tongue import OpenTongue, Tongue
 
 
 class Office:
     """All chats of the process, and what is measured of them."""
 
-    def __init__(self, plan: Plan, board: Board, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, plan: Plan, board: Board, open_tongue: OpenTongue, tls: ssl.SSLContext | None) -> None:
         self.plan = plan
         self.board = board
-        self.tls = tls
         self.wheel = Wheel()
         self.crowd = Crowd(self.wheel)
         self.arrivals = Arrivals()
-        self.maker = ChunkMaker(plan.rate)
         self.chats: list[Chat] = []
+        self._open_tongue = open_tongue
+        self._tls = tls
 
     async def answer(self, stream: trio.SocketStream) -> None:
         """Take a connection that has come in. One that is no chat is nobody's business."""
         self.crowd.stir()
         try:
-            sock, rest = await take_chat(stream.socket, self.tls)
+            sock, rest = await take_chat(stream.socket, self._tls)
         except (CallFailed, OSError, trio.TooSlowError):
             return
-        chat = Chat(self)
+        chat = Chat(self, self._open_tongue())
         chat.begin(self.crowd.join(sock, b"", chat, encode), rest)
         self.chats.append(chat)
 
@@ -107,12 +88,12 @@ class Office:
 class Chat:
     """One agent. It speaks as soon as it knows from a caller's frame which call it is in."""
 
-    def __init__(self, office: Office) -> None:
+    def __init__(self, office: Office, tongue: Tongue) -> None:
         self._office = office
-        self.up = UpstreamCount(office.plan.mark, office.arrivals)
+        self._tongue = tongue
+        self.up = UpstreamCount(office.arrivals)
         self.open = True
         self._connection: Connection
-        self._id = f"{random.getrandbits(128):032x}"
         self._turn = 0
         self._turn_at = 0
         self._steps: list[tuple[float, Step]] = []
@@ -124,30 +105,16 @@ class Chat:
     def begin(self, connection: Connection, rest: bytes) -> None:
         """Say that the chat is open; `rest` came behind the handshake."""
         self._connection = connection
-        connection.send(
-            TEXT,
-            b'{"type":"chat_metadata","chat_id":"%s","chat_group_id":"%s","request_id":"1"}'
-            % (self._id.encode(), self._id.encode()),
-        )
+        self._send(self._tongue.begin())
         if rest:
             connection.feed(rest)
 
     def hear(self, message: Message) -> None:
         """See `crowd.Member`."""
-        if message.opcode == BINARY:
-            pcm = message.data
-        elif message.opcode == TEXT:
-            try:
-                said = _decode(message.data)
-            except (msgspec.DecodeError, UnicodeError):
-                return
-            if said.type != "audio_input":
-                return
-            pcm = said.data
-        else:
-            return
         now = time.monotonic_ns()
-        self.up.feed(pcm, now)
+        stamps, answers = self._tongue.hear(message, now)
+        self._send(answers)
+        self.up.take(stamps, now)
         call = self.up.call
         if not self._speaking and call is not None and 0 <= call < self._office.plan.calls:
             self._speaking = True
@@ -177,43 +144,49 @@ class Chat:
         return self._turn_at + round(self._steps[self._index][0] * 1e9)
 
     def _do(self, step: Step, now: int) -> None:
-        call = self.up.call or 0
-        board, reply = self._office.board, f"{self._id}{self._turn}".encode()
-        send = partial(self._connection.send, TEXT)
+        call, board = self.up.call or 0, self._office.board
+        said = self._tongue.tell(step, call, self._frame, now)
         match step:
             case Step.WORDS:
                 self._turn_frame = self._frame
-                send(
-                    b'{"type":"assistant_message","id":"%s","message":%s,"models":{},"from_text":false,'
-                    b'"is_quick_response":false}' % (reply, _WORDS.encode())
-                )
-            case Step.CHUNK:
-                index = (self._frame - self._turn_frame) // FRAMES_PER_CHUNK
-                data = self._office.maker.chunk(call, self._frame)
-                message = b'{"type":"audio_output","id":"%s","index":%d,"data":"%s"}' % (reply, index, data)
-                if index == 0:
+            case Step.CHUNK if said:
+                if self._frame == self._turn_frame:
                     board.turn_begins(call, self._turn, self._frame, time.monotonic_ns())
-                send(message)
                 self._frame += FRAMES_PER_CHUNK
             case Step.CUT:
                 # One chunk is still to come, which belongs to the interrupted turn.
                 board.cut(call, self._turn_frame, self._frame + FRAMES_PER_CHUNK, time.monotonic_ns())
-                send(b'{"type":"user_interruption","time":%d}' % (now // 1_000_000))
-            case Step.END:
-                send(b'{"type":"assistant_end"}')
-            case Step.USER:
-                send(_USER)
+            case _:
+                pass
+        self._send(said)
+
+    def _send(self, said: Sequence[bytes]) -> None:
+        for text in said:
+            self._connection.send(TEXT, text)
+
+
+def tongues(plan: Plan) -> OpenTongue:
+    """How the agents of this plan speak."""
+    if plan.provider == "humeai":
+        return partial(EviTongue, WavMaker(plan.rate), plan.mark)
+    return partial(RealtimeTongue, Voices(), plan.mark, resumes=plan.provider == "xai")
 
 
 async def run_agents(plan: Plan, tell: child.Tell, until: Callable[[], Awaitable[None]]) -> None:
     """Listen, and answer every chat, until told; then say what was measured.
 
     Raises:
-        OSError: the address cannot be listened on, or the certificate cannot be read.
+        LoadError: the address cannot be listened on.
+        OSError: the certificate cannot be read any more.
     """
-    office = Office(plan, Board(plan.board_path, plan.calls), server_context(plan.tls) if plan.tls else None)
+    tls = server_context(plan.tls) if plan.tls else None
+    office = Office(plan, Board(plan.board_path, plan.calls), tongues(plan), tls)
     async with trio.open_nursery() as nursery:
-        listeners = await trio.open_tcp_listeners(plan.port, host=plan.host, backlog=1024)
+        try:
+            listeners = await trio.open_tcp_listeners(plan.port, host=plan.host, backlog=1024)
+        except OSError as exc:
+            place = f"{plan.host}:{plan.port}"
+            raise LoadError(f"the agents cannot listen on {place}, see --agents: {exc.strerror or exc}") from exc
         nursery.start_soon(partial(trio.serve_listeners, office.answer, listeners))
         nursery.start_soon(office.crowd.run)
         tell(Ready(listeners[0].socket.getsockname()[1]))

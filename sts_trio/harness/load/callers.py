@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import binascii
 import os
 import time
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 import trio
 
+from sts_trio.audio.pcm import FRAME_BYTES
 from sts_trio.harness.address import parse_address, reason
 from sts_trio.harness.load import child
 from sts_trio.harness.load.board import Board
+from sts_trio.harness.load.coarse import coarse_frame
 from sts_trio.harness.load.crowd import Crowd
 from sts_trio.harness.load.ear import Ear, Heard
+from sts_trio.harness.load.exact import exact_frame
 from sts_trio.harness.load.frames import TEXT, Masker
 from sts_trio.harness.load.handshake import HANDSHAKE_SECONDS, open_call
 from sts_trio.harness.load.histogram import Histogram
 from sts_trio.harness.load.plan import CallersDone, DownCall, Glance, Measuring
-from sts_trio.harness.load.stamps import FRAME_NS, stamped
+from sts_trio.harness.load.process import LoadError
+from sts_trio.harness.load.stamps import FRAME_NS
 from sts_trio.harness.load.wheel import Wheel
 
 if TYPE_CHECKING:
@@ -29,10 +35,13 @@ if TYPE_CHECKING:
     from sts_trio.harness.load.crowd import Connection
     from sts_trio.harness.load.frames import Message
     from sts_trio.harness.load.plan import Plan
+    from sts_trio.harness.load.stamps import Stamper
 
 # When the callers fall silent, their last frames may still be in a queue of an overloaded server. The parent, who sees
 # the agents too, ends the calls when nothing more arrives; what takes longer than this counts as lost.
 _LAST_FRAMES_SECONDS = 15.0
+# Behind the last frame, for a resampler keeps the end of what it got until there is more.
+_SILENCE = binascii.b2a_base64(bytes(FRAME_BYTES), newline=False)
 _UUID = "5f0a9c1e-0000-4000-8000-{:012x}"
 _GOLDEN = 0.618  # spreads any number of calls evenly over the 20 ms
 
@@ -48,14 +57,14 @@ _decode = msgspec.json.Decoder(_Said).decode
 class Caller:
     """One call, from `init` to the hang-up."""
 
-    def __init__(self, number: int, ear: Ear, mark: int, window_ns: tuple[int, int]) -> None:
+    def __init__(self, number: int, ear: Ear, stamper: Stamper, window_ns: tuple[int, int]) -> None:
         self.number = number
         self.ear = ear
         self.sent = 0
         self.over = ""
         self.errors = 0
         self.speaking = True
-        self._mark = mark
+        self._stamper = stamper
         self._window = window_ns
         self._due = 0
         self._connection: Connection
@@ -69,14 +78,20 @@ class Caller:
 
     def speak(self, now: int) -> int | None:
         """Send the next frame; returns when the one after it is due."""
-        if not self.speaking or self.over:
+        if self.over:
+            return None
+        if not self.speaking:
+            self._send(_SILENCE)
             return None
         counted = self._window[0] <= now < self._window[1]
-        audio = stamped(self._mark, self.number, self.sent, time.monotonic_ns(), counted=counted)
-        self._connection.send(TEXT, b'{"type":"audio","audio":"%s"}' % audio)
+        audio = self._stamper(self.number, self.sent, time.monotonic_ns(), counted=counted)
+        self._send(audio)
         self.sent += 1
         self._due = (self._due or now) + FRAME_NS
         return self._due
+
+    def _send(self, audio: bytes) -> None:
+        self._connection.send(TEXT, b'{"type":"audio","audio":"%s"}' % audio)
 
     def hang_up(self) -> None:
         """Close. What is known stays."""
@@ -119,6 +134,8 @@ class Hall:
         self.callers: list[Caller] = []
         self.failures: Counter[str] = Counter()
         self._masker = Masker(os.urandom(4))
+        # Only EVI takes the samples as they are; the Realtime protocol has G.711, and other rates.
+        self._stamper: Stamper = partial(exact_frame if plan.provider == "humeai" else coarse_frame, plan.mark)
         self.begin = time.monotonic() + 0.1
         first = self.begin + plan.calls / plan.ramp + plan.settle
         self.window = first, first + plan.seconds
@@ -140,7 +157,7 @@ class Hall:
             self.failures[reason(exc, HANDSHAKE_SECONDS)] += 1
             return
         self.setup.add(time.monotonic() - began)
-        caller = Caller(number, Ear(number, self.board, self.heard, self.window), self._plan.mark, self._window_ns)
+        caller = Caller(number, Ear(number, self.board, self.heard, self.window), self._stamper, self._window_ns)
         caller.begin(self.crowd.join(sock, b"", caller, self._masker.encode), rest)
         self.callers.append(caller)
         if self._plan.conversation.caller:
@@ -205,10 +222,13 @@ async def run_callers(plan: Plan, tell: child.Tell, until: Callable[[], Awaitabl
     """Place the calls, hold them for as long as is measured, hang up, and say what was measured.
 
     Raises:
-        OSError: the connector's name cannot be resolved.
+        LoadError: the connector's name cannot be resolved.
     """
     address = parse_address(plan.url)
-    found = await trio.socket.getaddrinfo(address.host, address.port, type=trio.socket.SOCK_STREAM)
+    try:
+        found = await trio.socket.getaddrinfo(address.host, address.port, type=trio.socket.SOCK_STREAM)
+    except OSError as exc:
+        raise LoadError(f"no call to {address} can be placed: {exc.strerror or exc}") from exc
     family, _, _, _, place = found[0]
     hall = Hall(plan, address, (family, (str(place[0]), int(place[1]))))
     async with trio.open_nursery() as nursery:

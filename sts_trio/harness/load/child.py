@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from sts_trio.harness.load.plan import Trouble, decode_plan, encode
+from sts_trio.harness.load.process import LoadError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -40,10 +41,10 @@ def main(run: Callable[[Plan, Tell, Callable[[], Awaitable[None]]], Awaitable[No
     plan = decode_plan(sys.stdin.buffer.readline())
     try:
         trio.run(run, plan, tell_parent, parent_gone)
-    except* OSError as group:
+    except* BrokenPipeError:
+        pass  # the parent has gone in mid-run: nobody wants to know any more
+    except* (LoadError, OSError) as group:
         first: BaseException = group
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
         tell_parent(Trouble(str(first)))
-    except* KeyboardInterrupt:
-        pass

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
+import trio
 from rich.live import Live
 from rich.text import Text
 
@@ -30,18 +32,24 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sts_trio.harness.load.figures import Figures
+    from sts_trio.harness.load.plan import Provider
     from sts_trio.harness.load.run import Now
 
+# The setting for the agents' address, and what comes behind host and port.
+_BASES = {
+    "humeai": ("HUMEAI_WS_URL", "/v0/evi/chat"),
+    "openai": ("OPENAI_BASE_URL", "/v1"),
+    "xai": ("XAI_BASE_URL", "/v1"),
+}
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-EVI_PATH = "/v0/evi/chat"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadOptions:
     """What is asked for. `url` None: a service is started for it (`serve`), on core `pin` if that is given.
 
-    `evi`: host and port where the light EVI listens; `tls`: with this key and certificate (PEM).
-    `versus`: another connector, measured in turns with the first.
+    `agents`: host and port where the agents listen, who speak the protocol of `provider`; `tls`: with this key and
+    certificate (PEM). `versus`: another connector, measured in turns with the first.
     """
 
     url: str | None = None
@@ -55,7 +63,8 @@ class LoadOptions:
     settle: float = 2.0
     profile: str = "talk"
     rate: int = 48_000
-    evi: tuple[str, int] = ("127.0.0.1", 6050)
+    provider: Provider = "humeai"
+    agents: tuple[str, int] = ("127.0.0.1", 6050)
     tls: Path | None = None
     pin: int | None = None
     json: Path | None = None
@@ -70,10 +79,15 @@ def parse_place(text: str) -> tuple[str, int] | None:
     return host.strip("[]"), int(port)
 
 
-def evi_address(host: str, port: int, *, tls: bool = False) -> str:
-    """What HUMEAI_WS_URL has to be for the light EVI there."""
+def provider_settings(options: LoadOptions) -> dict[str, str]:
+    """What a service has to be told to find the agents."""
+    host, port = options.agents
     place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return f"{'wss' if tls else 'ws'}://{place}{EVI_PATH}"
+    name, path = _BASES[options.provider]
+    settings = {"STS_PROVIDER": options.provider, name: f"{'ws' if options.tls is None else 'wss'}://{place}{path}"}
+    if options.tls is not None:
+        settings[f"{options.provider.upper()}_CA_FILE"] = str(options.tls.absolute())
+    return settings
 
 
 @dataclass(slots=True)
@@ -91,14 +105,28 @@ async def load(options: LoadOptions, console: Console) -> bool:
 
     Raises:
         CallFailed: a URL is none of a connector's WebSocket.
-        LoadError: the load could not be run.
-        OSError: the JSON file cannot be written.
+        LoadError: the load could not be run, or a signal ended it; no process is left.
     """
-    evi_url = evi_address(*options.evi, tls=options.tls is not None)
-    settings = {"HUMEAI_WS_URL": evi_url}
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_end_on_signal)
+        passed = await _load(options, console)
+        nursery.cancel_scope.cancel()
+    return passed
+
+
+async def _end_on_signal(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGHUP) as signals:
+        task_status.started()
+        async for number in signals:
+            raise LoadError(f"the load was ended by {signal.Signals(number).name}")
+
+
+async def _load(options: LoadOptions, console: Console) -> bool:
+    settings = provider_settings(options)
     if options.tls is not None:
-        check_certificate(str(options.tls), options.evi[0])
-        settings["HUMEAI_CA_FILE"] = str(options.tls.absolute())
+        check_certificate(str(options.tls), options.agents[0])
+    if options.json is not None:
+        _check_writable(options.json)
     async with AsyncExitStack() as stack:
         if options.url is None:
             sides = [_side(*await _start_service(stack, options, settings, console))]
@@ -109,13 +137,29 @@ async def load(options: LoadOptions, console: Console) -> bool:
             sides.append(_side(options.versus, options.versus_pid))
         for number in range(options.rounds):
             for side in sides:
-                title = f"{side.url.split('?')[0]}, {options.calls} calls, {options.profile}"
+                title = f"{side.url.split('?')[0]}, {options.calls} calls, {options.provider}, {options.profile}"
                 if options.rounds > 1:
                     title += f", round {number + 1} of {options.rounds}"
                 run = await _run(options, side, console, title)
                 side.runs.append(run)
                 console.print(figures_table(run, title), *remarks(run), sep="\n")
     return _conclude(options, sides, console)
+
+
+def _check_writable(file: Path) -> None:
+    """Find out before the load, which may take long."""
+    fresh = not file.exists()
+    _write(file, b"", "ab")
+    if fresh:
+        file.unlink(missing_ok=True)
+
+
+def _write(file: Path, data: bytes, mode: Literal["ab", "wb"]) -> None:
+    try:
+        with file.open(mode) as out:
+            out.write(data)
+    except OSError as exc:
+        raise LoadError(f"cannot write {file}: {exc.strerror}") from exc
 
 
 async def _start_service(
@@ -130,7 +174,7 @@ async def _start_service(
         if others := mine - cores:
             os.sched_setaffinity(0, others)  # the load's own processes inherit it
             stack.callback(os.sched_setaffinity, 0, mine)
-    env = environment(settings, free_port())
+    env = environment({**settings, f"{options.provider.upper()}_API_KEY": "load"}, free_port())
     console.print(Text(f"Starting: {_assignments(env)} sts-trio serve", "dim"))
     return await stack.enter_async_context(open_service(env, cores))
 
@@ -143,9 +187,12 @@ def _side(url: str, pid: int | None) -> _Side:
     address = parse_address(url)
     if address.scheme != "ws":
         raise CallFailed(f"a load calls over ws:// only, and not {address}")
+    named = pid is not None
     if pid is None and address.host in _LOOPBACK:
         pid = listener_on(address.port)
     used = usage(pid) if pid is not None else None
+    if named and used is None:
+        raise LoadError(f"there is no process {pid} to measure")
     return _Side(url, pid if used else None, used.memory if used else None)
 
 
@@ -158,9 +205,10 @@ async def _run(options: LoadOptions, side: _Side, console: Console, title: str) 
         settle=options.settle,
         profile=options.profile,
         mark=secrets.randbits(31) | 1,
+        provider=options.provider,
         rate=options.rate,
-        host=options.evi[0],
-        port=options.evi[1],
+        host=options.agents[0],
+        port=options.agents[1],
         tls=str(options.tls or ""),
         board="",
     )
@@ -175,6 +223,8 @@ async def _run(options: LoadOptions, side: _Side, console: Console, title: str) 
 def _conclude(options: LoadOptions, sides: list[_Side], console: Console) -> bool:
     medians = [median_figures(side.runs) for side in sides]
     report: dict[str, object] = {
+        "provider": options.provider,
+        "tls": options.tls is not None,
         "profile": options.profile,
         "calls": options.calls,
         "rounds": options.rounds,
@@ -191,8 +241,8 @@ def _conclude(options: LoadOptions, sides: list[_Side], console: Console) -> boo
         console.print(versus_table(names, medians[0], medians[1], options.rounds))
     broken = exceeded(options.limits, judged)
     report["exceeded"] = broken
-    if options.json is not None:
-        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     for line in broken:
         console.print(Text(f"over the limit: {line}", "bold red"))
+    if options.json is not None:
+        _write(options.json, msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n", "wb")
     return not broken

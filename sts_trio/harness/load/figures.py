@@ -156,8 +156,15 @@ def figures(plan: Plan, agents: AgentsDone, callers: CallersDone, used: Measured
         callers=round(callers_share * 1000, 1),
         agents=round(agents_share * 1000, 1),
         late=late_spread,
-        warnings=_warnings(callers_share, agents_share, late_spread, used),
+        warnings=(*_strangers(plan, agents), *_warnings(callers_share, agents_share, late_spread, used)),
     )
+
+
+def _strangers(plan: Plan, agents: AgentsDone) -> tuple[str, ...]:
+    if agents.calls or not plan.conversation.caller:
+        return ()
+    place = f"{plan.host}:{plan.port}"
+    return (f"nobody's audio has reached the agents on {place}: was the server started with their address?",)
 
 
 def _by_call(calls: Sequence[UpCall]) -> dict[int, list[UpCall]]:

@@ -6,10 +6,11 @@ What is read is the mean of a step's middle, so that neither a filter's ringing 
 matters, nor a shift, nor samples missing at the end of a chunk; every frame is found by its own beginning. The levels
 are far enough apart for 8-bit codecs (mu-law). What a connector must not do is change the volume or filter out DC.
 
-Chunks are put together from pieces that have been encoded before: a WAV with the plain header of 44 bytes, in base64.
-Pieces of base64 must begin at multiples of three bytes of the file, and 44 is two more than that; a step is a multiple
-of three. So every piece begins one byte later than its step, and ends with the first byte of the next one; and since
-all levels are multiples of 256, that byte is always 0.
+EVI's chunks are put together from pieces that have been encoded before: a WAV with the plain header of 44 bytes, in
+base64. Pieces of base64 must begin at multiples of three bytes of the file, and 44 is two more than that; a step is a
+multiple of three. So every piece begins one byte later than its step, and ends with the first byte of the next one; and
+since all levels are multiples of 256, that byte is always 0. Chunks of the Realtime protocol are bare samples, and
+small: they are made as they are needed.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from sts_trio.audio.pcm import RATE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from sts_trio.harness.load.forms import Form
 
 FRAME_SAMPLES = RATE // 50
 NUMBERS = 4096
@@ -56,7 +59,7 @@ def _check(call: int, high: int, middle: int, low: int) -> int:
     return (high + 3 * middle + 5 * low + 7 * call) % _BASE
 
 
-class ChunkMaker:
+class WavMaker:
     """Makes the base64 of WAV files of 200 ms, at 48 or 24 kHz, from ready pieces."""
 
     def __init__(self, rate: int) -> None:
@@ -82,6 +85,22 @@ class ChunkMaker:
         return b"".join(parts)
 
 
+class RawMaker:
+    """Makes the base64 of 200 ms of bare samples, in any form."""
+
+    def __init__(self, form: Form) -> None:
+        per_step = form.rate * _STEP // RATE
+        self._steps = [form.write(_level(digit)) * per_step for digit in range(_BASE)]
+        self._beginning = form.write(_BEGINNING) * per_step
+
+    def chunk(self, call: int, number: int) -> bytes:
+        """See `WavMaker.chunk`."""
+        parts: list[bytes] = []
+        for each in range(number, number + FRAMES_PER_CHUNK):
+            parts += (self._beginning, *(self._steps[digit] for digit in _digits(call, each % NUMBERS)))
+        return _base64(b"".join(parts))
+
+
 def _base64(data: bytes) -> bytes:
     return binascii.b2a_base64(data, newline=False)
 
@@ -90,8 +109,8 @@ def _base64(data: bytes) -> bytes:
 class Reader:
     """Finds the frames in one call's audio, 8 kHz, in messages of any size.
 
-    `damaged` counts beginnings without a readable number behind them, `foreign` is not told from them: another call's
-    audio has another check digit.
+    `damaged` counts beginnings without a readable number behind them (another call's audio has another check digit),
+    and messages that end within a sample.
     """
 
     call: int
@@ -104,6 +123,9 @@ class Reader:
 
         A frame has arrived when its beginning has.
         """
+        if len(pcm) % 2:
+            self.damaged += 1  # half a sample
+            pcm = pcm[:-1]
         new = np.frombuffer(pcm, "<i2")
         kept = len(self._kept)
         samples = np.concatenate((self._kept, new)) if kept else new

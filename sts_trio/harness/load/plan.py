@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from sts_trio.harness.load.histogram import Histogram  # noqa: TC001  msgspec reads it
 from sts_trio.harness.load.profile import PROFILES, Profile
 
+Provider: TypeAlias = Literal["humeai", "openai", "xai"]
+
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """One run. `mark` is in every stamp, so that nothing of another run is taken for this one's.
 
     `ramp`: calls begun a second; `settle`: seconds between the last call's beginning and the first measurement;
-    `seconds`: how long is measured. `rate`: Hz of the agent's voice. `host` and `port`: where the agents listen;
+    `seconds`: how long is measured. `provider`: whose protocol the agents
+    speak; `rate`: Hz of EVI's voice. `host` and `port`: where the agents listen;
     `tls`: a file with key and certificate, or empty.
     """
 
@@ -26,6 +29,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     settle: float
     profile: str
     mark: int
+    provider: Provider
     rate: int
     host: str
     port: int

@@ -68,7 +68,10 @@ class Child:
 async def open_child(name: str, plan: Plan) -> AsyncIterator[Child]:
     """Run ``agents`` or ``callers`` as a process as long as the context lasts."""
     command = [sys.executable, "-m", f"sts_trio.harness.load.{name}"]
-    process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    # Not in the terminal's own group: Ctrl-C is for the parent, who then ends the others in their order.
+    process = await trio.lowlevel.open_process(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    )
     try:
         child = Child(process, name)
         if process.stdin is not None:

@@ -19,6 +19,7 @@ class Step(Enum):
     CHUNK = "chunk"
     END = "end"
     CUT = "cut"
+    CUT_OVER = "cut over"  # what was still under way of the interrupted turn has been sent
     USER = "user"
 
 
@@ -45,9 +46,9 @@ class Profile:
         lead = round(self.ahead / CHUNK_SECONDS)
         spoken = [(max(0, chunk - lead) * CHUNK_SECONDS, Step.CHUNK) for chunk in range(chunks)]
         if self.cut_every and number % self.cut_every == self.cut_every - 1:
-            # EVI may send audio of a reply that has been interrupted (hume-evi.md 4.4); one late chunk stands for it.
+            # Audio of a reply that has been interrupted may still come (hume-evi.md 4.4); one late chunk stands for it.
             before = [(at, step) for at, step in spoken if at < self.cut_at]
-            said = [*before, (self.cut_at, Step.CUT), (self.cut_at, Step.CHUNK)]
+            said = [*before, *((self.cut_at, step) for step in (Step.CUT, Step.CHUNK, Step.CUT_OVER))]
         else:
             said = [*spoken, (spoken[-1][0], Step.END)]
         return [(0.0, Step.WORDS), *said, ((self.speaks + self.cycle) / 2, Step.USER)]

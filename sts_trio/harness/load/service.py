@@ -33,7 +33,6 @@ def free_port() -> int:
 def environment(provider: Mapping[str, str], port: int) -> dict[str, str]:
     """The settings that a service under load is started with; the rest is the operator's own environment."""
     return {
-        "HUMEAI_API_KEY": "load",
         **provider,
         "HOST": "127.0.0.1",
         "PORT": str(port),
@@ -58,6 +57,7 @@ async def open_service(env: Mapping[str, str], cores: Iterable[int] | None) -> A
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,
+            start_new_session=True,  # Ctrl-C is for us, who then end it
         )
         try:
             if cores is not None:
