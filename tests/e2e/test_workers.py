@@ -200,7 +200,8 @@ async def test_workers_share_calls_capacity_and_metrics_and_one_that_dies_takes_
     assert not any(map(is_alive, after.values()))
 
 
-async def test_workers_whose_switch_is_killed_let_their_calls_finish_and_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("in_a_drain", [False, pytest.param(True, marks=pytest.mark.slow)])
+async def test_workers_whose_switch_is_killed_let_their_calls_finish_and_end(tmp_path: Path, in_a_drain: bool) -> None:
     async with (
         open_evi() as evi,
         running(tmp_path, evi.url, WORKERS="2") as (process, url, log),
@@ -208,8 +209,12 @@ async def test_workers_whose_switch_is_killed_let_their_calls_finish_and_end(tmp
     ):
         await until(lambda: evi.chats)
         workers = workers_of(process)
+        if in_a_drain:  # only the one with a call is left then
+            process.terminate()
+            await until(lambda: log.read_text().count('"stopped"') == 1)
         process.kill()
         await until(lambda: log.read_text().count("draining: no new calls") == 2)
+        await trio.sleep(0.2)  # whatever else the end of the switch may do to a call
         assert await hears(evi, core)
         await core.aclose()
         await until(lambda: not any(map(is_alive, workers.values())))
