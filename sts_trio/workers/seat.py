@@ -49,15 +49,16 @@ class Seat:
         self._put, self._come = trio.open_memory_channel[socket.socket | None](MOST_ON_THE_WAY)
         self._lost = 0  # connections that there was no file descriptor left for
         self._leaving = False
+        self._now: Callable[[], Report] = Report
+        self._told: Report | None = None
         self._nudged = trio.Event()
         self._text: bytes | None = None
         self._text_came = trio.lowlevel.ParkingLot()
 
     async def run(self, registry: Registry, connections: Connections, scrape: Callable[[], bytes]) -> None:
         """Hear the switch and report to it, until it is gone. `scrape` returns this worker's own metrics."""
-        connections.changed = self.nudge
 
-        def report() -> Report:
+        def now() -> Report:
             return Report(
                 live=registry.live,
                 places=registry.places,
@@ -67,8 +68,9 @@ class Seat:
                 leaving=self._leaving,
             )
 
+        self._now, connections.changed = now, self.nudge
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._report, report)
+            nursery.start_soon(self._report)
             await self._hear(scrape)
             nursery.cancel_scope.cancel()
 
@@ -93,19 +95,19 @@ class Seat:
                     self._text = read_text(descriptor)
                     self._text_came.unpark_all()
 
-    async def _report(self, report: Callable[[], Report]) -> None:
-        told: Report | None = None
+    async def _report(self) -> None:
         while True:
             self._nudged = trio.Event()
-            while (now := report()) != told:
+            while (now := self._now()) != self._told:
                 if self._channel.send(now):  # if not, the switch has stopped for a while, and what it reads is old
-                    told = now
+                    self._told = now
                 await trio.sleep(_REPORT_SECONDS)
             await self._nudged.wait()
 
     def nudge(self) -> None:
         """Something may have changed that the switch is told."""
-        self._nudged.set()
+        if self._now() != self._told:
+            self._nudged.set()
 
     async def scrape(self) -> bytes | None:
         """Have the switch put the metrics of all workers together. None: it did not in time."""
