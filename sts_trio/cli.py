@@ -6,6 +6,7 @@ Each command imports what it needs: `--help` and a wrong setting should not wait
 from __future__ import annotations
 
 import math
+import os
 import signal
 import sys
 from functools import partial
@@ -44,8 +45,9 @@ def main() -> None:
 @click.option("--worker", "place", nargs=3, type=int, hidden=True)
 def serve(place: tuple[int, int, int] | None) -> None:
     """Run the service on PORT (6039) until SIGTERM."""
-    # Until the service takes the signals over: as a container's first process we would ignore SIGTERM otherwise.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # Until the service takes the signals over: as a container's first process we would ignore SIGTERM otherwise. Not an
+    # exception: a tool that is loading may catch it, and what loads tools does.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     settings = _settings_or_exit(2)
     number = place[0] if place else None
     set_up_logging(settings.log_level, settings.log_format, sys.stdout, settings.secrets(), worker=number)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from sts_trio.call.admission import Shedder
+from sts_trio.call.admission import DRAINING, Shedder
 from sts_trio.call.meter import HTTP
 from sts_trio.call.outcome import CallOutcome, Cause
 from sts_trio.call.playout import Pace
@@ -148,8 +148,16 @@ async def run_service(
         )
         return
     config = make_config(ping_seconds=pings, dead_seconds=dead, most=most_connections())
+    config.keep_alive_max_requests = 1  # the next may be a call, which the switch has to find a place for
+
+    async def sit() -> None:
+        await seat.run(registry, config.connections, lambda: metrics.scrape()[0])
+        # Without the switch nobody can call here, and none would stop us. In a drain a signal would hurry it.
+        if registry.refusal() is not DRAINING:
+            signal.raise_signal(signal.SIGTERM)
+
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(seat.run, registry, config.connections, lambda: metrics.scrape()[0])
+        nursery.start_soon(sit)
         ready = partial(task_status.started, [])
         await serve_on(app, HandedOver(seat), config, shutdown_trigger=stop, ready=ready)
         nursery.cancel_scope.cancel()
@@ -202,8 +210,8 @@ async def serve(settings: Settings, place: Place | None = None) -> None:
     seat = take_seat(place) if place else None
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
-            until_told = partial(seat.until_told, signals.__anext__) if seat else signals.__anext__
-            urls = await nursery.start(partial(run_service, settings, service, seat, until_told=until_told))
+            serving = partial(run_service, settings, service, seat, until_told=signals.__anext__)
+            urls = await nursery.start(serving)
             if place is None:
                 log.info("ready for calls", listening=", ".join(urls))
     log.info("stopped")

@@ -23,6 +23,7 @@ MOST_FILES = 65_536  # beyond that a process only wastes the kernel's memory
 _FILES_OF_A_CALL = 2  # Core's connection and the provider's; requests to the operator's services come and go
 _FILES_OF_OURS = 64  # event loop, listener, logs, modules, and what has to be told before a connection is turned away
 _FEWEST = 4
+NEW_SECONDS = 0.03  # callers ask within a few milliseconds; who has not by then may not want to
 ASKED = "asked"  # the key of what `Connections.newcomer` yields in ASGI's state
 _COURTESIES = 32  # connections at a time that are told why they are turned away; the rest are just closed
 _TELL_AGAIN_SECONDS = 10.0
@@ -62,10 +63,9 @@ class Connections:
         self._tell_at = 0.0
         self.came = 0
         """Connections so far."""
-        self.silent = 0
-        """Connections that have not asked for anything yet: each may still become a call."""
+        self._new: dict[object, float] = {}  # connections that have not asked for anything yet, and when they came
         self.changed: Callable[[], None] = lambda: None
-        """Called whenever `silent` has changed, or somebody was turned away."""
+        """Called when a connection has come, has asked, or was turned away."""
 
     @contextmanager
     def enter(self) -> Iterator[Welcome]:
@@ -89,19 +89,24 @@ class Connections:
         finally:
             self._told -= 1
 
+    @property
+    def new(self) -> int:
+        """Connections that have just come, and not asked for anything yet: each may still become a call."""
+        before = trio.current_time() - NEW_SECONDS
+        while self._new and next(iter(self._new.values())) <= before:
+            del self._new[next(iter(self._new))]
+        return len(self._new)
+
     @contextmanager
     def newcomer(self) -> Iterator[Callable[[], None]]:
-        """Count a connection as silent, until it calls what is yielded, or the context ends."""
-        counted = True
+        """Count a connection as new, until it calls what is yielded, or the context ends."""
+        key = object()
 
         def asked() -> None:
-            nonlocal counted
-            if counted:
-                counted = False
-                self.silent -= 1
+            if self._new.pop(key, None) is not None:
                 self.changed()
 
-        self.silent += 1
+        self._new[key] = trio.current_time()
         self.changed()
         try:
             yield asked

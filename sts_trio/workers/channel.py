@@ -1,19 +1,21 @@
-"""One end of the socket pair between the switch and a worker: packets in order, some with a connection in hand."""
+"""One end of the socket pair between the switch and a worker: packets in order, some with a file in hand."""
 
 from __future__ import annotations
 
+import os
 import socket
-import sys
+from contextlib import suppress
+from struct import Struct
 from typing import TYPE_CHECKING
 
 import trio
 
-from sts_trio.workers.wire import PACKET_BYTES, decode, encode
+from sts_trio.workers.wire import PACKET_BYTES, Text, decode, encode
 
 if TYPE_CHECKING:
     from sts_trio.workers.wire import Message
 
-_ONE_DESCRIPTOR = 4  # bytes
+_DESCRIPTOR = Struct("i")
 
 
 def open_pair() -> tuple[socket.socket, socket.socket]:
@@ -22,53 +24,64 @@ def open_pair() -> tuple[socket.socket, socket.socket]:
 
 
 class Channel:
-    """The end that `ours` is. Any number of tasks may send, one may receive."""
+    """The end that `ours` is. Nothing waits to be sent here but in the kernel, which holds some 270 packets."""
 
     def __init__(self, ours: socket.socket) -> None:
         ours.setblocking(False)
-        self._socket = trio.socket.from_stdlib_socket(ours)
-        self._sending = trio.Lock()
+        self._socket = ours
 
     def close(self) -> None:
-        """Let go of it; the other end sees that."""
+        """Let go of it, when nobody receives any more; the other end sees that."""
         self._socket.close()
 
-    async def send(self, message: Message, descriptor: int | None = None) -> None:
-        """Send a message, and a copy of a file descriptor with it; waits for room.
+    def send(self, message: Message, descriptor: int | None = None) -> bool:
+        """Send a message, and a copy of a file descriptor with it; now, or not at all.
 
-        Raises:
-            trio.BrokenResourceError: nobody is at the other end.
-            OSError: the kernel does not pass the descriptor on (its limit of those on their way).
+        False: nobody is there, there is no room because nothing is received, or the kernel lets no more descriptors be
+        on their way.
         """
-        rights = [] if descriptor is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, _packed(descriptor))]
-        async with self._sending:
-            try:
-                await self._socket.sendmsg([encode(message)], rights)
-            except (BrokenPipeError, ConnectionResetError) as exc:
-                raise trio.BrokenResourceError(str(exc)) from exc
+        try:
+            socket.send_fds(self._socket, [encode(message)], [] if descriptor is None else [descriptor])
+        except OSError:
+            return False
+        return True
 
-    async def receive(self) -> tuple[Message, socket.socket | None]:
-        """Wait for a message, and the socket that came with it.
+    def send_text(self, text: bytes, scrape: int) -> bool:
+        """Send a text of any length as a file in memory. False: see `send`; or no more files may be opened."""
+        try:
+            with os.fdopen(os.memfd_create("metrics"), "wb", buffering=0) as file:
+                return file.write(text) == len(text) and self.send(Text(scrape), file.fileno())
+        except OSError:
+            return False
 
-        No socket comes with `Handed` if this process may not open one more file: the kernel has closed it then.
+    async def receive(self) -> tuple[Message, int | None]:
+        """Wait for a message, and the file descriptor that came with it, which is the receiver's to close.
+
+        None comes if this process may not open one more file: the kernel has closed it then.
 
         Raises:
             trio.EndOfChannel: nobody is at the other end.
         """
-        space = socket.CMSG_SPACE(_ONE_DESCRIPTOR)
-        try:
-            packet, rights, _, _ = await self._socket.recvmsg(PACKET_BYTES, space, socket.MSG_CMSG_CLOEXEC)
-        except OSError as exc:
-            raise trio.EndOfChannel from exc
+        while True:
+            await trio.lowlevel.wait_readable(self._socket)
+            with suppress(BlockingIOError):
+                return self._receive()
+
+    def _receive(self) -> tuple[Message, int | None]:
+        space = socket.CMSG_SPACE(_DESCRIPTOR.size)
+        try:  # `socket.recv_fds` forgets the flags
+            packet, rights, _, _ = self._socket.recvmsg(PACKET_BYTES, space, socket.MSG_CMSG_CLOEXEC)
+        except ConnectionResetError:
+            raise trio.EndOfChannel from None
         if not packet:
             raise trio.EndOfChannel
-        sockets = [socket.socket(fileno=_unpacked(data)) for _, kind, data in rights if kind == socket.SCM_RIGHTS]
-        return decode(packet), sockets[0] if sockets else None
+        return decode(packet), _DESCRIPTOR.unpack(rights[0][2])[0] if rights else None
 
 
-def _packed(descriptor: int) -> bytes:
-    return descriptor.to_bytes(_ONE_DESCRIPTOR, sys.byteorder)
-
-
-def _unpacked(data: bytes) -> int:
-    return int.from_bytes(data[:_ONE_DESCRIPTOR], sys.byteorder)
+def read_text(descriptor: int | None) -> bytes | None:
+    """Return what a file that came along holds, and close it. None: none came."""
+    if descriptor is None:
+        return None
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        file.seek(0)  # where it ends is where its writer left off
+        return file.read()

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 # On their way to one worker. It takes them within a millisecond; when none of the workers does, the rest wait in the
-# kernel's queue, as with one process that is busy. Far below what the socket pair's buffer holds.
+# kernel's queue, as with one process that is busy. Far below what a `Channel` holds.
 MOST_ON_THE_WAY = 64
 # A worker that has taken nothing for so long is stuck (a tool that holds the interpreter): others come first.
 _STUCK_SECONDS = 1.0
@@ -25,7 +25,7 @@ def shares(most: int, workers: int) -> list[int]:
 
 
 class Load:
-    """What the switch knows of one worker: its last report, and what was handed to it since.
+    """What the switch knows of one worker's process: its last report, and what was handed to it since.
 
     `share`: the places it has; 0: any number.
     """
@@ -51,7 +51,7 @@ class Load:
     def free(self) -> int:
         """The more, the better: its places, less the taken and those that connections without a word yet may take."""
         report = self.report or Report()
-        return self.share - report.places - report.silent - self.on_the_way
+        return self.share - report.places - report.new - self.on_the_way
 
     def has_room(self, now: float) -> bool:
         """Whether it would take a call, for all that is known for certain."""
@@ -61,7 +61,7 @@ class Load:
         return self.share == 0 or report.places < self.share
 
     def surely_has_room(self, now: float) -> bool:
-        """The same, whatever becomes of the connections that are silent or on their way."""
+        """The same, whatever becomes of the connections that are new or on their way."""
         return self.has_room(now) and (self.share == 0 or self.free > 0)
 
     def is_stuck(self, now: float) -> bool:
@@ -78,20 +78,11 @@ class Load:
             self._moved_at = now
         self._handed += 1
 
-    def lose(self) -> None:
-        """A connection that was handed to it never set out."""
-        self._handed -= 1
-
     def hear(self, report: Report, now: float) -> None:
         """It has told what it has."""
         if self.report is None or report.taken != self.report.taken:
             self._moved_at = now
         self.report = report
-
-    def leave(self) -> None:
-        """It is gone; the next in its place begins anew."""
-        self.report = None
-        self._handed = 0
 
 
 class Loaded(Protocol):
@@ -104,15 +95,15 @@ class Loaded(Protocol):
 T = TypeVar("T", bound=Loaded)
 
 
-def choose(workers: Iterable[T], now: float) -> T | None:
-    """Return who gets the next connection: of those with room the one with most of it. None: nobody can take any.
+def ranked(workers: Iterable[T], now: float) -> list[T]:
+    """Return who may get the next connection, the best first: of those with room the one with most of it.
 
     When nobody has room somebody gets it all the same: a worker says 503 to a call, and answers what is no call.
     """
-    return max(
+    return sorted(
         (worker for worker in workers if worker.load.can_take()),
         key=lambda worker: (worker.load.has_room(now), not worker.load.is_stuck(now), worker.load.free),
-        default=None,
+        reverse=True,
     )
 
 

@@ -1,24 +1,28 @@
-"""The workers as the switch sees them: who is there, what is on its way to each, and who gets the next connection."""
+"""The workers as the switch sees them: who is there, and who gets the next connection."""
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import trio
 
-from sts_trio.workers.choice import MOST_ON_THE_WAY, Load, choose, is_open
-from sts_trio.workers.wire import Handed, Others, Reading, Report
+from sts_trio.web.connections import NEW_SECONDS
+from sts_trio.workers.choice import Load, is_open, ranked
+from sts_trio.workers.wire import Handed, Others
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sts_trio.workers.wire import Message
+    from sts_trio.workers.channel import Channel
+    from sts_trio.workers.wire import Message, Report
 
-_WORDS = 64  # that may wait for a worker beside the connections on their way: the pages of two large scrapes
-
-# For connections to say what they want, where the last places are at stake: callers do within a few milliseconds. Who
-# opens connections and says nothing only makes those who come wait for so long, each.
-_OPEN_SECONDS = 0.03
+# For connections to say what they want, where the last places are at stake.
+_OPEN_SECONDS = NEW_SECONDS
+# Connections that say nothing must not hold up those that come: each wait in vain costs so much of a credit, which
+# grows by a second a second. So a flood of them may have a tenth of the time, and three waits at its begin.
+_VAIN_COST = 10 * _OPEN_SECONDS
+_CREDIT = 3 * _VAIN_COST
 
 
 class Worker:
@@ -26,53 +30,31 @@ class Worker:
 
     def __init__(self, number: int, share: int) -> None:
         self.number = number
-        self.load = Load(share)
+        self.share = share
         self.ready = trio.Event()
         """It has been there, at least once."""
-        self.reading = Reading()
+        self.leave()
+
+    def leave(self) -> None:
+        """Its process is gone; the next begins anew."""
         self.process: trio.Process | None = None
+        self.channel: Channel | None = None
+        self.load = Load(self.share)
         self.others: Others | None = None
         """What it was told last of the others."""
-        self._open_outbox()
 
-    def _open_outbox(self) -> None:
-        self._put, self.outbox = trio.open_memory_channel["tuple[Message, trio.SocketStream | None]"](
-            MOST_ON_THE_WAY + _WORDS
-        )
+    def begin(self, process: trio.Process, channel: Channel) -> None:
+        """A process of it has been started."""
+        self.process, self.channel = process, channel
 
     @property
     def name(self) -> str:
         """What it is called in metrics."""
         return str(self.number)
 
-    def say(self, message: Message) -> bool:
-        """Put a message into its outbox. False: that is full, since it takes nothing."""
-        try:
-            self._put.send_nowait((message, None))
-        except (trio.WouldBlock, trio.ClosedResourceError):
-            return False
-        return True
-
-    def hand(self, connection: trio.SocketStream) -> None:
-        """Put a connection into its outbox; there is room for those that `Load.can_take` allows."""
-        self.load.hand(trio.current_time())
-        self._put.send_nowait((Handed(), connection))
-
-    def leave(self) -> list[trio.SocketStream]:
-        """It is gone, and begins anew. Returns the connections that were not sent to it."""
-        self.load.leave()
-        self.others = None
-        self.process = None
-        self._put.close()
-        old, left = self.outbox, list[trio.SocketStream]()
-        self._open_outbox()
-        while True:
-            try:
-                _, connection = old.receive_nowait()
-            except (trio.EndOfChannel, trio.WouldBlock):
-                return left
-            if connection is not None:
-                left.append(connection)
+    def send(self, message: Message, descriptor: int | None = None) -> bool:
+        """See `Channel.send`."""
+        return self.channel is not None and self.channel.send(message, descriptor)
 
 
 class Crew:
@@ -82,7 +64,8 @@ class Crew:
         self.workers = [Worker(number, share) for number, share in enumerate(shares, 1)]
         self.stopping = trio.Event()
         self.changed = trio.lowlevel.ParkingLot()
-        """Who parks here is woken when a worker has said something, has come or has gone."""
+        """Who parks here is woken when a worker has said something, or has gone."""
+        self._spent_until = 0.0
 
     def __iter__(self) -> Iterator[Worker]:
         return iter(self.workers)
@@ -98,33 +81,32 @@ class Crew:
         worker.ready.set()
         self.changed.unpark_all()
 
-    def hang_up(self, worker: Worker) -> None:
-        """A worker has closed its end: it is about to be gone, and takes nothing more."""
-        if worker.load.report is not None:
-            self.hear(worker, Report(live=worker.load.live, ready=False, leaving=True))
-
     def leave(self, worker: Worker) -> None:
-        """A worker is gone; what was not sent to it yet goes to others."""
-        left = worker.leave()
+        """A worker is gone."""
+        worker.leave()
         self.changed.unpark_all()
-        for connection in left:
-            self.hand(connection)
 
-    def hand(self, connection: trio.SocketStream) -> None:
-        """Give a connection to the worker with the most free places; close it, if there is none that takes any."""
-        worker = choose(self.workers, trio.current_time())
-        if worker is None:
-            connection.socket.close()
-        else:
-            worker.hand(connection)
+    def hand(self, descriptor: int) -> bool:
+        """Give a copy of a connection to the worker with the most free places. False: none of them can be sent one."""
+        now = trio.current_time()
+        for worker in ranked(self.workers, now):
+            if worker.send(Handed(), descriptor):
+                worker.load.hand(now)
+                return True
+        return False
 
     async def until_one_can_take(self) -> None:
         """Wait until a connection could be given to somebody; where the last places are at stake, to the right one."""
         while not any(worker.load.can_take() for worker in self.workers):
             await self.changed.park()
-        with trio.move_on_after(_OPEN_SECONDS):
+        spent = max(self._spent_until, now := trio.current_time()) - now
+        if spent + _VAIN_COST > _CREDIT:
+            return
+        with trio.move_on_after(_OPEN_SECONDS) as waiting:
             while is_open(self.workers, trio.current_time()):
                 await self.changed.park()
+        if waiting.cancelled_caught:
+            self._spent_until = now + spent + _VAIN_COST
 
     def tell_others(self) -> None:
         """Tell each worker what all others have, if that has changed."""
@@ -134,13 +116,17 @@ class Crew:
         with_room = [worker for worker in there if worker.load.has_room(now)]
         for worker in there:
             others = Others(live - worker.load.live, any(other is not worker for other in with_room))
-            if others != worker.others and worker.say(others):
+            if others != worker.others and worker.send(others):
                 worker.others = others
 
     def stop(self) -> None:
-        """Tell each process that it is to stop."""
+        """Tell each process that it is to stop; the second time, that it is to hurry.
+
+        That is another signal: of one that comes again before it was looked at the kernel keeps only one.
+        """
+        number = signal.SIGINT if self.stopping.is_set() else signal.SIGTERM
         self.stopping.set()
         self.changed.unpark_all()
         for worker in self.workers:
             if worker.process is not None:
-                worker.process.terminate()
+                worker.process.send_signal(number)

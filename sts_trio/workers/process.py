@@ -1,19 +1,18 @@
-"""One worker's process: started as we were, heard and written to until it ends, and started again."""
+"""One worker's process: started as we were, heard until it ends, and started again."""
 
 from __future__ import annotations
 
 import signal
 import subprocess
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
 import trio
 
 from sts_trio.errors import WorkerFailed
-from sts_trio.workers.channel import Channel, open_pair
+from sts_trio.workers.channel import Channel, open_pair, read_text
 from sts_trio.workers.choice import Backoff
-from sts_trio.workers.wire import Ask, Page, Report
+from sts_trio.workers.wire import Ask, Report, Text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from sts_trio.workers.scrapes import Scrapes
 
 log = structlog.get_logger(__name__)
+
+START_SECONDS = 15.0  # a start that takes longer is told of; a tool may load what is large, so it may go on
 
 
 async def keep_worker(
@@ -68,76 +69,58 @@ async def run_process(worker: Worker, crew: Crew, scrapes: Scrapes, command: Seq
         OSError: it could not be started.
     """
     ours, theirs = open_pair()
-    channel = Channel(ours)
-    place = [str(worker.number), str(worker.load.share), str(theirs.fileno())]
-    try:
-        with theirs:
-            process = await trio.lowlevel.open_process(
-                [*command, "--worker", *place],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
-    except BaseException:
-        channel.close()
-        raise
-    worker.process = process
-    if crew.stopping.is_set():  # while it was being started
-        process.terminate()
-    try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_hear, worker, channel, crew, scrapes)
-            nursery.start_soon(_write, worker, channel, crew)
-            status = await process.wait()
-            nursery.cancel_scope.cancel()
-    finally:
-        channel.close()
-        live = worker.load.live
-        crew.leave(worker)
-        scrapes.leave(worker)
-        if process.returncode is None:
-            process.kill()
-            with trio.CancelScope(shield=True):
-                await process.wait()
+    with ours, theirs:
+        place = [str(worker.number), str(worker.share), str(theirs.fileno())]
+        process = await trio.lowlevel.open_process(
+            [*command, "--worker", *place],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
+        )
+        theirs.close()
+        channel = Channel(ours)
+        worker.begin(process, channel)
+        if crew.stopping.is_set():  # while it was being started
+            process.terminate()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_hear, worker, channel, crew, scrapes)
+                nursery.start_soon(tell_of_slow_start, worker, crew)
+                status = await process.wait()
+                nursery.cancel_scope.cancel()
+        finally:
+            live = worker.load.live
+            crew.leave(worker)
+            scrapes.leave(worker)
+            if process.returncode is None:
+                process.kill()
+                with trio.CancelScope(shield=True):
+                    await process.wait()
     return live, status
 
 
 async def _hear(worker: Worker, channel: Channel, crew: Crew, scrapes: Scrapes) -> None:
     while True:
         try:
-            message, _ = await channel.receive()
+            message, descriptor = await channel.receive()
         except trio.EndOfChannel:
-            crew.hang_up(worker)
             return
         match message:
             case Report():
                 crew.hear(worker, message)
             case Ask():
                 scrapes.ask(worker)
-            case Page():
-                if (text := worker.reading.feed(message)) is not None:
-                    scrapes.hear(worker, message.number, text)
+            case Text(scrape):
+                if (text := read_text(descriptor)) is not None:
+                    scrapes.hear(worker, scrape, text)
 
 
-async def _write(worker: Worker, channel: Channel, crew: Crew) -> None:
-    with suppress(trio.BrokenResourceError):  # its process is about to end
-        await _write_on(worker, channel, crew)
-
-
-async def _write_on(worker: Worker, channel: Channel, crew: Crew) -> None:
-    async for message, connection in worker.outbox:
-        if connection is None:
-            await channel.send(message)
-            continue
-        try:
-            await channel.send(message, connection.socket.fileno())
-        except OSError as exc:
-            worker.load.lose()
-            log.error("a connection could not be handed to a worker", worker=worker.number, problem=str(exc))
-        except BaseException:
-            crew.hand(connection)  # if need be back into this outbox, which is emptied when its process has ended
-            raise
-        connection.socket.close()  # the worker has a copy of its own
+async def tell_of_slow_start(worker: Worker, crew: Crew) -> None:
+    with trio.move_on_after(START_SECONDS):
+        while worker.load.report is None:
+            await crew.changed.park()
+        return
+    log.warning("a worker is not ready yet; does one of its tools take long to load?", worker=worker.number)
 
 
 def how_it_ended(status: int) -> str:

@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from sts_trio.workers.ledger import Ledger
-from sts_trio.workers.wire import Tell, pages
+from sts_trio.workers.wire import Tell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,14 +46,14 @@ class Scrapes(Collector):
         self._askers.add(worker)
         self._changed.unpark_all()
 
-    def hear(self, worker: Worker, number: int, text: bytes) -> None:
+    def hear(self, worker: Worker, scrape: int, text: bytes) -> None:
         """A worker has told its own; too late is better than never, since its sums count."""
         try:
             self._ledger.hear(worker.name, text.decode())
         except ValueError as exc:
             log.error("the metrics of a worker cannot be read", worker=worker.number, problem=str(exc))
             return
-        if number == self._number:
+        if scrape == self._number:
             self._heard.add(worker)
             self._changed.unpark_all()
 
@@ -72,13 +72,13 @@ class Scrapes(Collector):
             askers, self._askers = self._askers, set()
             text = await self._gather()
             for asker in askers:
-                for page in pages(self._number, text):
-                    asker.say(page)
+                if asker.channel is not None:
+                    asker.channel.send_text(text, self._number)
 
     async def _gather(self) -> bytes:
         self._number += 1
         self._heard.clear()
-        asked = {worker for worker in self._crew.there if worker.say(Tell(self._number))}
+        asked = {worker for worker in self._crew.there if worker.send(Tell(self._number))}
         with trio.move_on_after(WORKER_SECONDS):
             while (asked & set(self._crew.there)) - self._heard:
                 await self._changed.park()

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import trio
 
 from sts_trio.call.admission import DRAINING
-from sts_trio.workers.channel import Channel
+from sts_trio.workers.channel import Channel, read_text
 from sts_trio.workers.choice import MOST_ON_THE_WAY
-from sts_trio.workers.wire import Ask, Handed, Others, Page, Reading, Report, Tell, pages
+from sts_trio.workers.wire import Ask, Handed, Others, Report, Tell, Text
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Callable, Iterator
 
     from sts_trio.call.admission import Refusal
     from sts_trio.call.registry import Registry
@@ -43,88 +43,78 @@ class Seat:
 
     def __init__(self, channel: Channel) -> None:
         self.others = Others()
-        self.gone = trio.Event()
-        """The switch is: no connection comes any more, and no word."""
         self._channel = channel
         # As many as the switch lets be on the way, so that putting one in never waits: 64 connections that wait here
         # are 64 callers who wait for a busy event loop, as they would in the kernel's queue.
         self._put, self._come = trio.open_memory_channel[socket.socket | None](MOST_ON_THE_WAY)
         self._lost = 0  # connections that there was no file descriptor left for
         self._leaving = False
-        self._told = False
+        self._now: Callable[[], Report] = Report
+        self._told: Report | None = None
         self._nudged = trio.Event()
-        self._scraping = trio.Lock()
-        self._page: bytes | None = None
-        self._page_came = trio.Event()
+        self._text: bytes | None = None
+        self._text_came = trio.lowlevel.ParkingLot()
 
     async def run(self, registry: Registry, connections: Connections, scrape: Callable[[], bytes]) -> None:
         """Hear the switch and report to it, until it is gone. `scrape` returns this worker's own metrics."""
-        connections.changed = self.nudge
 
-        def report() -> Report:
+        def now() -> Report:
             return Report(
                 live=registry.live,
                 places=registry.places,
-                silent=connections.silent,
+                new=connections.new,
                 taken=connections.came + self._lost,
                 ready=registry.refusal() is None,
                 leaving=self._leaving,
             )
 
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._report, report)
-                await self._hear(scrape)
-                nursery.cancel_scope.cancel()
-        except* (trio.EndOfChannel, trio.BrokenResourceError):
-            pass
-        self.gone.set()
+        self._now, connections.changed = now, self.nudge
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._report)
+            await self._hear(scrape)
+            nursery.cancel_scope.cancel()
 
     async def _hear(self, scrape: Callable[[], bytes]) -> None:
-        reading = Reading()
         while True:
-            message, connection = await self._channel.receive()
+            try:
+                message, descriptor = await self._channel.receive()
+            except trio.EndOfChannel:
+                return
             match message:
-                case Handed() if self._leaving:
-                    if connection is not None:
-                        connection.close()
                 case Handed():
-                    self._put.send_nowait(connection)
+                    connection = None if descriptor is None else socket.socket(fileno=descriptor)
+                    if not self._leaving:
+                        self._put.send_nowait(connection)
+                    elif connection is not None:
+                        connection.close()
                 case Others():
                     self.others = message
                 case Tell(number):
-                    for page in pages(number, scrape()):
-                        await self._channel.send(page)
-                case Page():
-                    if (text := reading.feed(message)) is not None:
-                        self._page = text
-                        self._page_came.set()
+                    self._channel.send_text(scrape(), number)
+                case Text():
+                    self._text = read_text(descriptor)
+                    self._text_came.unpark_all()
 
-    async def _report(self, report: Callable[[], Report]) -> None:
-        told: Report | None = None
+    async def _report(self) -> None:
         while True:
             self._nudged = trio.Event()
-            if (now := report()) != told:
-                await self._channel.send(now)
-                told = now
+            while (now := self._now()) != self._told:
+                if self._channel.send(now):  # if not, the switch has stopped for a while, and what it reads is old
+                    self._told = now
                 await trio.sleep(_REPORT_SECONDS)
             await self._nudged.wait()
 
     def nudge(self) -> None:
         """Something may have changed that the switch is told."""
-        self._nudged.set()
+        if self._now() != self._told:
+            self._nudged.set()
 
     async def scrape(self) -> bytes | None:
         """Have the switch put the metrics of all workers together. None: it did not in time."""
-        with trio.move_on_after(SCRAPE_SECONDS):
-            async with self._scraping:
-                self._page_came = trio.Event()
-                try:
-                    await self._channel.send(Ask())
-                except trio.BrokenResourceError:
-                    return None
-                await self._page_came.wait()
-                return self._page
+        if self._channel.send(Ask()):
+            with trio.move_on_after(SCRAPE_SECONDS):
+                await self._text_came.park()
+                return self._text
         return None
 
     async def accept(self) -> socket.socket:
@@ -151,22 +141,6 @@ class Seat:
                 return
             if connection is not None:
                 connection.close()
-
-    async def until_told(self, signalled: Callable[[], Awaitable[object]]) -> None:
-        """Wait for a signal, or for the end of the switch: without it nobody can call here, and none would stop us."""
-        if self._told:  # once; the second time is for whoever is in a hurry
-            await signalled()
-            return
-        self._told = True
-        async with trio.open_nursery() as nursery:
-
-            async def until_gone() -> None:
-                await self.gone.wait()
-                nursery.cancel_scope.cancel(reason="the switch is gone")
-
-            nursery.start_soon(until_gone)
-            await signalled()
-            nursery.cancel_scope.cancel()
 
 
 def take_seat(place: Place) -> Seat:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import signal
 from functools import partial
@@ -19,6 +18,7 @@ from sts_trio.workers.process import keep_worker
 from sts_trio.workers.scrapes import Scrapes
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import AsyncIterator, Sequence
 
     from sts_trio.settings import Settings
@@ -28,8 +28,6 @@ log = structlog.get_logger(__name__)
 _TELL_SECONDS = 0.1  # how old each worker's knowledge of the others may be
 # Beyond DRAIN_SECONDS, for the good-byes of calls and for what else a worker has running; then it is killed.
 _LATE_SECONDS = 20.0
-# What accept fails with when the kernel has no room for one more connection; it may have in a moment.
-_NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _NO_ROOM_SECONDS = 0.1
 
 
@@ -49,11 +47,10 @@ async def run_switch(settings: Settings, workers: int, command: Sequence[str]) -
     scrapes = Scrapes(crew)
     with listen(settings.host, settings.port) as bound:
         notice_dead_peers(bound, settings.core_dead_seconds)
-        listener = trio.SocketListener(trio.socket.from_stdlib_socket(bound))
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_forward, signals, crew)
-                nursery.start_soon(_hand_over, listener, crew)
+                nursery.start_soon(_hand_over, bound, crew)
                 nursery.start_soon(_tell_others, crew)
                 nursery.start_soon(scrapes.run)
                 nursery.start_soon(_announce, url_of(bound), crew)
@@ -101,21 +98,18 @@ async def _tell_others(crew: Crew) -> None:
         await trio.sleep(_TELL_SECONDS)
 
 
-async def _hand_over(listener: trio.SocketListener, crew: Crew) -> None:
+async def _hand_over(bound: socket.socket, crew: Crew) -> None:
+    listener = trio.socket.from_stdlib_socket(bound)
     told = logging.getLogger(__name__)
     with seldom_told(__name__):
         while True:
             try:
-                connection = await listener.accept()
-            except OSError as exc:
-                if exc.errno not in _NO_ROOM:
-                    raise
+                connection, _ = await listener.accept()
+            except OSError as exc:  # no file or memory for it, or the firewall's; it may be better in a moment
                 told.error("no connection can be accepted at the moment: %s", exc)
                 await trio.sleep(_NO_ROOM_SECONDS)
                 continue
-            try:
+            with connection:  # the worker gets a copy
                 await crew.until_one_can_take()  # who comes meanwhile waits in the kernel's queue
-            except BaseException:
-                connection.socket.close()
-                raise
-            crew.hand(connection)
+                if not crew.hand(connection.fileno()):
+                    told.error("a connection was closed: no worker could be given it")

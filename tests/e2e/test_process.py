@@ -225,3 +225,19 @@ async def certificates_that_cannot_be_used(tmp_path: Path, command: str, code: i
     assert result.returncode == code
     assert "HUMEAI_CA_FILE is ca.pem, which cannot be used: " in told.splitlines()[-1]
     assert "Traceback" not in result.stderr.decode()
+
+
+async def test_a_signal_while_a_tool_hangs_at_its_loading_ends_the_program(tmp_path: Path) -> None:
+    (tmp_path / "tools").mkdir()
+    tool = "import time\ntry:\n    open('begun', 'w').close()\n    time.sleep(60)\nexcept BaseException:\n    pass\n"
+    (tmp_path / "tools" / "slow.py").write_text(tool)
+    env = {"PATH": os.environ["PATH"], "HUMEAI_API_KEY": KEY, "PORT": "0", "HOST": "127.0.0.1"}
+    async with trio.open_nursery() as nursery:
+        command = [sys.executable, "-m", "sts_trio", "serve"]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        start = partial(trio.run_process, command, env=env, cwd=tmp_path, check=False, **quiet)
+        process = await nursery.start(start)
+        await until((tmp_path / "begun").exists)
+        process.terminate()
+        with trio.fail_after(5):
+            assert await process.wait() == 0

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sts_trio.workers import cores
-from sts_trio.workers.choice import MOST_ON_THE_WAY, Backoff, Load, choose, is_open, shares
+from sts_trio.workers.choice import MOST_ON_THE_WAY, Backoff, Load, is_open, ranked, shares
 from sts_trio.workers.cores import cores_of, usable_cores, worker_count
 from sts_trio.workers.wire import Report
 
@@ -31,8 +31,7 @@ def worker(name: str, share: int = 0, **report: int | bool) -> Named:
 
 
 def chosen(*workers: Named, now: float = 0.0) -> str | None:
-    best = choose(workers, now)
-    return None if best is None else best.name
+    return next((best.name for best in ranked(workers, now)), None)
 
 
 @given(st.integers(0, 100_000), st.integers(1, 128))
@@ -48,9 +47,9 @@ def test_shares_are_all_there_is_and_differ_by_one_at_most(most: int, workers: i
     [
         ([worker("a", places=3), worker("b", places=2)], "b"),
         ([worker("a", 5, places=2), worker("b", 3, places=1)], "a"),
-        ([worker("a", places=1), worker("b", silent=2)], "a"),
+        ([worker("a", places=1), worker("b", new=2)], "a"),
         # Full, or shedding, or stopping: the other one, however many calls it has.
-        ([worker("a", 2, places=2), worker("b", 9, places=1, silent=30)], "b"),
+        ([worker("a", 2, places=2), worker("b", 9, places=1, new=30)], "b"),
         ([worker("a", ready=False), worker("b", places=90)], "b"),
         ([worker("a", leaving=True), worker("b", 1, places=1)], "b"),
         # Nobody has room: somebody must say so.
@@ -91,33 +90,16 @@ def test_a_worker_that_takes_nothing_comes_last_and_gets_so_many_at_most() -> No
 @pytest.mark.parametrize(
     ("workers", "expected"),
     [
-        ([worker("a", places=3, silent=5)], False),
-        ([worker("a", 3, places=1, silent=1), worker("b", 3, places=3)], False),
-        ([worker("a", 3, places=2, silent=1), worker("b", 3, places=3)], True),
-        ([worker("a", 3, places=2, silent=1), worker("b", 3, places=2)], False),
-        ([worker("a", 3, places=3, silent=1), worker("b", 3, places=3)], False),
-        ([worker("a", 3, places=2, silent=1, ready=False)], False),
+        ([worker("a", places=3, new=5)], False),
+        ([worker("a", 3, places=1, new=1), worker("b", 3, places=3)], False),
+        ([worker("a", 3, places=2, new=1), worker("b", 3, places=3)], True),
+        ([worker("a", 3, places=2, new=1), worker("b", 3, places=2)], False),
+        ([worker("a", 3, places=3, new=1), worker("b", 3, places=3)], False),
+        ([worker("a", 3, places=2, new=1, ready=False)], False),
     ],
 )
 def test_who_has_room_is_open_while_the_last_places_may_be_gone_already(workers: list[Named], expected: bool) -> None:
     assert is_open(workers, 0.0) is expected
-
-
-def test_a_connection_that_never_set_out_is_not_waited_for() -> None:
-    a, b = worker("a"), worker("b", places=1)
-    a.load.hand(0.0)
-    a.load.lose()
-    assert chosen(a, b, now=100.0) == "a"
-
-
-def test_one_that_is_gone_begins_anew() -> None:
-    a = worker("a", taken=0)
-    a.load.hand(0.0)
-    a.load.leave()
-    assert chosen(a) is None
-    a.load.hear(Report(), 1.0)
-    assert a.load.on_the_way == 0
-    assert chosen(a) == "a"
 
 
 @given(st.integers(0, 40), st.integers(1, 6), st.data())
@@ -135,8 +117,7 @@ def test_no_call_is_refused_while_another_worker_has_a_place(most: int, workers:
     for step in data.draw(st.lists(st.sampled_from(["come", "come", "go", "report"]), max_size=80)):
         who = data.draw(st.sampled_from(crew))
         if step == "come":
-            best = choose(crew, 0.0)
-            assert best is not None
+            best = ranked(crew, 0.0)[0]
             best.load.hand(0.0)
             taken[best] += 1
             if places[best] < best.load.share:

@@ -6,7 +6,7 @@ import os
 import resource
 import socket
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,11 +14,11 @@ import trio
 import trio.testing
 
 from sts_trio.call.registry import Registry
-from sts_trio.web.connections import Connections
+from sts_trio.web.connections import NEW_SECONDS, Connections
 from sts_trio.web.listening import listen, notice_dead_peers
-from sts_trio.workers.channel import Channel, open_pair
+from sts_trio.workers.channel import Channel, open_pair, read_text
 from sts_trio.workers.seat import SCRAPE_SECONDS, HandedOver, Keeper, Seat
-from sts_trio.workers.wire import Ask, Handed, Message, Others, Page, Report, Tell
+from sts_trio.workers.wire import Ask, Handed, Message, Others, Report, Tell, Text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -35,6 +35,12 @@ class Bench:
     registry: Registry
     connections: Connections
 
+    left: trio.Event = field(default_factory=trio.Event)
+
+    async def sit(self) -> None:
+        await self.seat.run(self.registry, self.connections, lambda: TEXT)
+        self.left.set()
+
     async def until(self, report: Report) -> list[Message]:
         """Hear the worker until it tells this; return all that it told."""
         heard: list[Message] = []
@@ -50,7 +56,7 @@ async def seated(most: int = 0) -> AsyncIterator[Bench]:
     bench = Bench(Seat(Channel(theirs)), Channel(ours), Registry(most), Connections(10))
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(bench.seat.run, bench.registry, bench.connections, lambda: TEXT)
+            nursery.start_soon(bench.sit)
             yield bench
             nursery.cancel_scope.cancel()
     finally:
@@ -75,7 +81,7 @@ async def test_a_connection_comes_over_with_all_that_its_listener_gave_it(
 ) -> None:
     caller, accepted = pair
     async with seated() as bench:
-        await bench.switch.send(Handed(), accepted.fileno())
+        bench.switch.send(Handed(), accepted.fileno())
         accepted.close()
         with trio.fail_after(5):
             stream = await HandedOver(bench.seat).accept()
@@ -103,7 +109,7 @@ async def test_a_connection_that_there_is_no_descriptor_left_for_is_an_error_of_
         os.close(first_free)
         resource.setrlimit(resource.RLIMIT_NOFILE, (first_free, hard))
         try:
-            await bench.switch.send(Handed(), accepted.fileno())
+            bench.switch.send(Handed(), accepted.fileno())
             with trio.fail_after(5), pytest.raises(OSError, match="Too many open files"):
                 await HandedOver(bench.seat).accept()
         finally:
@@ -118,7 +124,7 @@ async def test_who_leaves_takes_no_connection_any_more(pair: tuple[socket.socket
     async with seated() as bench:
         await HandedOver(bench.seat).aclose()
         await bench.until(Report(leaving=True))
-        await bench.switch.send(Handed(), accepted.fileno())
+        bench.switch.send(Handed(), accepted.fileno())
         accepted.close()
         assert await trio.to_thread.run_sync(caller.recv, 10) == b""
 
@@ -128,7 +134,7 @@ async def test_what_changes_is_reported_and_what_changes_together_is_reported_to
         keeper = Keeper(bench.registry, bench.seat)
         await bench.until(Report())
         with bench.connections.enter(), bench.connections.newcomer() as asked:
-            await bench.until(Report(silent=1, taken=1))
+            await bench.until(Report(new=1, taken=1))
             asked()
             with keeper.admit():
                 await bench.until(Report(places=1, taken=1))
@@ -142,12 +148,25 @@ async def test_what_changes_is_reported_and_what_changes_together_is_reported_to
             await bench.until(Report(taken=1))
 
 
+async def test_a_connection_that_says_nothing_is_new_for_a_moment_only(mock_clock: trio.testing.MockClock) -> None:
+    connections = Connections(10)
+    with connections.newcomer(), connections.newcomer() as asked:
+        mock_clock.jump(NEW_SECONDS * 0.9)
+        with connections.newcomer():
+            assert connections.new == 3
+            mock_clock.jump(NEW_SECONDS * 0.2)
+            assert connections.new == 1
+            asked()
+            assert connections.new == 1
+        assert connections.new == 0
+
+
 async def test_there_is_room_if_another_worker_has_some_but_not_in_a_drain() -> None:
     async with seated(most=1) as bench:
         keeper = Keeper(bench.registry, bench.seat)
         with keeper.admit():
             assert keeper.refusal() is not None
-            await bench.switch.send(Others(7, room=True))
+            bench.switch.send(Others(7, room=True))
             await trio.testing.wait_all_tasks_blocked(0.01)
             assert bench.seat.others.live == 7
             assert keeper.refusal() is None
@@ -159,7 +178,7 @@ async def test_there_is_room_if_another_worker_has_some_but_not_in_a_drain() -> 
         assert refusal.reason == "draining"
 
 
-async def test_a_scrape_asks_the_switch_and_gets_its_pages() -> None:
+async def test_a_scrape_asks_the_switch_and_gets_the_text_of_all() -> None:
     async with seated() as bench, trio.open_nursery() as nursery:
         got: list[bytes | None] = []
         await bench.until(Report())
@@ -167,25 +186,21 @@ async def test_a_scrape_asks_the_switch_and_gets_its_pages() -> None:
         async def scrape() -> None:
             got.append(await bench.seat.scrape())
 
-        nursery.start_soon(scrape)
+        for _ in range(3):
+            nursery.start_soon(scrape)
         while not isinstance((await bench.switch.receive())[0], Ask):
             pass
-        await bench.switch.send(Tell(5))
-        told = b""
-        while True:
-            page = (await bench.switch.receive())[0]
-            assert isinstance(page, Page)
-            assert page.number == 5
-            told += page.data
-            if page.last:
-                break
-        assert told == TEXT
-        await bench.switch.send(Page(9, b"all ", last=False))
-        await bench.switch.send(Page(9, b"of them", last=True))
+        bench.switch.send(Tell(5))
+        message, file = await bench.switch.receive()
+        while not isinstance(message, Text):
+            message, file = await bench.switch.receive()
+        assert message == Text(5)
+        assert read_text(file) == TEXT
+        bench.switch.send_text(b"all of them" * 100_000, 9)
         with trio.fail_after(5):
-            while not got:
+            while len(got) < 3:
                 await trio.sleep(0.001)
-    assert got == [b"all of them"]
+    assert got == [b"all of them" * 100_000] * 3
 
 
 async def test_a_scrape_that_the_switch_does_not_answer_ends(autojump_clock: trio.testing.MockClock) -> None:
@@ -194,24 +209,9 @@ async def test_a_scrape_that_the_switch_does_not_answer_ends(autojump_clock: tri
         assert trio.current_time() == pytest.approx(SCRAPE_SECONDS, abs=0.1)
 
 
-@pytest.mark.parametrize("switch_first", [True, False])
-async def test_the_end_of_the_switch_stops_a_worker_once_and_never_hurries_it(switch_first: bool) -> None:
-    """The second telling ends calls at once: a switch that dies in a drain must not be one."""
+async def test_a_seat_is_left_when_the_switch_is_gone_also_with_words_unsent() -> None:
     async with seated() as bench:
-        signalled = trio.Event()
-        if switch_first:
-            bench.switch.close()
-        else:
-            signalled.set()
-        with trio.fail_after(5):
-            await bench.seat.until_told(signalled.wait)
         bench.switch.close()
+        bench.seat.nudge()
         with trio.fail_after(5):
-            await bench.seat.gone.wait()
-        hurry = trio.Event()
-        with trio.move_on_after(0.05) as waited:
-            await bench.seat.until_told(hurry.wait)
-        assert waited.cancelled_caught
-        hurry.set()
-        with trio.fail_after(5):
-            await bench.seat.until_told(hurry.wait)
+            await bench.left.wait()
