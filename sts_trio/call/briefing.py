@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sts_trio.providers.events import AgentBrief, ToolOffer
@@ -12,6 +12,7 @@ from sts_trio.providers.events import AgentBrief, ToolOffer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sts_trio.providers.events import CallInfo
     from sts_trio.tools.tool import Tool
 
 _LONGEST_VARIABLE = 256
@@ -67,6 +68,11 @@ def variable_name(parameter: str) -> str:
 def _clean(value: str) -> str:
     """A value in a prompt is one line: what cannot be printed could be taken for something else."""
     return " ".join("".join(c if c.isprintable() else " " for c in value[:_LONGEST_VARIABLE]).split())
+
+
+def named(call: CallInfo, uuid: object) -> CallInfo:
+    """Return what is known of a call that Core calls so; an id that names nothing changes nothing."""
+    return replace(call, id=uuid, uuid=uuid) if isinstance(uuid, str) and usable_id(uuid) else call
 
 
 def usable_id(text: str) -> bool:

@@ -116,6 +116,8 @@ PURE = [
     "call.keypad",
     "call.mood",
     "call.briefing",
+    "call.ending",
+    "call.recovery",
     "call.toolcalls",
     "call.keys",
     "call.lifeline",
