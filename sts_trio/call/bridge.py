@@ -152,8 +152,7 @@ class Bridge:
             self._lifeline.heard()
         match event:
             case AgentAudio(reply=reply, wav=wav):
-                self._agent_speaks(self._speech.audio(reply, wav, now), now)
-                self._answer_by = inf
+                self._agent_speaks(self._speech.audio(reply, wav, now), now, aloud=True)
             case AgentText(reply=reply, text=text):
                 self._agent_speaks(self._speech.text(reply, text, now), now)
             case AgentTurnEnd():
@@ -200,9 +199,11 @@ class Bridge:
         say = (Say(greeting),) if greeting else ()
         return (*actions, *say, *self._keys.tell())
 
-    def _agent_speaks(self, speaks: bool, now: float) -> None:
+    def _agent_speaks(self, speaks: bool, now: float, *, aloud: bool = False) -> None:
         if not speaks:
             return
+        if aloud:
+            self._answer_by = inf
         self._trouble.survived()
         self._silence.wait_from(self._playout.played_at(now))
         self._keys.agent_spoke()
