@@ -44,7 +44,7 @@ class Briefing:
             config=own.get("config_id") or None,
             voice=own.get("voice_id") or None,
             instructions=own.get("instructions") or None,
-            variables={variable_name(name): _clean(query[name]) for name in self.variables if name in query},
+            variables=self._variables(query),
             tools=offers if self.declare_tools else (),
         )
 
@@ -55,6 +55,14 @@ class Briefing:
             return message.strip()
         config_greets = (self.has_config or bool(own.get("config_id"))) and not self.greet_with_config
         return "" if config_greets else self.greeting
+
+    def _variables(self, query: Mapping[str, str]) -> dict[str, str]:
+        """Of parameters that make the same name, the first listed that came is the variable."""
+        values: dict[str, str] = {}
+        for parameter in self.variables:
+            if parameter in query:
+                values.setdefault(variable_name(parameter), _clean(query[parameter]))
+        return values
 
     def _own(self, query: Mapping[str, str]) -> Mapping[str, str]:
         return query if self.overrides else {}
