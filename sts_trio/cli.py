@@ -15,11 +15,13 @@ import click
 
 from sts_trio.errors import ConfigError, WorkerFailed
 from sts_trio.logs import set_up_logging
-from sts_trio.setting import PROVIDERS
-from sts_trio.settings import Settings, load_settings
+from sts_trio.settings.environment import load_settings
+from sts_trio.settings.setting import PROVIDERS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from sts_trio.settings import Settings
 
 T = TypeVar("T")
 Provider = Literal["humeai", "openai", "xai"]

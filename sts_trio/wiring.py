@@ -28,7 +28,7 @@ from sts_trio.http_client import HttpClient
 from sts_trio.providers.breaker import Breaker, guarded
 from sts_trio.providers.hume.emotions import EMOTIONS
 from sts_trio.providers.instructions import InstructionSource
-from sts_trio.settings import DEFAULT_TOOLS_DIR
+from sts_trio.settings.calls import DEFAULT_TOOLS_DIR
 from sts_trio.tools.ami import AmiClient
 from sts_trio.tools.control import call_control_tools, hang_up, transfer
 from sts_trio.tools.custom import LoadedTools, load_tools

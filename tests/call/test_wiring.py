@@ -17,7 +17,7 @@ from sts_trio.errors import ConfigError, ProviderLost
 from sts_trio.providers.events import CallInfo
 from sts_trio.settings import Settings
 from sts_trio.tools.ami import AmiFailed
-from sts_trio.values import EmotionRule
+from sts_trio.values.emotion_rules import EmotionRule
 from sts_trio.wiring import (
     build_rules,
     build_switchboard,

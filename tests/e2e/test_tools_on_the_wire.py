@@ -17,8 +17,9 @@ from trio_websocket import ConnectionClosed
 
 from sts_trio.emulator import Emulator, EmulatorOptions, serve_emulator
 from sts_trio.main import run_service
-from sts_trio.settings import Secret, Settings
+from sts_trio.settings import Settings
 from sts_trio.tools.ami import AmiClient
+from sts_trio.values.secret import Secret
 from tests.e2e.evi import at_once, open_core, open_evi, until
 from tests.tools import http_server as ami
 
