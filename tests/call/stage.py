@@ -25,7 +25,7 @@ from sts_trio.settings import Settings
 from sts_trio.values.secret import Secret
 from sts_trio.web.guards import install_guards
 from sts_trio.web.server import make_config
-from sts_trio.wiring import build_switchboard
+from sts_trio.wiring.calls import build_switchboard
 from tests.fakes.wire import Wire
 
 with warnings.catch_warnings():

@@ -164,7 +164,7 @@ async def transfer_after_the_good_bye(tmp_path: Path, answer: Answer, kind: str,
 async def test_an_ami_that_never_answers_is_a_tool_error(
     tmp_path: Path, listening: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sts_trio.wiring.AmiClient", partial(AmiClient, seconds=0.5))
+    monkeypatch.setattr("sts_trio.wiring.services.AmiClient", partial(AmiClient, seconds=0.5))
     nobody = f"http://127.0.0.1:{await ami.free_port()}"
     async with (
         ami.serving(ami.silence) as server,

@@ -21,14 +21,11 @@ LINK = AUDIO | {"websocket"}
 CALL = LINK | {"core", "providers", "tools", "call"}
 SERVICE = {
     "settings",
-    "fallback",
     "web",
     "emulator",
     "harness",
     "logs",
     "metrics",
-    "lag",
-    "choosing",
     "wiring",
     "main",
     "check",
@@ -42,7 +39,6 @@ MAY_IMPORT = {
     "values": {"values"},
     "http_client": {"errors", "values"},
     "logs": BASE,
-    "fallback": AUDIO,
     "settings": {"errors", "values", "settings"},
     "audio": AUDIO,
     "core": AUDIO | {"core"},
@@ -51,16 +47,14 @@ MAY_IMPORT = {
     "tools": AUDIO | {"tools"},
     "call": CALL,
     "web": CALL | {"web"},
-    "lag": {"call"},
-    "metrics": {"audio", "call"},
+    "metrics": {"audio", "call", "metrics"},
     "emulator": AUDIO | {"emulator"},
     "harness": AUDIO | {"harness"},
-    "choosing": LINK | {"providers", "settings"},
-    "wiring": CALL | {"settings", "choosing", "fallback"},
+    "wiring": CALL | {"settings", "wiring"},
     "workers": {"call", "errors", "settings", "web", "workers"},
     "main": TOP - {"cli", "check", "demo", "emulator", "harness"},
-    "check": TOP - {"workers", "cli", "demo", "emulator", "harness", "web", "call", "lag", "metrics", "main"},
-    "demo": TOP - {"workers", "cli", "check", "web", "call", "core", "lag", "metrics"},
+    "check": TOP - {"workers", "cli", "demo", "emulator", "harness", "web", "call", "metrics", "main"},
+    "demo": TOP - {"workers", "cli", "check", "web", "call", "core", "metrics"},
     "cli": TOP,
     "__init__": set(),
     "__main__": {"cli"},
@@ -244,4 +238,4 @@ def test_providers_are_built_in_one_place_only() -> None:
     for module in MODULES:
         rooms = {".".join(name.split(".")[1:3]) for name in imports(module) if name.startswith("sts_trio.providers.")}
         builders |= {module for room in rooms & {"providers.hume", "providers.openai"} if not within(module, room)}
-    assert builders == {"choosing", "wiring"}  # wiring: the names of Hume's emotions, to check rules with
+    assert builders == {"wiring.provider", "wiring.tools"}  # tools: the names of Hume's emotions, to check rules with
