@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import trio
 
 from sts_trio.audio.pcm import seconds
-from sts_trio.choosing import open_provider
 from sts_trio.errors import ConfigError, ProviderError
-from sts_trio.fallback import load_fallback
 from sts_trio.http_client import HttpFailed
 from sts_trio.providers.events import CallInfo
-from sts_trio.wiring import find_tools, open_ami, open_http, read_instructions, rule_problems
+from sts_trio.wiring.fallback import load_fallback
+from sts_trio.wiring.provider import open_provider
+from sts_trio.wiring.services import open_ami, open_http, read_instructions
+from sts_trio.wiring.tools import find_tools, rule_problems
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,8 @@ import trio
 from sts_trio.emulator import Emulator, EmulatorOptions, serve_emulator
 from sts_trio.harness.demo import G711, LINEAR, run_demo
 from sts_trio.main import run_service
-from sts_trio.settings import Secret, Settings
+from sts_trio.settings import Settings
+from sts_trio.values.secret import Secret
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,13 +20,13 @@ from sts_trio.call.playout import Pace
 from sts_trio.call.registry import Registry
 from sts_trio.core.stream import StreamLink
 from sts_trio.core.websocket import WebSocketLink
-from sts_trio.lag import watch_lag
 from sts_trio.metrics import Metrics
+from sts_trio.metrics.lag import watch_lag
 from sts_trio.web.app import create_app
 from sts_trio.web.connections import most_connections, raise_file_limit
 from sts_trio.web.gate import Gate
 from sts_trio.web.server import make_config, serve_app, serve_on
-from sts_trio.wiring import build_switchboard
+from sts_trio.wiring.calls import build_switchboard
 from sts_trio.workers.seat import HandedOver, Keeper, take_seat
 
 if TYPE_CHECKING:

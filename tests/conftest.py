@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sts_trio import choosing, wiring
+from sts_trio.wiring import calls, provider
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True, scope="session")
 def _system_certificates_are_read_once() -> Iterator[None]:
     """Each service reads them when it is built: 30 ms, and a run builds some 400 services."""
-    of_the_system, trust = cache(ssl.create_default_context), choosing.trust
+    of_the_system, trust = cache(ssl.create_default_context), provider.trust
 
     def trust_once(settings: Settings) -> ssl.SSLContext:
         return trust(settings) if settings.account.ca_file else of_the_system()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wiring, "open_http", cache(wiring.open_http))
-        patch.setattr(choosing, "trust", trust_once)
+        patch.setattr(calls, "open_http", cache(calls.open_http))
+        patch.setattr(provider, "trust", trust_once)
         yield

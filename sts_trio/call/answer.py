@@ -11,7 +11,7 @@ import trio
 
 from sts_trio.call.admission import DRAINING
 from sts_trio.call.bridge import Bridge
-from sts_trio.call.briefing import usable_id
+from sts_trio.call.briefing import named
 from sts_trio.call.meter import CANCELLED, WEBSOCKET, CallRecord
 from sts_trio.call.outcome import Cause
 from sts_trio.call.playout import Playout
@@ -59,8 +59,7 @@ class Switchboard:
                 await core.send(Error(DRAINING.message))
                 await core.close(1001, Cause.DRAINED)
             return None
-        uuid = arrival.uuid if arrival.uuid and usable_id(arrival.uuid) else None
-        known = CallInfo(id=uuid or f"call-{secrets.token_hex(4)}", uuid=uuid, query=arrival.query)
+        known = named(CallInfo(id=f"call-{secrets.token_hex(4)}", query=arrival.query), arrival.uuid)
         began = trio.current_time()
         playout = Playout(pace or self.pace, self.services.meter)
         bridge = Bridge(self.rules, playout, known, began)

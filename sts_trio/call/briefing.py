@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sts_trio.providers.events import AgentBrief, ToolOffer
@@ -12,6 +12,7 @@ from sts_trio.providers.events import AgentBrief, ToolOffer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sts_trio.providers.events import CallInfo
     from sts_trio.tools.tool import Tool
 
 _LONGEST_VARIABLE = 256
@@ -43,7 +44,7 @@ class Briefing:
             config=own.get("config_id") or None,
             voice=own.get("voice_id") or None,
             instructions=own.get("instructions") or None,
-            variables={variable_name(name): _clean(query[name]) for name in self.variables if name in query},
+            variables=self._variables(query),
             tools=offers if self.declare_tools else (),
         )
 
@@ -54,6 +55,14 @@ class Briefing:
             return message.strip()
         config_greets = (self.has_config or bool(own.get("config_id"))) and not self.greet_with_config
         return "" if config_greets else self.greeting
+
+    def _variables(self, query: Mapping[str, str]) -> dict[str, str]:
+        """Of parameters that make the same name, the first listed that came is the variable."""
+        values: dict[str, str] = {}
+        for parameter in self.variables:
+            if parameter in query:
+                values.setdefault(variable_name(parameter), _clean(query[parameter]))
+        return values
 
     def _own(self, query: Mapping[str, str]) -> Mapping[str, str]:
         return query if self.overrides else {}
@@ -67,6 +76,11 @@ def variable_name(parameter: str) -> str:
 def _clean(value: str) -> str:
     """A value in a prompt is one line: what cannot be printed could be taken for something else."""
     return " ".join("".join(c if c.isprintable() else " " for c in value[:_LONGEST_VARIABLE]).split())
+
+
+def named(call: CallInfo, uuid: object) -> CallInfo:
+    """Return what is known of a call that Core calls so; an id that names nothing changes nothing."""
+    return replace(call, id=uuid, uuid=uuid) if isinstance(uuid, str) and usable_id(uuid) else call
 
 
 def usable_id(text: str) -> bool:

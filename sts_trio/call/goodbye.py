@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from sts_trio.call.briefing import is_real_uuid
+from sts_trio.call.ending import CORE_LEAVES_SECONDS
 from sts_trio.core.link import SocketClosed
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 _LAST_WORDS_SECONDS = 2.0
 # For an operator's service to take the telephone call away, before Core's side is closed.
 _RELEASE_SECONDS = 3.0
-# For Core to close by itself after a transfer.
-_CORE_LEAVES_SECONDS = 3.0
 
 
 async def say_goodbye(
@@ -35,7 +34,7 @@ async def say_goodbye(
     if outcome.by_caller:
         return
     if await _release(services, uuid, outcome):
-        with trio.move_on_after(_CORE_LEAVES_SECONDS, shield=True):  # our close could hang up who is on his way
+        with trio.move_on_after(CORE_LEAVES_SECONDS, shield=True):  # our close could hang up who is on his way
             while not isinstance(await core.receive(), SocketClosed):
                 pass
     with trio.move_on_after(_LAST_WORDS_SECONDS, shield=True):

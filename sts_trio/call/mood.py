@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sts_trio.call.actions import Action, Actions
     from sts_trio.call.outcome import CallCounts
     from sts_trio.call.toolcalls import ToolDesk
-    from sts_trio.values import EmotionRule
+    from sts_trio.values.emotion_rules import EmotionRule
 
 MOST_EMOTIONS = 64  # kept of a call; EVI has 48
 LONGEST_NAME = 64

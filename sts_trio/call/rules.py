@@ -11,7 +11,7 @@ from sts_trio.call.silence import SilenceRules
 
 if TYPE_CHECKING:
     from sts_trio.tools.tool import Tool
-    from sts_trio.values import EmotionRule
+    from sts_trio.values.emotion_rules import EmotionRule
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,6 @@ from sts_trio.core.wire import Interruption, Transcript
 
 if TYPE_CHECKING:
     from sts_trio.audio.wav import Wav
-    from sts_trio.call.outcome import CallCounts
     from sts_trio.call.playout import Playout
 
 # A reply that has been heard, and then gone quiet for so long, is over though its end was never announced: what the
@@ -42,10 +41,10 @@ class _Said:
 class AgentSpeech:
     """The agent's side of the conversation. After every feed `deadline` says when `expire` wants to be called."""
 
-    def __init__(self, playout: Playout, counts: CallCounts) -> None:
+    def __init__(self, playout: Playout) -> None:
         self.deadline = inf
         self._playout = playout
-        self._counts = counts
+        self._counts = playout.counts
         self._turn = AgentTurn()
         self._begins: float | None = None  # where the turn that is being said begins
         self._unheard: deque[_Said] = deque()

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sts_trio.call.actions import Actions
-    from sts_trio.call.outcome import CallCounts
     from sts_trio.call.playout import Playout
     from sts_trio.providers.events import ToolCall
     from sts_trio.tools.tool import Tool
@@ -49,10 +48,10 @@ class _Work:
 class ToolDesk:
     """Tool calls come in, actions go out. `deadline` says when `expire` wants to be called."""
 
-    def __init__(self, playout: Playout, counts: CallCounts, grace: float) -> None:
+    def __init__(self, playout: Playout, grace: float) -> None:
         self.deadline = inf
         self._playout = playout
-        self._counts = counts
+        self._counts = playout.counts
         self._grace = grace
         self._tools: dict[str, Tool] = {}
         self._work: dict[str, _Work] = {}

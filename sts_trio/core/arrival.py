@@ -9,8 +9,9 @@ from urllib.parse import parse_qsl
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-# Core sends seven short parameters (contract 6.1); these bounds keep a hostile URL from living on in a call.
-MAX_PARAMETERS = 64
+# Core sends seven short parameters, and one for each field that a webhook of the operator's adds (contract 6.1): of a
+# whole record, perhaps. These bounds keep a hostile URL, 64 KiB at most (`web.head`), from living on in a call.
+MAX_PARAMETERS = 256
 MAX_NAME = 64
 MAX_VALUE = 1024
 

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from sts_trio.values import Secret, origin
+from sts_trio.values.urls import origin
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
+
+    from sts_trio.values.secret import Secret
 
     Headers = Iterable[tuple[bytes, bytes]]
 

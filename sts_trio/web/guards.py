@@ -26,6 +26,7 @@ from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 from sts_trio.web.asgi import json_reply
 from sts_trio.web.connections import ASKED, Welcome
 from sts_trio.web.guarded_ws import LANE, LINGER_SECONDS, GuardedHandshake, GuardedWSStream
+from sts_trio.web.head import BoundedHeads
 from sts_trio.websocket.frames import Splitter
 from sts_trio.websocket.lane import Flood, Lane
 
@@ -112,6 +113,10 @@ class Http1Only(H11Protocol):
     It closes at once where the peer is still sending, as a streaming caller is when we end his call. What then lies
     unread makes the kernel answer with a reset, which can destroy the tail of the response on its way.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.connection = BoundedHeads(self.config.h11_max_incomplete_size)
 
     async def _create_stream(self, request: h11.Request) -> None:
         if isinstance(self.connection, h11.Connection) and self.connection.trailing_data[0]:

@@ -21,10 +21,11 @@ from sts_trio.call.registry import Registry
 from sts_trio.emulator import Emulator, EmulatorOptions, serve_stream
 from sts_trio.main import build_app
 from sts_trio.metrics import Metrics
-from sts_trio.settings import Secret, Settings
+from sts_trio.settings import Settings
+from sts_trio.values.secret import Secret
 from sts_trio.web.guards import install_guards
 from sts_trio.web.server import make_config
-from sts_trio.wiring import build_switchboard
+from sts_trio.wiring.calls import build_switchboard
 from tests.fakes.wire import Wire
 
 with warnings.catch_warnings():

@@ -158,6 +158,17 @@ async def test_a_provider_that_falls_silent_still_gets_the_newest_five_seconds(
         assert since == pytest.approx(20 - 5, abs=0.1)  # given up after 20 s, with what was said in the 5 s before
 
 
+async def test_a_provider_that_answers_a_ping_late_is_believed_again(autojump_clock: trio.testing.MockClock) -> None:
+    """What it was sent while it might have been dead is not sent again when it goes later."""
+    said = numbered(1500)
+    broken = Script(steps=(HalfOpen(2.0, 14.0), Reset(18.01)))  # pinged after 10 s, it answers after 16
+    async with open_stage(script=first(broken), welcome_message="") as stage:
+        caller = await stage.call()
+        await caller.speak(said)
+        assert resumed(stage.emulator) == [False, True]
+        assert heard_of_caller(stage.emulator) == said, "frames were lost, doubled or reordered"
+
+
 async def test_a_refusal_that_will_not_change_ends_the_call_with_both_causes(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

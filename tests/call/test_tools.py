@@ -25,7 +25,7 @@ from sts_trio.providers.events import (
     UserTurn,
 )
 from sts_trio.tools.tool import CallContext, Tool, ToolResult
-from sts_trio.values import EmotionRule
+from sts_trio.values.emotion_rules import EmotionRule
 from tests.call.fakes import FRAME, FakeAgent, begin, spoken
 
 if TYPE_CHECKING:

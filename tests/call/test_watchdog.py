@@ -16,7 +16,7 @@ from sts_trio.call.services import Services
 from sts_trio.call.silence import SilenceRules
 from sts_trio.core.wire import Digit, Error
 from sts_trio.errors import ProviderLost, ProviderRefused
-from sts_trio.providers.events import AgentText, AgentTurnEnd, ToolCall, UserTurn
+from sts_trio.providers.events import AgentText, AgentTurnEnd, ToolCall, UserInterruption, UserTurn
 from tests.call.fakes import FakeAgent, begin, spoken, tone
 from tests.call.test_tools import UUID, Bench
 
@@ -106,6 +106,19 @@ async def test_an_agent_that_answers_late_is_logged_and_the_call_goes_on(
     out = capsys.readouterr().out
     assert ("has not answered for 10 s" in out) is late
     assert ("late_answers=1" in out) is late
+
+
+async def test_what_is_left_over_from_before_a_barge_in_is_no_answer(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene = await begin(nursery, rules=CallRules(answer_seconds=10))
+    scene.agent.feed(spoken(5.0, "r1"))
+    await trio.sleep(1)
+    scene.agent.feed(UserInterruption(), UserTurn("No, wait."), spoken(0.1, "r1"))
+    await trio.sleep(30)
+    scene.core.hang_up()
+    await scene.over.wait()
+    assert "late_answers=1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("when", ["at the start", "in the call"])

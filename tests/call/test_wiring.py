@@ -11,22 +11,16 @@ import trio.testing
 from sts_trio.call.outcome import Cause
 from sts_trio.call.registry import Registry
 from sts_trio.check import check_all
-from sts_trio.choosing import open_provider
 from sts_trio.emulator import Emulator, EmulatorOptions, serve_stream
 from sts_trio.errors import ConfigError, ProviderLost
 from sts_trio.providers.events import CallInfo
 from sts_trio.settings import Settings
 from sts_trio.tools.ami import AmiFailed
-from sts_trio.values import EmotionRule
-from sts_trio.wiring import (
-    build_rules,
-    build_switchboard,
-    find_tools,
-    open_ami,
-    open_http,
-    reach_services,
-    rule_problems,
-)
+from sts_trio.values.emotion_rules import EmotionRule
+from sts_trio.wiring.calls import build_rules, build_switchboard
+from sts_trio.wiring.provider import open_provider
+from sts_trio.wiring.services import open_ami, open_http, reach_services
+from sts_trio.wiring.tools import find_tools, rule_problems
 from tests.call.stage import ALL, KEY, agent_settings
 
 if TYPE_CHECKING:

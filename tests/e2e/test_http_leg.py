@@ -19,7 +19,8 @@ from sts_trio.harness.address import CallFailed
 from sts_trio.harness.caller import place_call
 from sts_trio.harness.script import Speak, WaitForAgent
 from sts_trio.main import run_service
-from sts_trio.settings import Secret, Settings
+from sts_trio.settings import Settings
+from sts_trio.values.secret import Secret
 from tests.call.fakes import tone
 from tests.e2e.evi import open_evi, until
 from tests.fakes.http_caller import HttpCaller

@@ -24,8 +24,9 @@ import trio
 import yaml
 from packaging.requirements import Requirement
 
-from sts_trio.settings import Settings, load_settings
-from sts_trio.values import emotion_rules
+from sts_trio.settings import Settings
+from sts_trio.settings.environment import load_settings
+from sts_trio.values.emotion_rules import emotion_rules
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

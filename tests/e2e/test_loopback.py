@@ -27,7 +27,8 @@ from sts_trio.main import run_service
 from sts_trio.providers.dial import Endpoint, TcpDial
 from sts_trio.providers.events import AgentReady, CallInfo
 from sts_trio.providers.hume.link import HumeProvider
-from sts_trio.settings import Secret, Settings
+from sts_trio.settings import Settings
+from sts_trio.values.secret import Secret
 from tests.e2e.evi import open_core, open_evi, until
 from tests.fakes.rude import CLOSE, TEXT, frame, upgrade
 

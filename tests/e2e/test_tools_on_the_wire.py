@@ -17,8 +17,9 @@ from trio_websocket import ConnectionClosed
 
 from sts_trio.emulator import Emulator, EmulatorOptions, serve_emulator
 from sts_trio.main import run_service
-from sts_trio.settings import Secret, Settings
+from sts_trio.settings import Settings
 from sts_trio.tools.ami import AmiClient
+from sts_trio.values.secret import Secret
 from tests.e2e.evi import at_once, open_core, open_evi, until
 from tests.tools import http_server as ami
 
@@ -163,7 +164,7 @@ async def transfer_after_the_good_bye(tmp_path: Path, answer: Answer, kind: str,
 async def test_an_ami_that_never_answers_is_a_tool_error(
     tmp_path: Path, listening: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sts_trio.wiring.AmiClient", partial(AmiClient, seconds=0.5))
+    monkeypatch.setattr("sts_trio.wiring.services.AmiClient", partial(AmiClient, seconds=0.5))
     nobody = f"http://127.0.0.1:{await ami.free_port()}"
     async with (
         ami.serving(ami.silence) as server,

@@ -9,10 +9,11 @@ import pytest
 import trio
 import trustme
 
-from sts_trio.choosing import trust
 from sts_trio.errors import ConfigError, ProviderRefused
 from sts_trio.providers.dial import Endpoint, TcpDial
-from sts_trio.settings import Secret, Settings
+from sts_trio.settings import Settings
+from sts_trio.values.secret import Secret
+from sts_trio.wiring.provider import trust
 
 if TYPE_CHECKING:
     from pathlib import Path

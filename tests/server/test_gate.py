@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sts_trio.core.arrival import Arrival
 from sts_trio.core.link import SocketClosed
-from sts_trio.values import Secret
+from sts_trio.values.secret import Secret
 from sts_trio.web.gate import Denial, Gate, split_query
 from tests.fakes.rude import CLOSE, Heard, frame, hear, upgrade
 from tests.fakes.wire import Wire, open_door

@@ -15,6 +15,7 @@ from sts_trio.core.link import CallerSocket, SocketClosed
 from sts_trio.web import guards
 from sts_trio.web.guarded_ws import LINGER_SECONDS, GuardedWSStream
 from sts_trio.web.guards import SEND_SECONDS, Inbox, install_guards
+from sts_trio.web.server import MAX_HEADER_BYTES
 from tests.fakes.rude import CLOSE, PING, TEXT, frame, hear, hear_head, upgrade
 from tests.fakes.wire import Wire, open_door
 
@@ -391,6 +392,23 @@ async def test_what_is_too_long_is_answered_and_read_on(autojump_clock: Clock) -
         await trio.testing.wait_all_tasks_blocked()
         assert wire.live == 0
         assert trio.current_time() == 0
+
+
+@pytest.mark.parametrize(("size", "status"), [(MAX_HEADER_BYTES, 101), (MAX_HEADER_BYTES + 1, 431)])
+@pytest.mark.parametrize("cut", [100, 60_000, MAX_HEADER_BYTES])
+async def test_a_head_is_as_long_as_it_may_be_however_it_is_cut(
+    cut: int, size: int, status: int, autojump_clock: Clock
+) -> None:
+    """h11 counts only what is incomplete."""
+    head = upgrade(extra=["X-Long: "])
+    head = head.replace(b"X-Long: ", b"X-Long: " + b"x" * (size - len(head)))
+    assert len(head) == size
+    async with open_door(Ends()) as wire:
+        stream = await wire.connect()
+        for piece in (head[:cut], head[cut:], frame(CLOSE)):
+            await stream.send_all(piece)
+            await trio.testing.wait_all_tasks_blocked()
+        assert (await hear(stream)).status == status
 
 
 async def test_two_hundred_calls_leave_nothing(autojump_clock: Clock) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sts_trio.call.admission import DRAINING, OVERLOADED, REASONS, Shedder, full
 from sts_trio.call.registry import Registry
-from sts_trio.lag import STEP_SECONDS, watch_lag
+from sts_trio.metrics.lag import STEP_SECONDS, watch_lag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

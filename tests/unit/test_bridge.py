@@ -43,7 +43,7 @@ from sts_trio.providers.events import (
     UserTurn,
 )
 from sts_trio.tools.tool import CallContext, Tool, ToolResult
-from sts_trio.values import EmotionRule
+from sts_trio.values.emotion_rules import EmotionRule
 
 TOOLS = st.sampled_from(["hours", "dsai_transfer", "unknown"])
 REPLIES = st.sampled_from(["", "a", "b", "c", "d"])

@@ -42,6 +42,19 @@ def test_listed_parameters_become_variables() -> None:
     assert "2000" not in repr(brief)
 
 
+@pytest.mark.parametrize(
+    ("listed", "value"),
+    [(("from", "from[]"), "plain"), (("from[]", "from"), "bracketed"), (("[from]", "from[]", "from"), "bracketed")],
+)
+def test_of_parameters_that_make_the_same_variable_the_first_listed_that_came_counts(
+    listed: tuple[str, ...], value: str
+) -> None:
+    query = {"from": "plain", "from[]": "bracketed"}
+    assert Briefing(variables=listed).brief(query, ()).variables == {"from": value}
+    query = dict(reversed(query.items()))
+    assert Briefing(variables=listed).brief(query, ()).variables == {"from": value}
+
+
 def test_a_call_may_bring_its_own_settings_where_that_is_allowed() -> None:
     briefing = Briefing(greeting="Hello!", overrides=True)
     assert briefing.brief(QUERY, ()) == AgentBrief("theirs", "their voice", "Be rude.")

@@ -15,7 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from sts_trio.call.meter import HTTP, WEBSOCKET, CallRecord
 from sts_trio.call.outcome import CallCounts
 from sts_trio.call.registry import Registry
-from sts_trio.metrics import _FROM_COUNTS, _IN_SECONDS, _TOLD_ELSEWHERE, MOST_EMOTIONS, Metrics
+from sts_trio.metrics import MOST_EMOTIONS, Metrics
+from sts_trio.metrics.counts import FROM_COUNTS, IN_SECONDS, TOLD_ELSEWHERE
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
@@ -88,9 +89,9 @@ async def test_a_scrape_is_what_prometheus_reads_and_holds_the_process_too() -> 
 
 
 def test_every_count_of_a_call_is_shown() -> None:
-    named = [name for series in _FROM_COUNTS for name in series.fields.values()]
-    assert sorted([*named, *_TOLD_ELSEWHERE]) == sorted(each.name for each in fields(CallCounts))
-    assert {name for series in _FROM_COUNTS if series.peak for name in series.fields.values()} == {
+    named = [name for series in FROM_COUNTS for name in series.fields.values()]
+    assert sorted([*named, *TOLD_ELSEWHERE]) == sorted(each.name for each in fields(CallCounts))
+    assert {name for series in FROM_COUNTS if series.peak for name in series.fields.values()} == {
         name for name in named if "peak" in name
     }
 
@@ -125,7 +126,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(["begin", "grow", "end"]), st.integer
 def test_sums_are_exact_and_never_fall_while_calls_come_and_go(steps: list[tuple[str, int, int]]) -> None:
     """A sum that falls by a rounding error is taken for a restart, and the whole of it for what came since."""
     metrics, live, moved, most = Metrics(Registry(), "0"), list[CallRecord](), 0, 0.0
-    assert "upstream_seconds" in _IN_SECONDS
+    assert "upstream_seconds" in IN_SECONDS
     for step, which, size in steps:
         if step == "begin":
             live.append(CallRecord(WEBSOCKET, CallCounts()))
@@ -137,5 +138,5 @@ def test_sums_are_exact_and_never_fall_while_calls_come_and_go(steps: list[tuple
             moved, most = moved + 2 * size, max(most, size / 8000)
         elif live:
             metrics.call_ended(live.pop(which % len(live)), "too long", 1.0, None)
-        assert metrics._total("upstream_seconds", peak=False) == moved / 16_000
-        assert metrics._total("upstream_peak_seconds", peak=True) == pytest.approx(most)
+        assert metrics._totals._total("upstream_seconds", peak=False) == moved / 16_000
+        assert metrics._totals._total("upstream_peak_seconds", peak=True) == pytest.approx(most)

@@ -19,8 +19,12 @@ from hypothesis import strategies as st
 
 from sts_trio.errors import ConfigError
 from sts_trio.logs import set_up_logging
-from sts_trio.settings import DEFAULT_INSTRUCTIONS, Secret, Settings, load_settings
-from sts_trio.values import EmotionRule, HiddenValueError, emotion_rules, shown_url
+from sts_trio.settings import Settings
+from sts_trio.settings.agent import DEFAULT_INSTRUCTIONS
+from sts_trio.settings.environment import load_settings
+from sts_trio.values.emotion_rules import EmotionRule, emotion_rules
+from sts_trio.values.secret import HiddenValueError, Secret
+from sts_trio.values.urls import shown_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable

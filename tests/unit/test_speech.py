@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sts_trio.audio.wav import Wav
-from sts_trio.call.outcome import CallCounts
 from sts_trio.call.playout import Pace, Playout
 from sts_trio.call.speech import AgentSpeech
 from sts_trio.core.wire import Interruption, PlayoutAudio, Transcript
@@ -20,8 +19,8 @@ class Stage:
     def __init__(self) -> None:
         self.now = 50.0
         self.playout = Playout(Pace(0.5))
-        self.counts = CallCounts()
-        self.speech = AgentSpeech(self.playout, self.counts)
+        self.counts = self.playout.counts
+        self.speech = AgentSpeech(self.playout)
         self.told: list[tuple[float, object]] = []
         self.began = self.now
 

@@ -7,7 +7,6 @@ from math import inf
 import pytest
 
 from sts_trio.call.actions import AnswerTool, CancelTool, Note, RunTool
-from sts_trio.call.outcome import CallCounts
 from sts_trio.call.playout import Pace, Playout
 from sts_trio.call.toolcalls import ToolDesk
 from sts_trio.providers.events import ToolCall
@@ -32,8 +31,8 @@ class Desk:
     def __init__(self) -> None:
         self.now = 100.0
         self.playout = Playout(Pace(0.5))
-        self.counts = CallCounts()
-        self.desk = ToolDesk(self.playout, self.counts, GRACE)
+        self.counts = self.playout.counts
+        self.desk = ToolDesk(self.playout, GRACE)
         self.desk.offer((HOURS, TRANSFER, HANGUP))
 
     def ask(self, name: str, id_: str = "a", *, required: bool = True) -> tuple[object, ...]:

@@ -41,7 +41,7 @@ class Line:
         self.meter = Measured()
         self.playout = Playout(Pace(0.5), self.meter)
         self.counts = self.playout.counts
-        self.speech = AgentSpeech(self.playout, self.counts)
+        self.speech = AgentSpeech(self.playout)
         self.heard: list[ToCore] = []
 
     def say(self, reply: str, length: float = 0.1) -> None:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
 
 from sts_trio.audio.pcm import BYTES_PER_SECOND
 from sts_trio.audio.resample import TelephoneResampler
 from sts_trio.audio.tones import congestion_tone
 from sts_trio.audio.wav import WavError, parse_wav
 from sts_trio.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sts_trio.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 TONE = "tone"
 _TONE_PERIODS = 8  # four seconds
@@ -31,3 +39,14 @@ def load_fallback(choice: str) -> bytes:
     voice = TelephoneResampler()
     pcm = b"".join(voice.feed(part) for part in wav.cut(1.0)) + voice.flush()
     return pcm[: _LONGEST_SECONDS * BYTES_PER_SECOND]
+
+
+def find_fallback(settings: Settings) -> bytes:
+    """Load what a caller hears when the agent has failed; for a file that cannot be used the tone, and a log line."""
+    if settings.fallback_wav is None:
+        return b""
+    try:
+        return load_fallback(settings.fallback_wav)
+    except ConfigError as exc:
+        log.error("callers whose agent fails will hear the tone", problem=str(exc))
+        return load_fallback(TONE)

@@ -13,7 +13,7 @@ from sts_trio.providers.openai.dialect import OPENAI, XAI
 from sts_trio.providers.openai.link import RealtimeProvider
 from sts_trio.providers.openai.opening import Options, TurnDetection
 from sts_trio.providers.socket import SocketTimes
-from sts_trio.settings import DEFAULT_INSTRUCTIONS
+from sts_trio.settings.agent import DEFAULT_INSTRUCTIONS
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager

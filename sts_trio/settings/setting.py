@@ -1,17 +1,18 @@
-"""How one environment variable is described; `settings` and `realtime_settings` are tables of these."""
+"""How one environment variable is described; the other modules here are tables of these."""
 
 from __future__ import annotations
 
 from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
-from sts_trio import values
+from sts_trio.values.urls import shown_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 PROVIDERS = ("humeai", "openai", "xai")
 REQUIRED = object()
+LONGEST_SHOWN = 60  # characters of a value, in a log or a complaint
 
 
 def setting(
@@ -38,5 +39,5 @@ def setting(
         "provider": family if family in PROVIDERS else "",
         "required": default is REQUIRED,
     }
-    hidden = show is values.shown_url  # such a URL may hold a password, so it stays out of repr, too
+    hidden = show is shown_url  # such a URL may hold a password, so it stays out of repr, too
     return field(metadata=metadata, repr=not hidden, default=None if default is REQUIRED else default)
