@@ -9,7 +9,7 @@ from sts_trio.emulator.wire import Cancelled, Event, ServerMessage
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sts_trio.emulator.outbox import Action
+    from sts_trio.emulator.actions import Action
     from sts_trio.emulator.wire import ToolError, ToolResponse
 
 ToClient = ServerMessage | Event | Cancelled

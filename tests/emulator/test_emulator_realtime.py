@@ -16,9 +16,10 @@ from openai.types.realtime import RealtimeServerEvent
 from pydantic import TypeAdapter
 
 from sts_trio.emulator import Emulator, EmulatorOptions
+from sts_trio.emulator.actions import Close
 from sts_trio.emulator.openai.chat import RealtimeChat
 from sts_trio.emulator.openai.g711 import from_pcm
-from sts_trio.emulator.outbox import Close, Outbox
+from sts_trio.emulator.outbox import Outbox
 from sts_trio.emulator.query import ChatQuery
 from tests.call.fakes import tone
 

@@ -137,6 +137,7 @@ PURE = [
     "workers.choice",
     "workers.ledger",
     "workers.wire",
+    "emulator.actions",
     "emulator.chat",
     "emulator.openai",
     "emulator.talk",
@@ -209,6 +210,19 @@ def test_imports_point_one_way(module: str) -> None:
     allowed = MAY_IMPORT[module.partition(".")[0]]
     rooms = {name.split(".")[1] for name in imports(module) if name.startswith("sts_trio.")}
     assert rooms <= allowed
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Not even for types, or by way of others: neither could be read without the other."""
+    known = {module: {name.removeprefix("sts_trio.") for name in imports(module)} for module in MODULES}
+    beneath = {
+        module: {other for other in MODULES if any(within(name, other) for name in names) and other != module}
+        for module, names in known.items()
+    }
+    while free := [module for module, others in beneath.items() if not others & beneath.keys()]:
+        for module in free:
+            del beneath[module]
+    assert not beneath.keys()
 
 
 @pytest.mark.parametrize("library", ONLY_IN)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from sts_trio.emulator.disorder import Late
+from sts_trio.emulator.actions import Close, Hush, Late, Say
 from sts_trio.emulator.openai.g711 import to_pcm
 from sts_trio.emulator.openai.junk import TEXTS
 from sts_trio.emulator.openai.replies import Replies
@@ -31,7 +31,6 @@ from sts_trio.emulator.openai.wire import (
     parse_client,
     read_session,
 )
-from sts_trio.emulator.outbox import Close, Hush, Say
 from sts_trio.emulator.parrot import Parrot
 from sts_trio.emulator.settings import Context, SessionSettings, Tool
 from sts_trio.emulator.turns import Turn, TurnDetector
@@ -41,9 +40,9 @@ from sts_trio.emulator.wire import Cancelled, ErrorMessage, Event, ToolCall, Too
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from sts_trio.emulator.actions import Action
     from sts_trio.emulator.openai.wire import ClientMessage, FlatSession, Session
     from sts_trio.emulator.options import EmulatorOptions
-    from sts_trio.emulator.outbox import Action
     from sts_trio.emulator.query import ChatQuery
     from sts_trio.emulator.talk import ToClient
     from sts_trio.emulator.turns import Speaking
