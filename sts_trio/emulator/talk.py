@@ -20,11 +20,15 @@ class Talk(Protocol):
 
     chat_id: str
     group_id: str
-    messages_received: int
-    caller_audio: bytearray
-    caller_bytes: int
-    onsets: int
 
+    @property
+    def messages_received(self) -> int: ...
+    @property
+    def caller_audio(self) -> bytearray: ...
+    @property
+    def caller_bytes(self) -> int: ...
+    @property
+    def onsets(self) -> int: ...
     @property
     def resumed(self) -> bool: ...
     @property

@@ -81,14 +81,14 @@ async def test_the_service_learns_how_much_of_its_voice_was_heard(
         assert interruption == {"type": "interruption"}
         assert isinstance(told["heard_ms"], int)
         await trio.sleep(0.1)
-        ((item, cut),) = stage.emulator.live[0].realtime.cuts.items()
+        ((item, cut),) = stage.emulator.live[0].realtime.items.cuts.items()
         assert cut == pytest.approx(told["heard_ms"], abs=10)
         assert cut == pytest.approx(720, abs=60)  # where he began, and what it takes to notice
         assert stage.emulator.live[0].realtime.early_audio == 0
         assert stage.registry.live == 1
         await caller.speak(bytes(16_000))
         assert (await caller.hear_until("audio"))["audio"], "no answer after a barge-in"
-        assert item in stage.emulator.live[0].realtime.cuts
+        assert item in stage.emulator.live[0].realtime.items.cuts
 
 
 @pytest.mark.parametrize(("provider", "bound"), [("openai", G711), ("xai", LINEAR)])

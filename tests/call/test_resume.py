@@ -96,7 +96,7 @@ async def test_the_caller_does_not_notice(
         assert resumed(stage.emulator) == [False, True]
         before, after = stage.emulator.sessions
         if provider == "openai":
-            assert after.realtime.seeded[0]["content"][0]["text"] == "Hello!"
+            assert after.realtime.items.seeded[0]["content"][0]["text"] == "Hello!"
         else:
             assert after.chat.group_id == before.chat.group_id
         assert heard_of_caller(stage.emulator) == stage.as_heard(said), "frames were lost, doubled or reordered"
@@ -299,7 +299,7 @@ async def test_a_session_is_renewed_before_its_limit_and_knows_what_was_said(
         before, after = stage.emulator.sessions
         assert (before.close_code, before.closed_by_server) == (1000, False)
         assert heard_of_caller(stage.emulator) == stage.as_heard(said)
-        assert (provider == "openai") == ("Hello!" in str(after.realtime.seeded))
+        assert (provider == "openai") == ("Hello!" in str(after.realtime.items.seeded))
 
 
 async def test_nothing_is_renewed_while_the_agent_speaks(

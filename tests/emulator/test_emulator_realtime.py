@@ -221,7 +221,7 @@ def test_only_what_was_said_can_be_truncated_and_no_more_of_it_than_there_is() -
         "error"
     ]
     assert client.say("conversation.item.truncate", **cut, audio_end_ms=500) == ["conversation.item.truncated"]
-    assert client.chat.cuts == {item: 500}
+    assert client.chat.items.cuts == {item: 500}
     assert [code for code, _ in client.errors()] == ["invalid_value", "item_truncate_invalid_item_id"]
 
 

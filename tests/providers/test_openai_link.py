@@ -173,7 +173,7 @@ async def test_a_session_takes_over_what_was_said(dialect: Dialect, autojump_clo
             if dialect is XAI:
                 assert session.query.raw["conversation_id"] == session.group_id
                 return
-            texts = [item["content"][0]["text"] for item in session.seeded]
+            texts = [item["content"][0]["text"] for item in session.items.seeded]
             assert texts[:3] == ["Good evening.", "Is doctor Silva in?", "How can I help you?"]
             assert "Do not greet again" in texts[3]
             assert not session.user_inputs
