@@ -101,6 +101,7 @@ PURE = [
     "providers.openai.meaning",
     "providers.openai.memory",
     "providers.openai.opening",
+    "providers.openai.responses",
     "providers.openai.toolbox",
     "providers.openai.wire",
     "call.actions",
