@@ -20,7 +20,7 @@ from sts_trio.harness.script import Speak, SpeakOver, Wait, WaitForAgent, WaitFo
 from sts_trio.harness.speech import SAMPLE, speech_from_wav, utterances
 from sts_trio.harness.wire import Interruption
 from tests.call.fakes import tone
-from tests.call.stage import ALL, KEY, open_stage
+from tests.call.stage import ALL, BOTH, KEY, open_stage
 
 FIRST, SECOND = utterances(speech_from_wav(SAMPLE))
 
@@ -45,17 +45,17 @@ async def test_the_caller_gets_his_own_words_back(provider: str, autojump_clock:
         assert not report.unknown
 
 
-@pytest.mark.parametrize("rate", [48_000, 24_000])
+@pytest.mark.parametrize(("provider", "rate"), [("humeai", 48_000), ("humeai", 24_000), ("openai", 0), ("xai", 0)])
 @pytest.mark.parametrize("speed", [2.0, 4.0, float("inf")])
 async def test_a_barge_in_ends_a_reply_whatever_is_queued(
-    rate: int, speed: float, autojump_clock: trio.testing.MockClock
+    provider: str, rate: int, speed: float, autojump_clock: trio.testing.MockClock
 ) -> None:
-    options = EmulatorOptions(api_keys=frozenset({KEY}), rate=rate, speed=speed, seed=2)
+    options = EmulatorOptions(api_keys=frozenset({KEY}), rate=rate or 48_000, speed=speed, seed=2)
     script = (
         *(WaitForAgent(), WaitForSilence(0.5), Speak(SECOND * 3), WaitForAgent()),
         *(SpeakOver(FIRST, after=0.6), Wait(0.5)),
     )
-    async with open_stage(emulator=options) as stage:
+    async with open_stage(provider=provider, emulator=options) as stage:
         report = await place_call("ws://sts.test/", script, dial=stage.wire.connect)
         assert sum(isinstance(event.what, Interruption) for event in report.events) == 1
         barged_in = next(turn for turn in report.measures.turns if turn.over)
@@ -125,11 +125,15 @@ async def test_what_evi_is_told_when_a_call_begins(autojump_clock: trio.testing.
         assert (settings.audio.encoding, settings.audio.sample_rate, settings.audio.channels) == ("linear16", 8000, 1)
 
 
-async def test_a_long_prompt_is_in_force_before_the_first_audio(autojump_clock: trio.testing.MockClock) -> None:
+@ALL
+async def test_a_long_prompt_is_in_force_before_the_first_audio(
+    provider: str, autojump_clock: trio.testing.MockClock
+) -> None:
     prompt = "Answer the telephone. " * 500
-    async with open_stage(instructions=prompt) as stage:
+    own = {"instructions" if provider == "humeai" else f"{provider}_instructions": prompt}
+    async with open_stage(provider=provider, **own) as stage:
         await (await stage.call()).hear_until("audio")
-        assert stage.emulator.live[0].settings.system_prompt == prompt
+        assert stage.emulator.live[0].prompt == prompt
 
 
 async def test_with_a_config_neither_prompt_nor_voice_nor_greeting_is_sent(
@@ -168,7 +172,13 @@ async def test_two_callers_hear_only_themselves(provider: str, autojump_clock: t
         assert sessions["loud"].caller_audio[:32_000] == stage.as_heard(tone(2.0, level=1.0))
 
 
-async def test_the_key_travels_in_a_header_and_not_in_the_url(autojump_clock: trio.testing.MockClock) -> None:
+KEY_HEADERS = {"humeai": f"X-Hume-Api-Key: {KEY}", "openai": f"Authorization: Bearer {KEY}"}
+
+
+@BOTH
+async def test_the_key_travels_in_a_header_and_not_in_the_url(
+    provider: str, autojump_clock: trio.testing.MockClock
+) -> None:
     seen: list[bytes] = []
 
     async def dial(endpoint: object) -> trio.abc.Stream:
@@ -180,10 +190,11 @@ async def test_the_key_travels_in_a_header_and_not_in_the_url(autojump_clock: tr
         seen.append(bytes(await stream.receive_some()))
         await stream.aclose()
 
-    async with trio.open_nursery() as nursery, open_stage(dial=dial, ws_url="wss://evi.test/chat?region=eu") as stage:
+    own = {"ws_url" if provider == "humeai" else "openai_base_url": "wss://evi.test/chat?region=eu"}
+    async with trio.open_nursery() as nursery, open_stage(provider=provider, dial=dial, **own) as stage:
         heard, _ = await (await stage.call()).hear_out()
     request, *headers = seen[0].decode().split("\r\n")
-    assert f"X-Hume-Api-Key: {KEY}".lower() in [header.lower() for header in headers]
+    assert KEY_HEADERS[provider].lower() in [header.lower() for header in headers]
     assert KEY not in request
     assert parse_qs(request.split()[1].partition("?")[2])["region"] == ["eu"]
     assert "closed the connection, or answered with something other than a WebSocket" in str(heard)
@@ -204,9 +215,10 @@ async def test_a_hang_up_closes_the_chat(provider: str, autojump_clock: trio.tes
         assert stage.registry.live == 0
 
 
-async def test_a_caller_who_vanishes_is_noticed(autojump_clock: trio.testing.MockClock) -> None:
+@BOTH
+async def test_a_caller_who_vanishes_is_noticed(provider: str, autojump_clock: trio.testing.MockClock) -> None:
     """No byte and no pong for 30 s: the far end is dead, though TCP does not know."""
-    async with open_stage(welcome_message="") as stage:
+    async with open_stage(provider=provider, welcome_message="") as stage:
         stream = await stage.wire.connect(trio.testing.lockstep_stream_pair)
         async with trio.open_nursery() as reading:
             socket = await stage.wire.call_on(stream)

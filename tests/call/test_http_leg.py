@@ -283,13 +283,16 @@ async def test_a_drain_refuses_new_calls_and_ends_the_old_ones(provider: str, au
             await old.socket.send_eof()
 
 
-async def test_a_fault_of_ours_is_told_without_details(autojump_clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+@BOTH
+async def test_a_fault_of_ours_is_told_without_details(
+    provider: str, autojump_clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.CRITICAL)
 
     async def broken(endpoint: object) -> trio.abc.Stream:
         raise KeyError("secret 15551234567")
 
-    async with open_stage(dial=broken) as stage:
+    async with open_stage(provider=provider, dial=broken) as stage:
         caller = await (await stage.wire.stream()).hear_out()
     assert (caller.status, caller.ended) == (500, "end")
     assert json.loads(caller.body) == {"message": "internal error of the connector"}
