@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import trio
+from hume.empathic_voice import SubscribeEvent, ToolErrorMessage, ToolResponseMessage
+from openai.types.realtime import ConversationItemCreateEvent
+from pydantic import TypeAdapter
 from trio_websocket import (
     ConnectionClosed,
     WebSocketConnection,
@@ -72,9 +75,14 @@ class Evi:
         """The agent has finished its turn; return when."""
         return await self.say(chat, type="assistant_end")
 
-    async def user_says(self, chat: int, text: str) -> float:
-        """The caller has finished his; return when."""
-        return await self.say(chat, type="user_message", message={"role": "user", "content": text}, models={})
+    async def user_says(self, chat: int, text: str, anger: float | None = None) -> float:
+        """The caller has finished his, in anger where the protocol can tell; return when."""
+        models = {} if anger is None else {"prosody": {"scores": {"Anger": anger}}}
+        return await self.say(chat, type="user_message", message={"role": "user", "content": text}, models=models)
+
+    async def agent_says(self, chat: int, text: str) -> float:
+        """The words of the agent come, without a voice; return when."""
+        return await self.say(chat, type="assistant_message", id="r", message={"role": "assistant", "content": text})
 
     async def complain(self, chat: int, text: str) -> float:
         """Report an error that ends nothing; return when."""
@@ -83,13 +91,17 @@ class Evi:
     async def ask(self, chat: int, id_: str, name: str, arguments: str) -> float:
         """Ask for a function; return when."""
         request = {"name": name, "parameters": arguments, "tool_call_id": id_, "tool_type": "function"}
-        return await self.say(chat, type="tool_call", response_required=True, **request)
+        message = {"type": "tool_call", "response_required": True} | request
+        TypeAdapter(SubscribeEvent).validate_python(message)
+        return await self.say(chat, **message)
 
     @property
     def answers(self) -> list[tuple[str, str, bool]]:
         """What functions were answered, in order: id, text, and whether they failed."""
-        kinds = ("tool_response", "tool_error")
+        kinds = {"tool_response": ToolResponseMessage, "tool_error": ToolErrorMessage}
         found = [message for message in self.messages if message["type"] in kinds]
+        for message in found:
+            kinds[message["type"]].model_validate(message)
         return [(each["tool_call_id"], each["content"], each["type"] == "tool_error") for each in found]
 
     @property
@@ -139,7 +151,10 @@ class Realtime(Evi):
     async def end_turn(self, chat: int) -> float:
         return await self._done(chat, "completed")
 
-    async def user_says(self, chat: int, text: str) -> float:
+    async def agent_says(self, chat: int, text: str) -> float:
+        return await self.say(chat, type="response.output_audio_transcript.done", response_id="r", transcript=text)
+
+    async def user_says(self, chat: int, text: str, anger: float | None = None) -> float:
         at = await self.say(chat, type="input_audio_buffer.committed", item_id="u")
         kind = "conversation.item.input_audio_transcription.completed"
         await self.say(chat, type=kind, item_id="u", transcript=text)
@@ -149,7 +164,13 @@ class Realtime(Evi):
         return await self.say(chat, type="error", error={"code": "hiccup", "message": text})
 
     async def ask(self, chat: int, id_: str, name: str, arguments: str) -> float:
-        item = {"type": "function_call", "name": name, "call_id": id_, "arguments": arguments, "status": "completed"}
+        item: dict[str, Any] = {
+            "type": "function_call",
+            "name": name,
+            "call_id": id_,
+            "arguments": arguments,
+            "status": "completed",
+        }
         reply = self.reply or await self._begin(chat, f"response for {id_}")
         at = await self.say(chat, type="response.output_item.done", response_id=reply, item=item)
         await self._done(chat, "completed")
@@ -159,6 +180,8 @@ class Realtime(Evi):
     def answers(self) -> list[tuple[str, str, bool]]:
         found = [message["item"] for message in self.told("conversation.item.create")]
         outputs = [(item["call_id"], item["output"]) for item in found if item["type"] == "function_call_output"]
+        for message in self.told("conversation.item.create"):
+            ConversationItemCreateEvent.model_validate(message)
         return [(id_, text.removeprefix("Error: "), text.startswith("Error: ")) for id_, text in outputs]
 
     @property
@@ -183,6 +206,15 @@ class Realtime(Evi):
         done, self.reply = self.reply, ""
         self.over.add(done)
         return await self.say(chat, type="response.done", response={"id": done, "status": status})
+
+
+def environment_of(provider: str, url: str, key: str) -> dict[str, str]:
+    """The variables that lead a process to this provider, and let its agent say nothing first."""
+    if provider == "humeai":
+        return {"HUMEAI_API_KEY": key, "HUMEAI_WS_URL": url, "HUMEAI_WELCOME_MESSAGE": ""}
+    prefix = provider.upper()
+    own = {f"{prefix}_API_KEY": key, f"{prefix}_BASE_URL": url, f"{prefix}_WELCOME_MESSAGE": ""}
+    return {"STS_PROVIDER": provider} | own
 
 
 def agent_of(provider: str) -> Evi:
