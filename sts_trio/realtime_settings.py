@@ -138,7 +138,7 @@ class RealtimeSettings:
         "OPENAI_MAX_SESSION_SECONDS",
         3480.0,
         values.seconds(30, 86_400),
-        "How old a session may get; then, in a quiet moment, another takes over. The end: 3600, Azure 1800",
+        "How old a session may get; then, in a quiet moment, another takes over; sooner if the service says so",
     )
 
     xai_api_key: Secret | None = setting(

@@ -21,6 +21,8 @@ from sts_trio.harness.speech import SAMPLE, speech_from_wav, utterances
 from sts_trio.harness.wire import Interruption
 from tests.call.fakes import tone
 from tests.call.stage import ALL, BOTH, KEY, open_stage
+from tests.call.test_tools import Bench
+from tests.e2e.evi import evi_in_memory
 
 FIRST, SECOND = utterances(speech_from_wav(SAMPLE))
 
@@ -230,3 +232,33 @@ async def test_a_caller_who_vanishes_is_noticed(provider: str, autojump_clock: t
         with trio.fail_after(45):
             while stage.registry.live:
                 await trio.sleep(1)
+
+
+@ALL
+@pytest.mark.parametrize("name", ["lookup", "dsai_transfer"])
+async def test_what_becomes_of_a_request_when_caller_and_agent_talk_on(
+    provider: str, name: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    """EVI has dropped it then. A Realtime model waits for its answer; but nobody is transferred who may not want it."""
+    bench = Bench(name, seconds=4.0)
+    uuid = "0b6f1f6e-54f0-4f6b-9a49-3d2a1f0c7e11"
+    async with (
+        evi_in_memory(provider) as (evi, dial),
+        open_stage(provider=provider, dial=dial, tools=(bench.tool,), welcome_message="") as stage,
+    ):
+        caller = await stage.call(uuid=uuid)
+        while not evi.chats:
+            await trio.sleep(0.01)
+        await evi.ask(0, "t1", name, "{}")
+        await trio.sleep(1)
+        await evi.user_says(0, "Are you still there?")
+        await evi.speak(0, 0.5, "r")
+        await evi.end_turn(0)
+        await trio.sleep(10)
+        stays = provider != "humeai" and name == "lookup"
+        ((id_, text, failed),) = evi.answers
+        assert (id_, failed, text == "shipped") == ("t1", not stays, stays)
+        assert bool(bench.finished) is stays
+        if provider != "humeai":
+            assert evi.messages[-1]["type"] == "response.create", "it is asked to speak of it, whatever came of it"
+        await caller.socket.aclose()

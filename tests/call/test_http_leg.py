@@ -12,7 +12,6 @@ import pytest
 import structlog.testing
 import trio
 import trio.testing
-from trio_websocket import wrap_server_stream
 
 from sts_trio.call.outcome import CallOutcome, Cause
 from sts_trio.emulator import CloseWith, Mute, Refuse, Script
@@ -21,7 +20,7 @@ from sts_trio.harness.script import Speak, WaitForAgent
 from sts_trio.web.asgi_stream import HEADERS_SECONDS
 from tests.call.fakes import tone
 from tests.call.stage import ALL, BOTH, open_stage
-from tests.e2e.evi import agent_of
+from tests.e2e.evi import evi_in_memory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -38,24 +37,11 @@ LEAD = 0.04
 @asynccontextmanager
 async def open_leg(provider: str) -> AsyncIterator[tuple[Stage, Evi]]:
     """Open a service whose provider says what the test tells it to; both in memory. No call may fail inside."""
-    evi = agent_of(provider)
-
-    async def serve(stream: trio.abc.Stream) -> None:
-        async with trio.open_nursery() as reader:
-            await evi._serve(await wrap_server_stream(reader, stream, max_message_size=2**24))
-
-    async with trio.open_nursery() as providers:
-
-        async def dial(endpoint: object) -> trio.abc.Stream:
-            ours, theirs = trio.testing.memory_stream_pair()
-            providers.start_soon(serve, theirs)
-            return ours
-
+    async with evi_in_memory(provider) as (evi, dial):
         with structlog.testing.capture_logs() as lines:
             async with open_stage(provider=provider, dial=dial, welcome_message="") as stage:
                 yield stage, evi
         assert not [line for line in lines if line["log_level"] == "error"]
-        providers.cancel_scope.cancel()
 
 
 async def place(stage: Stage, evi: Evi, number: int = 0) -> HttpCaller:

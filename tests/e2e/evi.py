@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import trio
+import trio.testing
 from hume.empathic_voice import SubscribeEvent, ToolErrorMessage, ToolResponseMessage
 from openai.types.realtime import ConversationItemCreateEvent
 from pydantic import TypeAdapter
@@ -21,6 +22,7 @@ from trio_websocket import (
     WebSocketRequest,
     serve_websocket,
     wrap_client_stream,
+    wrap_server_stream,
 )
 
 from tests.call.fakes import tone, wav_file
@@ -231,6 +233,26 @@ async def open_evi(provider: str = "humeai") -> AsyncIterator[Evi]:
         server = await nursery.start(serving)
         evi.url = f"ws://127.0.0.1:{server.port}/" + ("v0/evi/chat" if provider == "humeai" else "v1")
         yield evi
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def evi_in_memory(provider: str) -> AsyncIterator[tuple[Evi, Callable[[object], Awaitable[trio.abc.Stream]]]]:
+    """The same without a socket: what is said to, and how it is dialled."""
+    evi = agent_of(provider)
+
+    async def serve(stream: trio.abc.Stream) -> None:
+        async with trio.open_nursery() as reader:
+            await evi._serve(await wrap_server_stream(reader, stream, max_message_size=2**24))
+
+    async with trio.open_nursery() as nursery:
+
+        async def dial(_: object) -> trio.abc.Stream:
+            ours, theirs = trio.testing.memory_stream_pair()
+            nursery.start_soon(serve, theirs)
+            return ours
+
+        yield evi, dial
         nursery.cancel_scope.cancel()
 
 
