@@ -20,13 +20,6 @@ ENDING_MODELS = dict.fromkeys(
 _OPENAI_URL = "https://api.openai.com/v1"
 
 
-def _openai_model(value: str) -> str:
-    """Take a model's name, but none that is known to be gone: the service would say so only in the first call."""
-    if value.startswith(_GONE):
-        raise ValueError(f"a model that is still served, such as {CURRENT_MODEL}; this one ended on 7 May 2026")
-    return values.text(value)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RealtimeSettings:
     """What the operator chose for these providers. Times in milliseconds where a name says so, else in seconds."""
@@ -46,7 +39,7 @@ class RealtimeSettings:
         "OPENAI_ENDPOINT",
         show=values.shown_url,
     )
-    openai_model: str = setting("OPENAI_MODEL", CURRENT_MODEL, _openai_model, "The model")
+    openai_model: str = setting("OPENAI_MODEL", CURRENT_MODEL, values.text, "The model")
     openai_voice: str = setting("OPENAI_VOICE", "marin", values.text, "The agent's voice")
     openai_instructions: str | None = setting(
         "OPENAI_INSTRUCTIONS",
@@ -206,9 +199,15 @@ class RealtimeSettings:
     )
 
     def unknown_model(self) -> str | None:
-        """Say what is wrong with a model that OpenAI's own service cannot have; others may call theirs as they like."""
+        """Say what is wrong with a model that OpenAI's own service has no more, or never had: it would do so too late.
+
+        Others may call theirs as they like.
+        """
         if self.provider != "openai" or self.openai_base_url != _OPENAI_URL:
             return None
+        if self.openai_model.startswith(_GONE):
+            name = self.openai_model[:60]
+            return f"OPENAI_MODEL is {name!r}, which ended on 7 May 2026; {CURRENT_MODEL} replaces it"
         if self.openai_model.startswith("gpt-realtime"):
             return None
         return f"OPENAI_MODEL is {self.openai_model[:60]!r}, which is no realtime model of OpenAI's; {CURRENT_MODEL} is"
