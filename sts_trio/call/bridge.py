@@ -187,7 +187,7 @@ class Bridge:
 
     def _agent_ready(self, ready: AgentReady, session: int, now: float) -> Actions:
         before = self._lifeline.current
-        actions = self._lifeline.ready(session, ready.resume, now, quiet=self._quiet(now))
+        actions = self._lifeline.ready(session, ready.resume, now, quiet=self._quiet(now), lasts=ready.lasts)
         if self._lifeline.current != session:
             return actions
         if before is not None:  # what the session before was about to say, or to be told, nobody knows any more

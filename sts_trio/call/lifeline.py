@@ -27,6 +27,8 @@ _STEADY_SECONDS = 5.0
 _STEADY_SILENT_SECONDS = 60.0
 _SILENT_IN_A_ROW = 5
 _MUTE_IN_A_ROW = 1
+# A session that says when it ends is renewed so long before: what a renewal looks for a moment and takes, and more.
+_BEFORE_END_SECONDS = 60.0
 # How long a renewal may look for a quiet moment, and how long it waits after one that failed.
 _RENEWAL_WINDOW_SECONDS = 45.0
 _RENEWAL_PAUSE_SECONDS = 5.0
@@ -80,8 +82,10 @@ class Lifeline:
         self._call = call
         return self._open()
 
-    def ready(self, number: int, resume: object | None, now: float, *, quiet: bool = True) -> Actions:
-        """A session is open. It takes the place of the one in use, if there is one, and if it is still `quiet`."""
+    def ready(
+        self, number: int, resume: object | None, now: float, *, quiet: bool = True, lasts: float = inf
+    ) -> Actions:
+        """A session is open, and `lasts` so long. It takes the place of the one in use, if it is still `quiet`."""
         if number != self._opening:
             return (CloseSession(number),)  # too late: it was given up
         if self.current is not None and not quiet and now < self._renew_by:
@@ -94,7 +98,7 @@ class Lifeline:
         self._call = replace(self._call, resume=resume)
         self._try_at = inf
         self._ready_at, self._heard = now, False
-        self._renew_at, self._renew_by = now + self._rules.renew_seconds, inf
+        self._renew_at, self._renew_by = now + min(self._rules.renew_seconds, lasts - _BEFORE_END_SECONDS), inf
         return (Attach(number),) if before is None else (Attach(number), CloseSession(before))
 
     def heard(self) -> None:

@@ -1,7 +1,8 @@
 """The tools of one call: which of them run, and that each call of the agent gets exactly one answer. Pure.
 
 The agent asks for one tool at a time (hume-evi.md 5.4). When the caller changes his mind the provider asks again under
-a new id, or drops the call by simply going on: the old work is stopped, and its id is answered as out of date.
+a new id, or drops the call by simply going on: the old work is stopped, and its id is answered as out of date. Where
+requests stay open until they are answered, a lookup runs on; what takes the call away is stopped there, too.
 A tool that takes the telephone call away waits until the caller has heard the good-bye.
 """
 
@@ -41,8 +42,14 @@ class _Work:
     asked_at: float
     for_agent: bool
     earliest: float
+    stays_open: bool = False
     running: bool = False
     caller_spoke: bool = False
+
+    @property
+    def may_be_dropped(self) -> bool:
+        """Whether an agent that goes on now has perhaps dropped it."""
+        return self.caller_spoke and self.for_agent and (self.tool.ends_call or not self.stays_open)
 
 
 class ToolDesk:
@@ -76,7 +83,8 @@ class ToolDesk:
             return (*out_of_date, self._answer(call.id, ToolResult(why, failed=True)))
         if tool.ends_call and self.takes_call:
             return (*out_of_date, self._answer(call.id, _ON_ITS_WAY))
-        return (*out_of_date, *self._start(call.id, tool, call.arguments, now, for_agent=True))
+        started = self._start(call.id, tool, call.arguments, now, for_agent=True, stays_open=call.stays_open)
+        return (*out_of_date, *started)
 
     def order(self, name: str, arguments: str, now: float) -> Actions:
         """A rule of the operator's asks for a tool; nobody waits for its answer."""
@@ -118,8 +126,11 @@ class ToolDesk:
             work.caller_spoke = True
 
     def agent_turn_end(self) -> Actions:
-        """The agent has finished a turn. After words of the caller, and no new request, it has dropped the old one."""
-        if any(work.caller_spoke and work.for_agent for work in self._work.values()):
+        """The agent has finished a turn. After words of the caller, and no new request, it has dropped the old one.
+
+        Whether one that stays open was taken back nobody can tell: only a transfer must then not be made.
+        """
+        if any(work.may_be_dropped for work in self._work.values()):
             return self._stop()
         return ()
 
@@ -159,11 +170,13 @@ class ToolDesk:
             actions.append(CancelTool(id_))
         return tuple(actions)
 
-    def _start(self, id_: str, tool: Tool, arguments: str, now: float, *, for_agent: bool) -> Actions:
+    def _start(
+        self, id_: str, tool: Tool, arguments: str, now: float, *, for_agent: bool, stays_open: bool = False
+    ) -> Actions:
         earliest = now
         if tool.ends_call:
             earliest = max(now + _SETTLE_SECONDS, self._playout.played_at(now) + LINE_SECONDS)
-        self._work[id_] = _Work(tool, arguments, now, for_agent, earliest)
+        self._work[id_] = _Work(tool, arguments, now, for_agent, earliest, stays_open)
         return self.expire(now)
 
     def _stop(self) -> Actions:

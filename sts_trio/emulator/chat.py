@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 from msgspec import UNSET
 
+from sts_trio.emulator.actions import Action, Close
 from sts_trio.emulator.junk import TEXTS
-from sts_trio.emulator.outbox import Action, Close
 from sts_trio.emulator.parrot import Parrot
 from sts_trio.emulator.settings import AudioFormat, SessionSettings
 from sts_trio.emulator.turns import Turn, TurnDetector

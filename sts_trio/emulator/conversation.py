@@ -12,9 +12,10 @@ import structlog
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
-from sts_trio.emulator.disorder import Late, Line
+from sts_trio.emulator.actions import Action, Close, Item, Late
+from sts_trio.emulator.disorder import Line
 from sts_trio.emulator.junk import frame, half_a_frame
-from sts_trio.emulator.outbox import Action, Close, Item, Outbox
+from sts_trio.emulator.outbox import Outbox
 from sts_trio.emulator.script import (
     CloseWith,
     Cut,

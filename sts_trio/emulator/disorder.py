@@ -9,29 +9,21 @@ import heapq
 import itertools
 import math
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sts_trio.emulator.actions import Late
 from sts_trio.emulator.script import DoubledChunks, LateChunks, SwappedChunks
-from sts_trio.emulator.wire import AssistantEnd, AudioOutput, Event, ToolCall
+from sts_trio.emulator.wire import AssistantEnd, AudioOutput, ToolCall
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy as np
 
-    from sts_trio.emulator.outbox import Item, Turn
+    from sts_trio.emulator.actions import Item, Turn
     from sts_trio.emulator.script import Disorder
 
 MAX_WAITING = 1000  # messages on their way; the longest are audio, 20 kB each
-
-
-@dataclass(frozen=True, slots=True)
-class Late:
-    """A chunk, or another message, that comes `by` seconds after what was sent when it was due."""
-
-    chunk: AudioOutput | Event
-    by: float
 
 
 def disturbed(turn: Turn, disorder: Disorder) -> Turn:

@@ -30,7 +30,8 @@ TEXTS = {
 def frame(junk: SendJunk, texts: Mapping[str, str]) -> bytes:
     """Return the whole frame; `texts` has what breaks the protocol in use, by kind."""
     payload = b'{"type":"\xff\xfe"}' if junk.kind == "utf8" else texts[junk.kind].encode()
-    return bytes([0x81, len(payload)]) + payload
+    size = len(payload)  # from 126 on it has two bytes of its own (RFC 6455, 5.2)
+    return (bytes([0x81, size]) if size < 126 else bytes([0x81, 126]) + size.to_bytes(2, "big")) + payload
 
 
 def half_a_frame() -> bytes:

@@ -8,47 +8,22 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
-from sts_trio.emulator.disorder import Late, disturbed
-from sts_trio.emulator.script import Disorder, End, LateChunks, Said
-from sts_trio.emulator.wire import AudioOutput, Cancelled, Event, ServerMessage
+from sts_trio.emulator.actions import Close, Hush, Late, Say
+from sts_trio.emulator.disorder import disturbed
+from sts_trio.emulator.script import LateChunks
+from sts_trio.emulator.wire import AudioOutput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+
+    from sts_trio.emulator.actions import Action, Item, Turn
+    from sts_trio.emulator.script import Disorder
 
 MAX_URGENT = 1000  # answers to a client that sends and never reads; a message is under 1 kB, so 1 MB
 MAX_TURNS = 8  # replies not begun; one is at most 30 s of caller audio (0.5 MB at 8 kHz). Then the oldest goes.
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """Close the connection in an orderly way, when everything before it has been sent."""
-
-    code: int = 1000
-    reason: str = ""
-
-
-Item = ServerMessage | Event | Cancelled | Close | Said | End | Late
-Turn = Iterator[tuple[float, Item]]
-
-
-@dataclass(frozen=True, slots=True)
-class Say:
-    """Send these one after another, each not before its time: seconds of speech since the first."""
-
-    turn: Turn
-
-
-@dataclass(frozen=True, slots=True)
-class Hush:
-    """Forget all speech that has not been sent."""
-
-
-Action = Item | Say | Hush
 
 
 class Outbox:

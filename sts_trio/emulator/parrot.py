@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sts_trio.emulator import emotions, voice
-from sts_trio.emulator.outbox import Action, Close, Hush, Item, Say
+from sts_trio.emulator.actions import Action, Close, Hush, Item, Say
 from sts_trio.emulator.settings import Context
 from sts_trio.emulator.typed import WantsAnswer, WantsEnd, WantsTool, understand
 from sts_trio.emulator.wire import (

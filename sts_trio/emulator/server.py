@@ -19,8 +19,8 @@ from sts_trio.emulator.tap import Tap, drop
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from sts_trio.emulator.actions import Action
     from sts_trio.emulator.emulator import Emulator, Session
-    from sts_trio.emulator.outbox import Action
 
 HANDSHAKE_SECONDS = 10.0
 MAX_MESSAGE = 16 * 2**20  # Hume's documented limit, in bytes

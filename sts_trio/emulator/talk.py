@@ -9,7 +9,7 @@ from sts_trio.emulator.wire import Cancelled, Event, ServerMessage
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sts_trio.emulator.outbox import Action
+    from sts_trio.emulator.actions import Action
     from sts_trio.emulator.wire import ToolError, ToolResponse
 
 ToClient = ServerMessage | Event | Cancelled
@@ -20,11 +20,15 @@ class Talk(Protocol):
 
     chat_id: str
     group_id: str
-    messages_received: int
-    caller_audio: bytearray
-    caller_bytes: int
-    onsets: int
 
+    @property
+    def messages_received(self) -> int: ...
+    @property
+    def caller_audio(self) -> bytearray: ...
+    @property
+    def caller_bytes(self) -> int: ...
+    @property
+    def onsets(self) -> int: ...
     @property
     def resumed(self) -> bool: ...
     @property

@@ -7,6 +7,7 @@ line knows JSON, sockets or a vendor's words. Times are not part of events: who 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -21,11 +22,12 @@ class AgentReady:
     """The session is open and its settings are in force: caller audio and a greeting may be sent.
 
     `session` names this session for support requests; `resume` is what reopens the conversation after a drop. Only the
-    provider that made it looks into it.
+    provider that made it looks into it. `lasts` is how many seconds the provider says that it gives the session.
     """
 
     session: str
     resume: object | None = None
+    lasts: float = inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +76,16 @@ class UserInterruption:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """The agent asks for a function; `arguments` is JSON text. An answer is due when `response_required`."""
+    """The agent asks for a function; `arguments` is JSON text. An answer is due when `response_required`.
+
+    `stays_open`: the agent waits for it whatever is said meanwhile. Otherwise an agent that goes on has dropped it.
+    """
 
     id: str
     name: str
     arguments: str
     response_required: bool
+    stays_open: bool = False
 
 
 @dataclass(frozen=True, slots=True)

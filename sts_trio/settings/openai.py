@@ -21,13 +21,6 @@ ENDING_MODELS = dict.fromkeys(
 _OPENAI_URL = "https://api.openai.com/v1"
 
 
-def _openai_model(value: str) -> str:
-    """Take a model's name, but none that is known to be gone: the service would say so only in the first call."""
-    if value.startswith(_GONE):
-        raise ValueError(f"a model that is still served, such as {CURRENT_MODEL}; this one ended on 7 May 2026")
-    return plain.text(value)
-
-
 @dataclass(frozen=True, kw_only=True)
 class OpenAiSettings(AgentSettings):
     """What the operator chose for it. Times in milliseconds where a name says so, else in seconds."""
@@ -43,7 +36,7 @@ class OpenAiSettings(AgentSettings):
         "OPENAI_ENDPOINT",
         show=urls.shown_url,
     )
-    openai_model: str = setting("OPENAI_MODEL", CURRENT_MODEL, _openai_model, "The model")
+    openai_model: str = setting("OPENAI_MODEL", CURRENT_MODEL, plain.text, "The model")
     openai_voice: str = setting("OPENAI_VOICE", "marin", plain.text, "The agent's voice")
     openai_instructions: str | None = setting(
         "OPENAI_INSTRUCTIONS",
@@ -135,16 +128,21 @@ class OpenAiSettings(AgentSettings):
         "OPENAI_MAX_SESSION_SECONDS",
         3480.0,
         plain.seconds(30, 86_400),
-        "How old a session may get; then, in a quiet moment, another takes over. The end: 3600, Azure 1800",
+        "How old a session may get; then, in a quiet moment, another takes over; sooner if the service says so",
     )
 
     def unknown_model(self) -> str | None:
-        """Say what is wrong with a model that OpenAI's own service cannot have; others may call theirs as they like."""
+        """Say what is wrong with a model that OpenAI's own service has no more, or never had: it would do so too late.
+
+        Others may call theirs as they like.
+        """
         if self.provider != "openai" or self.openai_base_url != _OPENAI_URL:
             return None
-        if self.openai_model.startswith("gpt-realtime"):
-            return None
         model = self.openai_model[:LONGEST_SHOWN]
+        if model.startswith(_GONE):
+            return f"OPENAI_MODEL is {model!r}, which ended on 7 May 2026; {CURRENT_MODEL} replaces it"
+        if model.startswith("gpt-realtime"):
+            return None
         return f"OPENAI_MODEL is {model!r}, which is no realtime model of OpenAI's; {CURRENT_MODEL} is"
 
     def ending_model(self) -> str | None:

@@ -48,12 +48,20 @@ BOTH = pytest.mark.parametrize("provider", PROVIDERS[:2])
 ALL = pytest.mark.parametrize("provider", PROVIDERS)
 
 
-def agent_settings(provider: str, welcome_message: str = WELCOME) -> dict[str, object]:
-    """The settings that lead to the emulator, as this provider has them."""
+def agent_settings(
+    provider: str, welcome_message: str = WELCOME, url: str | None = None, key: str = KEY
+) -> dict[str, object]:
+    """The settings that lead to the emulator, as this provider has them; or to this URL."""
+    common = {"api_key": Secret(key), "welcome_message": welcome_message}
     if provider == "humeai":
-        return {"api_key": Secret(KEY), "ws_url": "wss://evi.test/v0/evi/chat", "welcome_message": welcome_message}
-    own = {"api_key": Secret(KEY), "base_url": "https://realtime.test/v1", "welcome_message": welcome_message}
+        return common | {"ws_url": url or "wss://evi.test/v0/evi/chat"}
+    own = common | {"base_url": url or "https://realtime.test/v1"}
     return {"provider": provider} | {f"{provider}_{name}": value for name, value in own.items()}
+
+
+def as_heard(pcm: bytes, provider: str) -> bytes:
+    """What is left of a voice on the way to or from a provider: OpenAI has it in G.711, the others as it is."""
+    return audioop.ulaw2lin(audioop.lin2ulaw(pcm, 2), 2) if provider == "openai" else pcm
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +82,8 @@ class Stage:
         return caller
 
     def as_heard(self, pcm: bytes) -> bytes:
-        """What the provider has of the caller's audio: OpenAI hears it in G.711, the others as it is."""
-        return audioop.ulaw2lin(audioop.lin2ulaw(pcm, 2), 2) if self.provider == "openai" else pcm
+        """See the function."""
+        return as_heard(pcm, self.provider)
 
 
 @dataclass(slots=True)

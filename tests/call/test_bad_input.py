@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from tests.call.fakes import tone
-from tests.call.stage import Caller, Stage, open_stage
+from tests.call.stage import BOTH, Caller, Stage, open_stage
 
 FRAME_TEXT = json.dumps({"type": "audio", "audio": base64.b64encode(bytes(320)).decode()})
 
@@ -38,46 +38,69 @@ GOES_ON = {
 }
 
 
+OWN = {"allow_call_overrides": True, "welcome_message": ""}  # each call's prompt is its name
+
+
+def hum(length: float, hertz: float = 440.0) -> bytes:
+    """A sound that nobody takes for speech: it is neither answered, nor is its end waited for."""
+    return tone(length, hertz=hertz, level=0.004)
+
+
+async def place(stage: Stage, name: str) -> Caller:
+    return await stage.call(f"/?instructions={name}", uuid=name)
+
+
+def heard_of(stage: Stage, name: str) -> bytes:
+    """What a call's agent has heard of its caller."""
+    (session,) = [session for session in stage.emulator.live if session.prompt == name]
+    return session.caller_audio
+
+
 async def good_call(stage: Stage) -> Caller:
-    caller = await stage.call(uuid="good")
-    await caller.speak(tone(0.2))
+    caller = await place(stage, "good")
+    await caller.speak(hum(0.2))
     return caller
 
 
 async def still_good(stage: Stage, caller: Caller) -> None:
     """The good call's audio still arrives, bit exact, and nothing was said to it."""
-    await caller.speak(tone(0.4, hertz=700))
+    await caller.speak(hum(0.4, hertz=700))
     await trio.testing.wait_all_tasks_blocked()
-    (session,) = [each for each in stage.emulator.live if each.settings.custom_session_id == "good"]
-    assert session.caller_audio == tone(0.2) + tone(0.4, hertz=700)
+    assert heard_of(stage, "good") == stage.as_heard(hum(0.2) + hum(0.4, hertz=700))
 
 
+@BOTH
 @pytest.mark.parametrize("name", GOES_ON)
-async def test_a_message_that_cannot_be_used_is_ignored(name: str, autojump_clock: trio.testing.MockClock) -> None:
-    async with open_stage(welcome_message="") as stage:
-        good, bad = await good_call(stage), await stage.call(uuid="bad")
+async def test_a_message_that_cannot_be_used_is_ignored(
+    provider: str, name: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_stage(provider=provider, **OWN) as stage:
+        good, bad = await good_call(stage), await place(stage, "bad")
         for _ in range(20):
             await bad.socket.send_message(GOES_ON[name])
-        await bad.speak(tone(0.2))
+        await bad.speak(hum(0.2))
         await trio.testing.wait_all_tasks_blocked()
-        (session,) = [each for each in stage.emulator.live if each.settings.custom_session_id == "bad"]
-        assert session.caller_audio == tone(0.2)
+        assert heard_of(stage, "bad") == stage.as_heard(hum(0.2))
         await still_good(stage, good)
 
 
-async def test_audio_of_odd_lengths_keeps_its_phase(autojump_clock: trio.testing.MockClock) -> None:
-    pcm = tone(0.2)
-    async with open_stage(welcome_message="") as stage:
+@BOTH
+async def test_audio_of_odd_lengths_keeps_its_phase(provider: str, autojump_clock: trio.testing.MockClock) -> None:
+    pcm = hum(0.2)
+    async with open_stage(provider=provider, **OWN) as stage:
         caller = await stage.call()
         for start, end in [(0, 101), (101, 102), (102, 333), (333, 1001), (1001, len(pcm))]:
             await caller.say(type="audio", audio=pcm[start:end])
         await trio.sleep(0.1)
-        assert stage.emulator.live[0].caller_audio == pcm
+        assert stage.emulator.live[0].caller_audio == stage.as_heard(pcm)
 
 
-async def test_a_message_of_12_megabytes_ends_its_own_call_with_1009(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_stage(welcome_message="") as stage:
-        good, bad = await good_call(stage), await stage.call(uuid="bad")
+@BOTH
+async def test_a_message_of_12_megabytes_ends_its_own_call_with_1009(
+    provider: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_stage(provider=provider, **OWN) as stage:
+        good, bad = await good_call(stage), await place(stage, "bad")
         await bad.socket.send_message('{"type":"audio","audio":"' + "A" * 12_000_000 + '"}')
         with trio.fail_after(5):
             _, code = await bad.hear_out()
@@ -88,39 +111,45 @@ async def test_a_message_of_12_megabytes_ends_its_own_call_with_1009(autojump_cl
         await still_good(stage, good)
 
 
+@BOTH
 @pytest.mark.parametrize(
     "uuid", ["unknown", "a&config_id=x#y", "x" * 2**19, None, 5, {"a": 1}, "", "\x00", "ümläut 🙂"]
 )
-async def test_any_uuid_gets_a_call(uuid: object, autojump_clock: trio.testing.MockClock) -> None:
-    async with open_stage() as stage:
+async def test_any_uuid_gets_a_call(provider: str, uuid: object, autojump_clock: trio.testing.MockClock) -> None:
+    async with open_stage(provider=provider, **OWN) as stage:
         good = await good_call(stage)
-        odd = await stage.call(uuid=uuid)
+        odd = await stage.call("/?welcome_message=Hello!", uuid=uuid)
         await odd.hear_until("audio")
-        assert all(each.query.config_id is None for each in stage.emulator.live)
+        assert all(each.chat.query.config_id is None for each in stage.emulator.live)
         await still_good(stage, good)
 
 
-async def test_a_uuid_of_a_megabyte_is_too_large_a_message(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_stage() as stage:
+@BOTH
+async def test_a_uuid_of_a_megabyte_is_too_large_a_message(
+    provider: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_stage(provider=provider, **OWN) as stage:
         caller = Caller(await stage.wire.call())
         await caller.say(type="init", uuid="x" * 2**20)
         _, code = await caller.hear_out()
         assert code == 1009
 
 
-async def test_audio_before_init_is_ignored(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_stage(welcome_message="") as stage:
+@BOTH
+async def test_audio_before_init_is_ignored(provider: str, autojump_clock: trio.testing.MockClock) -> None:
+    async with open_stage(provider=provider, **OWN) as stage:
         caller = Caller(await stage.wire.call())
         for _ in range(200):
             await caller.socket.send_message(FRAME_TEXT)
         await caller.say(type="init", uuid="u")
-        await caller.speak(tone(0.1))
+        await caller.speak(hum(0.1))
         await trio.testing.wait_all_tasks_blocked()
-        assert stage.emulator.live[0].caller_audio == tone(0.1)
+        assert stage.emulator.live[0].caller_audio == stage.as_heard(hum(0.1))
 
 
-async def test_a_caller_who_never_says_init(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_stage() as stage:
+@BOTH
+async def test_a_caller_who_never_says_init(provider: str, autojump_clock: trio.testing.MockClock) -> None:
+    async with open_stage(provider=provider, **OWN) as stage:
         began = trio.current_time()
         heard, code = await Caller(await stage.wire.call()).hear_out()
         assert heard == [{"type": "error", "message": "no init message within 10 s of connecting"}]
@@ -129,8 +158,11 @@ async def test_a_caller_who_never_says_init(autojump_clock: trio.testing.MockClo
         assert stage.emulator.connections == 0
 
 
-async def test_a_caller_who_does_not_read_costs_only_his_own_call(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_stage() as stage:
+@BOTH
+async def test_a_caller_who_does_not_read_costs_only_his_own_call(
+    provider: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_stage(provider=provider, **OWN) as stage:
         good = await good_call(stage)
         stream = await stage.wire.connect(trio.testing.lockstep_stream_pair)
         request = (
@@ -144,5 +176,5 @@ async def test_a_caller_who_does_not_read_costs_only_his_own_call(autojump_clock
         await trio.sleep(60)
         assert stage.registry.live == 1
         (session,) = stage.emulator.live
-        assert session.settings.custom_session_id == "good"
+        assert session.prompt == "good"
         assert good.socket.closed is None

@@ -20,7 +20,9 @@ from sts_trio.harness.script import Speak, SpeakOver, Wait, WaitForAgent, WaitFo
 from sts_trio.harness.speech import SAMPLE, speech_from_wav, utterances
 from sts_trio.harness.wire import Interruption
 from tests.call.fakes import tone
-from tests.call.stage import ALL, KEY, open_stage
+from tests.call.stage import ALL, BOTH, KEY, open_stage
+from tests.call.test_tools import Bench
+from tests.e2e.evi import evi_in_memory
 
 FIRST, SECOND = utterances(speech_from_wav(SAMPLE))
 
@@ -45,17 +47,17 @@ async def test_the_caller_gets_his_own_words_back(provider: str, autojump_clock:
         assert not report.unknown
 
 
-@pytest.mark.parametrize("rate", [48_000, 24_000])
+@pytest.mark.parametrize(("provider", "rate"), [("humeai", 48_000), ("humeai", 24_000), ("openai", 0), ("xai", 0)])
 @pytest.mark.parametrize("speed", [2.0, 4.0, float("inf")])
 async def test_a_barge_in_ends_a_reply_whatever_is_queued(
-    rate: int, speed: float, autojump_clock: trio.testing.MockClock
+    provider: str, rate: int, speed: float, autojump_clock: trio.testing.MockClock
 ) -> None:
-    options = EmulatorOptions(api_keys=frozenset({KEY}), rate=rate, speed=speed, seed=2)
+    options = EmulatorOptions(api_keys=frozenset({KEY}), rate=rate or 48_000, speed=speed, seed=2)
     script = (
         *(WaitForAgent(), WaitForSilence(0.5), Speak(SECOND * 3), WaitForAgent()),
         *(SpeakOver(FIRST, after=0.6), Wait(0.5)),
     )
-    async with open_stage(emulator=options) as stage:
+    async with open_stage(provider=provider, emulator=options) as stage:
         report = await place_call("ws://sts.test/", script, dial=stage.wire.connect)
         assert sum(isinstance(event.what, Interruption) for event in report.events) == 1
         barged_in = next(turn for turn in report.measures.turns if turn.over)
@@ -81,14 +83,14 @@ async def test_the_service_learns_how_much_of_its_voice_was_heard(
         assert interruption == {"type": "interruption"}
         assert isinstance(told["heard_ms"], int)
         await trio.sleep(0.1)
-        ((item, cut),) = stage.emulator.live[0].realtime.cuts.items()
+        ((item, cut),) = stage.emulator.live[0].realtime.items.cuts.items()
         assert cut == pytest.approx(told["heard_ms"], abs=10)
         assert cut == pytest.approx(720, abs=60)  # where he began, and what it takes to notice
         assert stage.emulator.live[0].realtime.early_audio == 0
         assert stage.registry.live == 1
         await caller.speak(bytes(16_000))
         assert (await caller.hear_until("audio"))["audio"], "no answer after a barge-in"
-        assert item in stage.emulator.live[0].realtime.cuts
+        assert item in stage.emulator.live[0].realtime.items.cuts
 
 
 @pytest.mark.parametrize(("provider", "bound"), [("openai", G711), ("xai", LINEAR)])
@@ -125,11 +127,15 @@ async def test_what_evi_is_told_when_a_call_begins(autojump_clock: trio.testing.
         assert (settings.audio.encoding, settings.audio.sample_rate, settings.audio.channels) == ("linear16", 8000, 1)
 
 
-async def test_a_long_prompt_is_in_force_before_the_first_audio(autojump_clock: trio.testing.MockClock) -> None:
+@ALL
+async def test_a_long_prompt_is_in_force_before_the_first_audio(
+    provider: str, autojump_clock: trio.testing.MockClock
+) -> None:
     prompt = "Answer the telephone. " * 500
-    async with open_stage(instructions=prompt) as stage:
+    own = {"instructions" if provider == "humeai" else f"{provider}_instructions": prompt}
+    async with open_stage(provider=provider, **own) as stage:
         await (await stage.call()).hear_until("audio")
-        assert stage.emulator.live[0].settings.system_prompt == prompt
+        assert stage.emulator.live[0].prompt == prompt
 
 
 async def test_with_a_config_neither_prompt_nor_voice_nor_greeting_is_sent(
@@ -168,7 +174,13 @@ async def test_two_callers_hear_only_themselves(provider: str, autojump_clock: t
         assert sessions["loud"].caller_audio[:32_000] == stage.as_heard(tone(2.0, level=1.0))
 
 
-async def test_the_key_travels_in_a_header_and_not_in_the_url(autojump_clock: trio.testing.MockClock) -> None:
+KEY_HEADERS = {"humeai": f"X-Hume-Api-Key: {KEY}", "openai": f"Authorization: Bearer {KEY}"}
+
+
+@BOTH
+async def test_the_key_travels_in_a_header_and_not_in_the_url(
+    provider: str, autojump_clock: trio.testing.MockClock
+) -> None:
     seen: list[bytes] = []
 
     async def dial(endpoint: object) -> trio.abc.Stream:
@@ -180,10 +192,11 @@ async def test_the_key_travels_in_a_header_and_not_in_the_url(autojump_clock: tr
         seen.append(bytes(await stream.receive_some()))
         await stream.aclose()
 
-    async with trio.open_nursery() as nursery, open_stage(dial=dial, ws_url="wss://evi.test/chat?region=eu") as stage:
+    own = {"ws_url" if provider == "humeai" else "openai_base_url": "wss://evi.test/chat?region=eu"}
+    async with trio.open_nursery() as nursery, open_stage(provider=provider, dial=dial, **own) as stage:
         heard, _ = await (await stage.call()).hear_out()
     request, *headers = seen[0].decode().split("\r\n")
-    assert f"X-Hume-Api-Key: {KEY}".lower() in [header.lower() for header in headers]
+    assert KEY_HEADERS[provider].lower() in [header.lower() for header in headers]
     assert KEY not in request
     assert parse_qs(request.split()[1].partition("?")[2])["region"] == ["eu"]
     assert "closed the connection, or answered with something other than a WebSocket" in str(heard)
@@ -204,9 +217,10 @@ async def test_a_hang_up_closes_the_chat(provider: str, autojump_clock: trio.tes
         assert stage.registry.live == 0
 
 
-async def test_a_caller_who_vanishes_is_noticed(autojump_clock: trio.testing.MockClock) -> None:
+@BOTH
+async def test_a_caller_who_vanishes_is_noticed(provider: str, autojump_clock: trio.testing.MockClock) -> None:
     """No byte and no pong for 30 s: the far end is dead, though TCP does not know."""
-    async with open_stage(welcome_message="") as stage:
+    async with open_stage(provider=provider, welcome_message="") as stage:
         stream = await stage.wire.connect(trio.testing.lockstep_stream_pair)
         async with trio.open_nursery() as reading:
             socket = await stage.wire.call_on(stream)
@@ -218,3 +232,33 @@ async def test_a_caller_who_vanishes_is_noticed(autojump_clock: trio.testing.Moc
         with trio.fail_after(45):
             while stage.registry.live:
                 await trio.sleep(1)
+
+
+@ALL
+@pytest.mark.parametrize("name", ["lookup", "dsai_transfer"])
+async def test_what_becomes_of_a_request_when_caller_and_agent_talk_on(
+    provider: str, name: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    """EVI has dropped it then. A Realtime model waits for its answer; but nobody is transferred who may not want it."""
+    bench = Bench(name, seconds=4.0)
+    uuid = "0b6f1f6e-54f0-4f6b-9a49-3d2a1f0c7e11"
+    async with (
+        evi_in_memory(provider) as (evi, dial),
+        open_stage(provider=provider, dial=dial, tools=(bench.tool,), welcome_message="") as stage,
+    ):
+        caller = await stage.call(uuid=uuid)
+        while not evi.chats:
+            await trio.sleep(0.01)
+        await evi.ask(0, "t1", name, "{}")
+        await trio.sleep(1)
+        await evi.user_says(0, "Are you still there?")
+        await evi.speak(0, 0.5, "r")
+        await evi.end_turn(0)
+        await trio.sleep(10)
+        stays = provider != "humeai" and name == "lookup"
+        ((id_, text, failed),) = evi.answers
+        assert (id_, failed, text == "shipped") == ("t1", not stays, stays)
+        assert bool(bench.finished) is stays
+        if provider != "humeai":
+            assert evi.messages[-1]["type"] == "response.create", "it is asked to speak of it, whatever came of it"
+        await caller.socket.aclose()

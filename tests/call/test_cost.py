@@ -17,7 +17,7 @@ import sts_trio
 from sts_trio.audio.pcm import seconds
 from sts_trio.core.wire import CallerAudio
 from tests.call.fakes import FRAME, begin, spoken
-from tests.call.stage import open_stage
+from tests.call.stage import ALL, open_stage
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -108,9 +108,12 @@ class ByName(trio.abc.Instrument):
         self.steps[task.name] += 1
 
 
-async def test_from_door_to_provider_a_frame_wakes_one_task(autojump_clock: trio.testing.MockClock) -> None:
+@ALL
+async def test_from_door_to_provider_a_frame_wakes_one_task(
+    provider: str, autojump_clock: trio.testing.MockClock
+) -> None:
     """Over the whole service, in memory: neither hypercorn's reader nor trio_websocket's has a part in it."""
-    async with open_stage(welcome_message="") as stage:
+    async with open_stage(provider=provider, welcome_message="") as stage:
         caller = await stage.call()
         await caller.speak(FRAME * 10)
         meter = ByName()

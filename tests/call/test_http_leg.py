@@ -12,7 +12,6 @@ import pytest
 import structlog.testing
 import trio
 import trio.testing
-from trio_websocket import wrap_server_stream
 
 from sts_trio.call.outcome import CallOutcome, Cause
 from sts_trio.emulator import CloseWith, Mute, Refuse, Script
@@ -20,13 +19,14 @@ from sts_trio.harness.caller import place_call
 from sts_trio.harness.script import Speak, WaitForAgent
 from sts_trio.web.asgi_stream import HEADERS_SECONDS
 from tests.call.fakes import tone
-from tests.call.stage import BOTH, open_stage
-from tests.e2e.evi import Evi
+from tests.call.stage import ALL, BOTH, open_stage
+from tests.e2e.evi import evi_in_memory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.call.stage import Stage
+    from tests.e2e.evi import Evi
     from tests.fakes.http_caller import HttpCaller
 
 Clock = trio.testing.MockClock
@@ -35,26 +35,13 @@ LEAD = 0.04
 
 
 @asynccontextmanager
-async def open_leg(**settings: object) -> AsyncIterator[tuple[Stage, Evi]]:
+async def open_leg(provider: str) -> AsyncIterator[tuple[Stage, Evi]]:
     """Open a service whose provider says what the test tells it to; both in memory. No call may fail inside."""
-    evi = Evi()
-
-    async def serve(stream: trio.abc.Stream) -> None:
-        async with trio.open_nursery() as reader:
-            await evi._serve(await wrap_server_stream(reader, stream, max_message_size=2**24))
-
-    async with trio.open_nursery() as providers:
-
-        async def dial(endpoint: object) -> trio.abc.Stream:
-            ours, theirs = trio.testing.memory_stream_pair()
-            providers.start_soon(serve, theirs)
-            return ours
-
+    async with evi_in_memory(provider) as (evi, dial):
         with structlog.testing.capture_logs() as lines:
-            async with open_stage(dial=dial, **({"welcome_message": ""} | settings)) as stage:
+            async with open_stage(provider=provider, dial=dial, welcome_message="") as stage:
                 yield stage, evi
         assert not [line for line in lines if line["log_level"] == "error"]
-        providers.cancel_scope.cancel()
 
 
 async def place(stage: Stage, evi: Evi, number: int = 0) -> HttpCaller:
@@ -82,9 +69,10 @@ async def place(stage: Stage, evi: Evi, number: int = 0) -> HttpCaller:
         "/speech-to-speech-stream/?&&=&%zz=%00;a",
     ],
 )
-async def test_every_form_of_the_url_holds_a_call(scheme: str, rest: str, autojump_clock: Clock) -> None:
+@BOTH
+async def test_every_form_of_the_url_holds_a_call(provider: str, scheme: str, rest: str, autojump_clock: Clock) -> None:
     """The agent greets, and hears the caller."""
-    async with open_stage(welcome_message="Hi.") as stage:
+    async with open_stage(provider=provider, welcome_message="Hi.") as stage:
         script = [WaitForAgent(0.1), Speak(tone(0.2))]
         report = await place_call(f"{scheme}://h:6039{rest}", script, dial=stage.wire.connect)
         with trio.fail_after(1):
@@ -93,15 +81,18 @@ async def test_every_form_of_the_url_holds_a_call(scheme: str, rest: str, autoju
         (session,) = stage.emulator.sessions
     assert (report.ended, report.unmet, report.errors) == ("script", (), ())
     assert report.measures.first_audio is not None
-    assert tone(0.2) in session.caller_audio
+    assert stage.as_heard(tone(0.2)) in session.caller_audio
 
 
+@ALL
 @pytest.mark.parametrize("sizes", [(320, 320), (1, 7), (100, 3000), (16_000, 16_000)], ids=str)
-async def test_ten_seconds_each_way_while_the_request_is_open(sizes: tuple[int, int], autojump_clock: Clock) -> None:
+async def test_ten_seconds_each_way_while_the_request_is_open(
+    provider: str, sizes: tuple[int, int], autojump_clock: Clock
+) -> None:
     """Up bit exact, however the chunks are cut; down as it is spoken, and never more than two frames ahead."""
     dice = random.Random(1)
     up, down = dice.randbytes(160_000 if sizes[0] > 1 else 4_000), tone(10.0)
-    async with open_leg() as (stage, evi):
+    async with open_leg(provider) as (stage, evi):
         caller = await place(stage, evi)
         await evi.speak(0, 10.0, "r", rate=8000)
         began = trio.current_time()
@@ -113,8 +104,8 @@ async def test_ten_seconds_each_way_while_the_request_is_open(sizes: tuple[int, 
         with trio.fail_after(1):
             while evi.chats:
                 await trio.sleep(0.01)
-        assert bytes(evi.received) == up
-    assert heard == down
+        assert bytes(evi.received) == stage.as_heard(up)
+    assert heard == stage.as_heard(down)
     assert caller.answered_at - caller.began_at < 0.1
     assert {size for _, size in caller.arrivals} == {320}
     played = 0.0
@@ -123,12 +114,13 @@ async def test_ten_seconds_each_way_while_the_request_is_open(sizes: tuple[int, 
         assert -1e-6 <= played - (at - began) <= LEAD + 1e-6
 
 
-async def test_a_barge_in_leaves_less_than_60_ms_of_old_audio(autojump_clock: Clock) -> None:
-    async with open_leg() as (stage, evi):
+@ALL
+async def test_a_barge_in_leaves_less_than_60_ms_of_old_audio(provider: str, autojump_clock: Clock) -> None:
+    async with open_leg(provider) as (stage, evi):
         caller = await place(stage, evi)
         await evi.speak(0, 8.0, "r1", rate=8000)
         await caller.hear(16_000)
-        await evi.say(0, type="user_interruption", time=0)
+        await evi.interrupt(0)
         before = len(caller.body)
         with trio.move_on_after(2) as quiet:
             await caller.hear(16_000)
@@ -138,7 +130,7 @@ async def test_a_barge_in_leaves_less_than_60_ms_of_old_audio(autojump_clock: Cl
         assert stale + max(lead, 0.0) <= 0.06
         await evi.speak(0, 0.5, "r1", rate=8000)  # late audio of the old reply
         await evi.speak(0, 0.5, "r2", rate=8000)
-        assert await caller.hear(8_000) == tone(0.5)
+        assert await caller.hear(8_000) == stage.as_heard(tone(0.5))
 
 
 async def test_the_uuid_of_the_request_names_the_call(autojump_clock: Clock) -> None:
@@ -161,10 +153,11 @@ async def test_the_uuid_of_the_request_names_the_call(autojump_clock: Clock) -> 
             await session.ended.wait()
 
 
+@BOTH
 @pytest.mark.parametrize("how", ["end", "reset", "half-close"])
-async def test_a_caller_who_leaves_ends_the_chat(how: str, autojump_clock: Clock) -> None:
+async def test_a_caller_who_leaves_ends_the_chat(provider: str, how: str, autojump_clock: Clock) -> None:
     """At once, although the agent has a lot to say; and the response ends as well."""
-    async with open_leg() as (stage, evi):
+    async with open_leg(provider) as (stage, evi):
         caller = await place(stage, evi)
         await evi.speak(0, 8.0, "r", rate=8000)
         await caller.hear(3200)
@@ -187,16 +180,18 @@ async def test_a_caller_who_leaves_ends_the_chat(how: str, autojump_clock: Clock
                 await trio.sleep(0.01)
 
 
-async def test_a_silent_caller_is_held(autojump_clock: Clock) -> None:
-    async with open_leg() as (stage, evi):
+@BOTH
+async def test_a_silent_caller_is_held(provider: str, autojump_clock: Clock) -> None:
+    async with open_leg(provider) as (stage, evi):
         caller = await place(stage, evi)
         await trio.sleep(600)
         await caller.say(bytes(320))
         await evi.speak(0, 0.1, "r", rate=8000)
-        assert await caller.hear(1600) == tone(0.1)
-        assert bytes(evi.received) == bytes(320)
+        assert await caller.hear(1600) == stage.as_heard(tone(0.1))
+        assert bytes(evi.received) == bytes(320)  # which is nothing in G.711, too
 
 
+@BOTH
 @pytest.mark.parametrize(
     ("trouble", "status", "cause"),
     [
@@ -208,10 +203,10 @@ async def test_a_silent_caller_is_held(autojump_clock: Clock) -> None:
     ids=["refused", "closed", "mute", "no metadata"],
 )
 async def test_a_provider_that_fails_before_it_speaks(
-    trouble: Script, status: int, cause: str, autojump_clock: Clock
+    provider: str, trouble: Script, status: int, cause: str, autojump_clock: Clock
 ) -> None:
     """A quick failure has a status and its cause. After `HEADERS_SECONDS` there is only the end."""
-    async with open_stage(script=lambda _: trouble) as stage:
+    async with open_stage(provider=provider, script=lambda _: trouble) as stage:
         caller = await (await stage.wire.stream()).hear_out()
         await caller.hang_up()
     assert (caller.status, caller.ended) == (status, "end")
@@ -224,34 +219,39 @@ async def test_a_provider_that_fails_before_it_speaks(
         assert caller.ended_at - caller.began_at < 11
 
 
+@BOTH
 @pytest.mark.parametrize(("goes_on", "status"), [(True, 200), (False, 500)])
-async def test_an_error_that_ends_nothing_is_no_500(goes_on: bool, status: int, autojump_clock: Clock) -> None:
+async def test_an_error_that_ends_nothing_is_no_500(
+    provider: str, goes_on: bool, status: int, autojump_clock: Clock
+) -> None:
     """All within `HEADERS_SECONDS`: an error, perhaps the caller's next turn, and the agent's good-bye."""
-    async with open_leg() as (stage, evi):
+    async with open_leg(provider) as (stage, evi):
         caller = await place(stage, evi)
-        await evi.say(0, type="error", code="E0001", slug="hiccup", message="a hiccup")
+        await evi.complain(0, "a hiccup")
         if goes_on:
-            await evi.say(0, type="user_message", message={"role": "user", "content": "bye"})
+            await evi.user_says(0, "bye")
         await evi.chats[0].aclose(1000, "bye")
         await caller.hear_out()
     assert (caller.status, caller.ended) == (status, "end")
     assert (b"a hiccup" in caller.body) == (status == 500)
 
 
-async def test_an_agent_that_says_good_bye_is_heard_out(autojump_clock: Clock) -> None:
-    async with open_leg() as (stage, evi):
+@BOTH
+async def test_an_agent_that_says_good_bye_is_heard_out(provider: str, autojump_clock: Clock) -> None:
+    async with open_leg(provider) as (stage, evi):
         caller = await place(stage, evi)
         await evi.speak(0, 2.0, "r", rate=8000)
         await trio.testing.wait_all_tasks_blocked()
         began = trio.current_time()
         await evi.chats[0].aclose(1000, "bye")
         await caller.hear_out()
-        assert (caller.status, caller.ended, bytes(caller.body)) == (200, "end", tone(2.0))
+        assert (caller.status, caller.ended, bytes(caller.body)) == (200, "end", stage.as_heard(tone(2.0)))
         assert 1.9 < caller.ended_at - began < 2.5
 
 
-async def test_a_drain_refuses_new_calls_and_ends_the_old_ones(autojump_clock: Clock) -> None:
-    async with open_leg() as (stage, evi):
+@BOTH
+async def test_a_drain_refuses_new_calls_and_ends_the_old_ones(provider: str, autojump_clock: Clock) -> None:
+    async with open_leg(provider) as (stage, evi):
         old = await place(stage, evi)
         await evi.speak(0, 8.0, "r", rate=8000)
         await old.hear(320)
@@ -269,13 +269,16 @@ async def test_a_drain_refuses_new_calls_and_ends_the_old_ones(autojump_clock: C
             await old.socket.send_eof()
 
 
-async def test_a_fault_of_ours_is_told_without_details(autojump_clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+@BOTH
+async def test_a_fault_of_ours_is_told_without_details(
+    provider: str, autojump_clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.CRITICAL)
 
     async def broken(endpoint: object) -> trio.abc.Stream:
         raise KeyError("secret 15551234567")
 
-    async with open_stage(dial=broken) as stage:
+    async with open_stage(provider=provider, dial=broken) as stage:
         caller = await (await stage.wire.stream()).hear_out()
     assert (caller.status, caller.ended) == (500, "end")
     assert json.loads(caller.body) == {"message": "internal error of the connector"}

@@ -29,7 +29,7 @@ from sts_trio.providers.events import (
     UserTurn,
 )
 from tests.call.fakes import FakeAgent, begin, spoken
-from tests.call.stage import open_stage
+from tests.call.stage import ALL, open_stage
 from tests.call.test_tools import UUID, Bench
 
 if TYPE_CHECKING:
@@ -234,11 +234,12 @@ async def test_a_dropped_message_and_a_full_playout_are_counted(nursery: trio.Nu
     await scene.over.wait()
 
 
-async def test_what_the_provider_does_to_calls_shows_in_the_whole_service(autojump_clock: Clock) -> None:
+@ALL
+async def test_what_the_provider_does_to_calls_shows_in_the_whole_service(provider: str, autojump_clock: Clock) -> None:
     def script(number: int) -> Script:
         return (Script(steps=(Reset(2.0),)), Script(), Script(handshake=Refuse(401)))[min(number, 2)]
 
-    async with open_stage(script=script, welcome_message="Hello!", max_calls=2) as stage:
+    async with open_stage(provider=provider, script=script, welcome_message="Hello!", max_calls=2) as stage:
         caller = await stage.call()
         await caller.speak(bytes(4 * 16_000))
         heard, _ = await (await stage.call(uuid="uuid-2")).hear_out()

@@ -12,15 +12,21 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import trio
+import trio.testing
+from hume.empathic_voice import SubscribeEvent, ToolErrorMessage, ToolResponseMessage
+from openai.types.realtime import ConversationItemCreateEvent
+from pydantic import TypeAdapter
 from trio_websocket import (
     ConnectionClosed,
     WebSocketConnection,
     WebSocketRequest,
     serve_websocket,
     wrap_client_stream,
+    wrap_server_stream,
 )
 
 from tests.call.fakes import tone, wav_file
+from tests.call.stage import audioop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -28,8 +34,12 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Evi:
-    """Chats that are open, and everything that came in binary frames; `messages` is what came as text, decoded."""
+    """Chats that are open, and the caller's audio that came, in linear PCM; `messages` is what else came, decoded.
 
+    `Realtime` is the same in another protocol.
+    """
+
+    provider: str = "humeai"
     url: str = ""
     chats: list[WebSocketConnection] = field(default_factory=list)
     received: bytearray = field(default_factory=bytearray)
@@ -59,21 +69,190 @@ class Evi:
         await self.chats[chat].send_message(json.dumps(message))
         return at
 
+    async def interrupt(self, chat: int) -> float:
+        """The caller has spoken over the agent; return when."""
+        return await self.say(chat, type="user_interruption", time=0)
+
+    async def end_turn(self, chat: int) -> float:
+        """The agent has finished its turn; return when."""
+        return await self.say(chat, type="assistant_end")
+
+    async def user_says(self, chat: int, text: str, anger: float | None = None) -> float:
+        """The caller has finished his, in anger where the protocol can tell; return when."""
+        models = {} if anger is None else {"prosody": {"scores": {"Anger": anger}}}
+        return await self.say(chat, type="user_message", message={"role": "user", "content": text}, models=models)
+
+    async def agent_says(self, chat: int, text: str) -> float:
+        """The words of the agent come, without a voice; return when."""
+        return await self.say(chat, type="assistant_message", id="r", message={"role": "assistant", "content": text})
+
+    async def complain(self, chat: int, text: str) -> float:
+        """Report an error that ends nothing; return when."""
+        return await self.say(chat, type="error", code="E0101", slug="hiccup", message=text)
+
+    async def ask(self, chat: int, id_: str, name: str, arguments: str) -> float:
+        """Ask for a function; return when."""
+        request = {"name": name, "parameters": arguments, "tool_call_id": id_, "tool_type": "function"}
+        message = {"type": "tool_call", "response_required": True} | request
+        TypeAdapter(SubscribeEvent).validate_python(message)
+        return await self.say(chat, **message)
+
+    @property
+    def answers(self) -> list[tuple[str, str, bool]]:
+        """What functions were answered, in order: id, text, and whether they failed."""
+        kinds = {"tool_response": ToolResponseMessage, "tool_error": ToolErrorMessage}
+        found = [message for message in self.messages if message["type"] in kinds]
+        for message in found:
+            kinds[message["type"]].model_validate(message)
+        return [(each["tool_call_id"], each["content"], each["type"] == "tool_error") for each in found]
+
+    @property
+    def offers(self) -> list[str]:
+        """The names of the functions that were offered first."""
+        return [tool["name"] for tool in self.told("session_settings")[0]["tools"]]
+
     async def speak(self, chat: int, length: float, reply: str, rate: int = 48_000) -> float:
-        """Send a chunk of speech; return when."""
+        """Send a chunk of speech, at this rate where the protocol leaves a choice; return when."""
         data = base64.b64encode(wav_file(tone(length, rate=rate), rate)).decode()
         return await self.say(chat, type="audio_output", id=reply, index=0, data=data)
 
 
+@dataclass(eq=False)
+class Realtime(Evi):
+    """A service of the Realtime protocol: OpenAI's, in G.711, or xAI's, in linear PCM at 8 kHz."""
+
+    provider: str = "openai"
+    over: set[str] = field(default_factory=set)  # replies that are over; what still comes of them is late
+    reply: str = ""
+
+    async def _serve(self, request: WebSocketRequest) -> None:
+        chat = await request.accept()
+        try:
+            await chat.send_message('{"type":"session.created","session":{"id":"s"}}')
+            await chat.send_message('{"type":"conversation.created","conversation":{"id":"c"}}')
+            self.messages.append(json.loads(await chat.get_message()))
+            await chat.send_message('{"type":"session.updated","session":{}}')
+            self.chats.append(chat)
+            while True:
+                message = json.loads(await chat.get_message())
+                if message["type"] == "input_audio_buffer.append":
+                    data = base64.b64decode(message["audio"])
+                    self.received += data if self.provider == "xai" else audioop.ulaw2lin(data, 2)
+                else:
+                    self.messages.append(message)
+        except ConnectionClosed:
+            if chat in self.chats:
+                self.chats.remove(chat)
+
+    async def interrupt(self, chat: int) -> float:
+        at = await self.say(chat, type="input_audio_buffer.speech_started", item_id="u")
+        await self._done(chat, "cancelled")
+        await self.say(chat, type="input_audio_buffer.speech_stopped", item_id="u")
+        return at
+
+    async def end_turn(self, chat: int) -> float:
+        return await self._done(chat, "completed")
+
+    async def agent_says(self, chat: int, text: str) -> float:
+        return await self.say(chat, type="response.output_audio_transcript.done", response_id="r", transcript=text)
+
+    async def user_says(self, chat: int, text: str, anger: float | None = None) -> float:
+        at = await self.say(chat, type="input_audio_buffer.committed", item_id="u")
+        kind = "conversation.item.input_audio_transcription.completed"
+        await self.say(chat, type=kind, item_id="u", transcript=text)
+        return at
+
+    async def complain(self, chat: int, text: str) -> float:
+        return await self.say(chat, type="error", error={"code": "hiccup", "message": text})
+
+    async def ask(self, chat: int, id_: str, name: str, arguments: str) -> float:
+        item: dict[str, Any] = {
+            "type": "function_call",
+            "name": name,
+            "call_id": id_,
+            "arguments": arguments,
+            "status": "completed",
+        }
+        reply = self.reply or await self._begin(chat, f"response for {id_}")
+        at = await self.say(chat, type="response.output_item.done", response_id=reply, item=item)
+        await self._done(chat, "completed")
+        return at
+
+    @property
+    def answers(self) -> list[tuple[str, str, bool]]:
+        found = [message["item"] for message in self.told("conversation.item.create")]
+        outputs = [(item["call_id"], item["output"]) for item in found if item["type"] == "function_call_output"]
+        for message in self.told("conversation.item.create"):
+            ConversationItemCreateEvent.model_validate(message)
+        return [(id_, text.removeprefix("Error: "), text.startswith("Error: ")) for id_, text in outputs]
+
+    @property
+    def offers(self) -> list[str]:
+        return [tool["name"] for tool in self.told("session.update")[0]["session"]["tools"]]
+
+    async def speak(self, chat: int, length: float, reply: str, rate: int = 48_000) -> float:
+        if reply not in (self.reply, *self.over):
+            await self._begin(chat, reply)
+        pcm = tone(length)
+        data = base64.b64encode(pcm if self.provider == "xai" else audioop.lin2ulaw(pcm, 2)).decode()
+        return await self.say(
+            chat, type="response.output_audio.delta", response_id=reply, item_id=f"item of {reply}", delta=data
+        )
+
+    async def _begin(self, chat: int, reply: str) -> str:
+        await self.say(chat, type="response.created", response={"id": reply, "status": "in_progress"})
+        self.reply = reply
+        return reply
+
+    async def _done(self, chat: int, status: str) -> float:
+        done, self.reply = self.reply, ""
+        self.over.add(done)
+        return await self.say(chat, type="response.done", response={"id": done, "status": status})
+
+
+def environment_of(provider: str, url: str, key: str) -> dict[str, str]:
+    """The variables that lead a process to this provider, and let its agent say nothing first."""
+    if provider == "humeai":
+        return {"HUMEAI_API_KEY": key, "HUMEAI_WS_URL": url, "HUMEAI_WELCOME_MESSAGE": ""}
+    prefix = provider.upper()
+    own = {f"{prefix}_API_KEY": key, f"{prefix}_BASE_URL": url, f"{prefix}_WELCOME_MESSAGE": ""}
+    return {"STS_PROVIDER": provider} | own
+
+
+def agent_of(provider: str) -> Evi:
+    """Make the one that this provider's protocol wants."""
+    return Evi() if provider == "humeai" else Realtime(provider)
+
+
 @asynccontextmanager
-async def open_evi() -> AsyncIterator[Evi]:
-    """Serve on a free port of loopback."""
-    evi = Evi()
+async def open_evi(provider: str = "humeai") -> AsyncIterator[Evi]:
+    """Serve on a free port of loopback, in this provider's protocol."""
+    evi = agent_of(provider)
     async with trio.open_nursery() as nursery:
         serving = partial(serve_websocket, evi._serve, "127.0.0.1", 0, None, max_message_size=2**24)
         server = await nursery.start(serving)
-        evi.url = f"ws://127.0.0.1:{server.port}/v0/evi/chat"
+        evi.url = f"ws://127.0.0.1:{server.port}/" + ("v0/evi/chat" if provider == "humeai" else "v1")
         yield evi
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def evi_in_memory(provider: str) -> AsyncIterator[tuple[Evi, Callable[[object], Awaitable[trio.abc.Stream]]]]:
+    """The same without a socket: what is said to, and how it is dialled."""
+    evi = agent_of(provider)
+
+    async def serve(stream: trio.abc.Stream) -> None:
+        async with trio.open_nursery() as reader:
+            await evi._serve(await wrap_server_stream(reader, stream, max_message_size=2**24))
+
+    async with trio.open_nursery() as nursery:
+
+        async def dial(_: object) -> trio.abc.Stream:
+            ours, theirs = trio.testing.memory_stream_pair()
+            nursery.start_soon(serve, theirs)
+            return ours
+
+        yield evi, dial
         nursery.cancel_scope.cancel()
 
 

@@ -20,8 +20,8 @@ from sts_trio.harness.caller import place_call
 from sts_trio.harness.script import Speak, WaitForAgent
 from sts_trio.main import run_service
 from sts_trio.settings import Settings
-from sts_trio.values.secret import Secret
 from tests.call.fakes import tone
+from tests.call.stage import BOTH, agent_settings, as_heard
 from tests.e2e.evi import open_evi, until
 from tests.fakes.http_caller import HttpCaller
 
@@ -40,9 +40,10 @@ def _no_fault_of_ours() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def service(evi_url: str) -> AsyncIterator[int]:
+async def service(agent_url: str, provider: str) -> AsyncIterator[int]:
     """Serve on a free port of loopback; yield the port."""
-    settings = Settings(api_key=Secret("k"), ws_url=evi_url, host="127.0.0.1", port=0, welcome_message="")
+    chosen = agent_settings(provider, "", agent_url, "k") | {"host": "127.0.0.1", "port": 0}
+    settings = Settings(**chosen)  # type: ignore[arg-type]  # fields by name
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             (url,) = await nursery.start(partial(run_service, settings))
@@ -58,10 +59,11 @@ async def open_caller(port: int) -> AsyncIterator[HttpCaller]:
         yield caller
 
 
-async def test_two_seconds_each_way_from_a_socket_that_splits_samples() -> None:
+@BOTH
+async def test_two_seconds_each_way_from_a_socket_that_splits_samples(provider: str) -> None:
     """Up bit exact; down within 60 ms of real time; the head of the response within 100 ms."""
     up, down, dice = random.Random(1).randbytes(32_000), tone(2.0), random.Random(2)
-    async with open_evi() as evi, service(evi.url) as port, open_caller(port) as caller:
+    async with open_evi(provider) as evi, service(evi.url, provider) as port, open_caller(port) as caller:
         await caller.hear_head()
         head = caller.answered_at - caller.began_at
         await until(lambda: evi.chats)
@@ -73,8 +75,8 @@ async def test_two_seconds_each_way_from_a_socket_that_splits_samples() -> None:
         await caller.hang_up()
         await caller.hear_out()
         await until(lambda: not evi.chats)
-        assert bytes(evi.received) == up
-    assert heard == down
+        assert bytes(evi.received) == as_heard(up, provider)
+    assert heard == as_heard(down, provider)
     played, ahead, behind = 0.0, 0.0, 0.0
     for at, size in caller.arrivals:
         behind = max(behind, at - began - played)
@@ -87,15 +89,16 @@ async def test_two_seconds_each_way_from_a_socket_that_splits_samples() -> None:
     assert behind <= 0.06
 
 
-async def test_a_barge_in_leaves_less_than_60_ms_of_old_audio() -> None:
+@BOTH
+async def test_a_barge_in_leaves_less_than_60_ms_of_old_audio(provider: str) -> None:
     """Eight seconds are queued; what Core has got by then, and all that comes later, counts."""
-    async with open_evi() as evi, service(evi.url) as port, open_caller(port) as caller:
+    async with open_evi(provider) as evi, service(evi.url, provider) as port, open_caller(port) as caller:
         await until(lambda: evi.chats)
         old = []
         for turn in range(2):
             began, start = await evi.speak(0, 8.0, f"r{turn}", rate=8000), len(caller.body)
             await caller.hear(4_800)
-            event = await evi.say(0, type="user_interruption", time=0)
+            event = await evi.interrupt(0)
             with trio.move_on_after(0.3) as quiet:
                 await caller.hear(160_000)
             assert quiet.cancelled_caught
@@ -115,7 +118,8 @@ async def open_curl(port: int, *options: str) -> AsyncIterator[trio.Process]:
         yield await nursery.start(partial(trio.run_process, command, check=False, **pipes))
 
 
-async def test_curl_streams_both_ways() -> None:
+@BOTH
+async def test_curl_streams_both_ways(provider: str) -> None:
     up, down, heard = random.Random(3).randbytes(50 * 321 + 1), tone(0.7), bytearray()
 
     async def listen(curl: trio.Process) -> None:
@@ -124,8 +128,8 @@ async def test_curl_streams_both_ways() -> None:
             heard.extend(data)
 
     async with (
-        open_evi() as evi,
-        service(evi.url) as port,
+        open_evi(provider) as evi,
+        service(evi.url, provider) as port,
         open_curl(port, "-D", "/dev/stderr") as curl,
         trio.open_nursery() as nursery,
     ):
@@ -137,21 +141,22 @@ async def test_curl_streams_both_ways() -> None:
         for start in range(0, len(up), 321):
             await curl.stdin.send_all(up[start : start + 321])
             await trio.sleep(0.02)
-        assert bytes(heard) == down
+        assert bytes(heard) == as_heard(down, provider)
         assert curl.poll() is None  # the request is still open
         await curl.stdin.aclose()
         assert await curl.wait() == 0
         head = b"".join([data async for data in curl.stderr]).decode()
         await until(lambda: not evi.chats)
-        assert bytes(evi.received) == up[:-1]  # the last byte is half a sample
+        assert bytes(evi.received) == as_heard(up[:-1], provider)  # the last byte is half a sample
     assert "HTTP/1.1 200" in head
     assert "content-type: application/octet-stream" in head
 
 
-async def test_curl_hears_why_there_is_no_call() -> None:
+@BOTH
+async def test_curl_hears_why_there_is_no_call(provider: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         closed = listener.getsockname()[1]
-    async with service(f"ws://127.0.0.1:{closed}/") as port, open_curl(port, "-w", "\n%{http_code}") as curl:
+    async with service(f"ws://127.0.0.1:{closed}/", provider) as port, open_curl(port, "-w", "\n%{http_code}") as curl:
         assert curl.stdin is not None
         assert curl.stdout is not None
         await curl.stdin.send_all(bytes(3200))
@@ -162,8 +167,9 @@ async def test_curl_hears_why_there_is_no_call() -> None:
     assert json.loads("".join(body)) == {"message": f"cannot connect to 127.0.0.1:{closed}: Connection refused"}
 
 
-async def test_a_reset_ends_the_call() -> None:
-    async with open_evi() as evi, service(evi.url) as port:
+@BOTH
+async def test_a_reset_ends_the_call(provider: str) -> None:
+    async with open_evi(provider) as evi, service(evi.url, provider) as port:
         stream = await trio.open_tcp_stream("127.0.0.1", port)
         caller = HttpCaller(stream)
         await caller.begin("/")
@@ -177,8 +183,9 @@ async def test_a_reset_ends_the_call() -> None:
         assert trio.current_time() - began < 1
 
 
-async def test_our_caller_places_a_call_over_http() -> None:
-    async with open_evi() as evi, service(evi.url) as port:
+@BOTH
+async def test_our_caller_places_a_call_over_http(provider: str) -> None:
+    async with open_evi(provider) as evi, service(evi.url, provider) as port:
 
         async def greet() -> None:
             await until(lambda: evi.chats)
@@ -189,7 +196,7 @@ async def test_our_caller_places_a_call_over_http() -> None:
             script = [WaitForAgent(0.2), Speak(tone(0.4))]
             report = await place_call(f"http://localhost:{port}{PATH}?from=1", script)
         await until(lambda: not evi.chats)
-        assert tone(0.4) in bytes(evi.received)
+        assert as_heard(tone(0.4), provider) in bytes(evi.received)
     assert (report.ended, report.unmet, report.recording.underruns) == ("script", (), 0)
     with pytest.raises(CallFailed, match=r"cannot connect: Connection refused$"):
         await place_call(f"http://127.0.0.1:{port}/", [])

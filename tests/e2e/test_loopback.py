@@ -13,7 +13,7 @@ import time
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -21,14 +21,14 @@ import trustme
 from trio_websocket import ConnectionClosed
 from websockets.sync.client import connect as foreign_connect
 
-from sts_trio.emulator import Emulator, EmulatorOptions, serve_stream
+from sts_trio.emulator import Emulator, EmulatorOptions, serve_emulator, serve_stream
 from sts_trio.errors import ProviderRefused
 from sts_trio.main import run_service
-from sts_trio.providers.dial import Endpoint, TcpDial
+from sts_trio.providers.dial import TcpDial
 from sts_trio.providers.events import AgentReady, CallInfo
-from sts_trio.providers.hume.link import HumeProvider
 from sts_trio.settings import Settings
-from sts_trio.values.secret import Secret
+from sts_trio.wiring.provider import open_provider
+from tests.call.stage import BOTH, agent_settings, as_heard
 from tests.e2e.evi import open_core, open_evi, until
 from tests.fakes.rude import CLOSE, TEXT, frame, upgrade
 
@@ -44,8 +44,11 @@ FRAME = json.dumps({"type": "audio", "audio": base64.b64encode(bytes(320)).decod
 
 
 @asynccontextmanager
-async def service(evi_url: str, **settings: object) -> AsyncIterator[str]:
-    values = {"api_key": Secret("k"), "ws_url": evi_url, "host": "127.0.0.1", "port": 0, "welcome_message": ""}
+async def service(
+    agent_url: str, provider: str = "humeai", welcome_message: str = "", **settings: object
+) -> AsyncIterator[str]:
+    """Serve on a free port of loopback; yield the address for Core."""
+    values = agent_settings(provider, welcome_message, agent_url, "k") | {"host": "127.0.0.1", "port": 0}
     async with trio.open_nursery() as nursery:
         chosen = Settings(**(values | settings))  # type: ignore[arg-type]  # fields by name
         (url,) = await nursery.start(partial(run_service, chosen))
@@ -59,10 +62,11 @@ async def hear(socket: WebSocketConnection, kind: str) -> float:
     return trio.current_time()
 
 
-async def test_first_audio_within_10_ms_and_barge_in_within_30() -> None:
+@BOTH
+async def test_first_audio_within_10_ms_and_barge_in_within_30(provider: str) -> None:
     """A chunk of 100 ms leaves within 10 ms of its arrival, `interruption` within 30 ms of the provider's event."""
     first, stop = [], []
-    async with open_evi() as evi, service(evi.url) as url, open_core(url) as core:
+    async with open_evi(provider) as evi, service(evi.url, provider) as url, open_core(url) as core:
         await core.send_message(INIT)
         await until(lambda: evi.chats)
         for number in range(10):
@@ -71,7 +75,7 @@ async def test_first_audio_within_10_ms_and_barge_in_within_30() -> None:
             for _ in range(80):
                 await evi.speak(0, 0.1, f"r{number}")
             await trio.sleep(0.02)
-            sent = await evi.say(0, type="user_interruption", time=0)
+            sent = await evi.interrupt(0)
             stop.append(await hear(core, "interruption") - sent)
             with trio.move_on_after(0.05) as quiet:
                 await hear(core, "audio")
@@ -82,17 +86,18 @@ async def test_first_audio_within_10_ms_and_barge_in_within_30() -> None:
     assert statistics.median(stop) < 0.030
 
 
-async def test_a_minute_of_caller_audio_reaches_the_provider_bit_exact() -> None:
+@BOTH
+async def test_a_minute_of_caller_audio_reaches_the_provider_bit_exact(provider: str) -> None:
     """As fast as the sockets go."""
     pcm = bytes(range(256)) * 3750  # 960,000 bytes: 60 s
-    async with open_evi() as evi, service(evi.url) as url, open_core(url) as core:
+    async with open_evi(provider) as evi, service(evi.url, provider) as url, open_core(url) as core:
         await core.send_message(INIT)
         await until(lambda: evi.chats)
         for start in range(0, len(pcm), 320):
             audio = base64.b64encode(pcm[start : start + 320]).decode()
             await core.send_message('{"type":"audio","audio":"' + audio + '"}')
         await until(lambda: len(evi.received) == len(pcm))
-        assert bytes(evi.received) == pcm
+        assert bytes(evi.received) == as_heard(pcm, provider)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +113,8 @@ async def test_a_minute_of_caller_audio_reaches_the_provider_bit_exact() -> None
         "//speech-to-speech-stream//",
     ],
 )
-async def test_a_foreign_client_holds_a_call_on_every_form_of_the_url(path: str) -> None:
+@BOTH
+async def test_a_foreign_client_holds_a_call_on_every_form_of_the_url(provider: Any, path: str) -> None:
     def converse(url: str) -> list[str]:
         with foreign_connect(url.replace(" ", "%20"), compression="deflate", open_timeout=5) as socket:
             assert socket.protocol.extensions == []  # permessage-deflate was offered and declined
@@ -120,46 +126,47 @@ async def test_a_foreign_client_holds_a_call_on_every_form_of_the_url(path: str)
             return kinds
 
     async with trio.open_nursery() as nursery:
-        emulator = Emulator(EmulatorOptions())
-        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        nursery.start_soon(trio.serve_listeners, partial(serve_stream, emulator), listeners)
-        evi_url = f"ws://127.0.0.1:{listeners[0].socket.getsockname()[1]}/v0/evi/chat"
-        async with service(evi_url, welcome_message="Hello!") as url:
+        agent_url = await nursery.start(serve_emulator, Emulator(EmulatorOptions(service=provider)))
+        async with service(agent_url, provider, welcome_message="Hello!") as url:
             assert "audio" in await trio.to_thread.run_sync(converse, url + path)
         nursery.cancel_scope.cancel()
 
 
-async def test_tls_is_verified() -> None:
+@BOTH
+async def test_tls_is_verified(provider: Any) -> None:
     authority = trustme.CA()
     certificate = authority.issue_cert("localhost")
     theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate.configure_cert(theirs)
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
-    emulator = Emulator(EmulatorOptions())
+    emulator = Emulator(EmulatorOptions(service=provider))
     async with trio.open_nursery() as nursery:
         listeners = await trio.open_ssl_over_tcp_listeners(0, theirs, host="127.0.0.1")
         nursery.start_soon(trio.serve_listeners, partial(serve_stream, emulator), listeners)
         port = listeners[0].transport_listener.socket.getsockname()[1]
-        endpoint = Endpoint.from_url(f"wss://localhost:{port}/v0/evi/chat")
-        async with HumeProvider(endpoint, "k", TcpDial(trusting))(CallInfo(id="a")) as link:
+        url = f"wss://localhost:{port}/" + ("v0/evi/chat" if provider == "humeai" else "v1")
+        settings = Settings(**agent_settings(provider, "", url, "k"))  # type: ignore[arg-type]  # fields by name
+        async with open_provider(settings, TcpDial(trusting))(CallInfo(id="a")) as link:
             assert isinstance(await link.receive(), AgentReady)
         with pytest.raises(ProviderRefused, match=rf"TLS certificate of localhost:{port} is not trusted"):
-            async with HumeProvider(endpoint, "k", TcpDial(ssl.create_default_context()))(CallInfo(id="b")):
+            async with open_provider(settings, TcpDial(ssl.create_default_context()))(CallInfo(id="b")):
                 pass
         nursery.cancel_scope.cancel()
 
 
-async def test_core_hears_that_the_connection_was_refused() -> None:
+@BOTH
+async def test_core_hears_that_the_connection_was_refused(provider: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    async with service(f"ws://127.0.0.1:{port}/") as url, open_core(url) as core:
+    async with service(f"ws://127.0.0.1:{port}/", provider) as url, open_core(url) as core:
         await core.send_message(INIT)
         error = json.loads(await core.get_message())
         assert error["message"] == f"cannot connect to 127.0.0.1:{port}: Connection refused"
 
 
-async def test_closes_that_cross_each_other_are_no_fault(capfd: pytest.CaptureFixture[str]) -> None:
+@BOTH
+async def test_closes_that_cross_each_other_are_no_fault(provider: str, capfd: pytest.CaptureFixture[str]) -> None:
     """The provider hangs up in its handshake while the caller does, too: both sides close, at about the same time."""
 
     async def hang_up(stream: trio.SocketStream) -> None:
@@ -180,7 +187,7 @@ async def test_closes_that_cross_each_other_are_no_fault(capfd: pytest.CaptureFi
     async with trio.open_nursery() as nursery:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         nursery.start_soon(trio.serve_listeners, hang_up, listeners)
-        async with service(f"ws://127.0.0.1:{listeners[0].socket.getsockname()[1]}/") as url:
+        async with service(f"ws://127.0.0.1:{listeners[0].socket.getsockname()[1]}/", provider) as url:
             host, _, port = url.removeprefix("ws://").rpartition(":")
             await trio.to_thread.run_sync(hang_up_early, (host, int(port)))
             await trio.sleep(0.2)
@@ -191,7 +198,8 @@ async def test_closes_that_cross_each_other_are_no_fault(capfd: pytest.CaptureFi
     assert "cancelled" not in logged
 
 
-async def test_a_refusal_without_end_is_cut_off() -> None:
+@BOTH
+async def test_a_refusal_without_end_is_cut_off(provider: str) -> None:
     async def refuse(stream: trio.SocketStream) -> None:
         await stream.receive_some()
         await stream.send_all(b"HTTP/1.1 403 Forbidden\r\n\r\n")
@@ -203,7 +211,7 @@ async def test_a_refusal_without_end_is_cut_off() -> None:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         nursery.start_soon(trio.serve_listeners, refuse, listeners)
         port = listeners[0].socket.getsockname()[1]
-        async with service(f"ws://127.0.0.1:{port}/") as url, open_core(url) as core:
+        async with service(f"ws://127.0.0.1:{port}/", provider) as url, open_core(url) as core:
             await core.send_message(INIT)
             began = trio.current_time()
             assert json.loads(await core.get_message())["type"] == "error"
@@ -211,9 +219,14 @@ async def test_a_refusal_without_end_is_cut_off() -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_core_hears_that_tls_failed() -> None:
+@BOTH
+async def test_core_hears_that_tls_failed(provider: str) -> None:
     """An endpoint that speaks no TLS at all."""
-    async with open_evi() as evi, service(evi.url.replace("ws://", "wss://")) as url, open_core(url) as core:
+    async with (
+        open_evi(provider) as evi,
+        service(evi.url.replace("ws://", "wss://"), provider) as url,
+        open_core(url) as core,
+    ):
         await core.send_message(INIT)
         error = json.loads(await core.get_message())
         assert error["type"] == "error"
@@ -265,8 +278,9 @@ async def place_all(url: str, evi: Evi, nursery: trio.Nursery, numbers: range) -
     return scopes
 
 
-async def test_200_calls_leave_nothing_behind() -> None:
-    async with open_evi() as evi, service(evi.url) as url:
+@BOTH
+async def test_200_calls_leave_nothing_behind(provider: str) -> None:
+    async with open_evi(provider) as evi, service(evi.url, provider) as url:
         async with trio.open_nursery() as nursery:
             (await place(url, evi, nursery, 0)).cancel()
         await until(lambda: not evi.chats)
@@ -283,9 +297,10 @@ async def test_200_calls_leave_nothing_behind() -> None:
         await until(lambda: open_files() <= files)
 
 
-async def test_a_live_call_costs_less_than_600_kb() -> None:
+@BOTH
+async def test_a_live_call_costs_less_than_600_kb(provider: str) -> None:
     """Both ends of the test live in this process too, so the figure is an upper bound."""
-    async with open_evi() as evi, service(evi.url) as url, trio.open_nursery() as nursery:
+    async with open_evi(provider) as evi, service(evi.url, provider) as url, trio.open_nursery() as nursery:
         await place_all(url, evi, nursery, range(10))  # first uses: imports, pools, the resampler's tables
         gc.collect()
         before = resident()

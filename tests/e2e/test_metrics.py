@@ -11,6 +11,7 @@ from sts_trio.call.meter import WEBSOCKET, CallRecord
 from sts_trio.call.outcome import CallCounts
 from sts_trio.call.registry import Registry
 from sts_trio.metrics import Metrics
+from tests.call.stage import BOTH
 from tests.e2e.evi import open_core, open_evi, until
 from tests.e2e.test_loopback import FRAME, INIT, hear, service
 
@@ -28,8 +29,9 @@ async def curl(url: str) -> tuple[str, dict[str, float]]:
     }
 
 
-async def test_a_scrape_over_a_real_socket_tells_what_a_call_did() -> None:
-    async with open_evi() as evi, service(evi.url) as url:
+@BOTH
+async def test_a_scrape_over_a_real_socket_tells_what_a_call_did(provider: str) -> None:
+    async with open_evi(provider) as evi, service(evi.url, provider) as url:
         target = url.replace("ws://", "http://") + "/metrics"
         async with open_core(url) as core:
             await core.send_message(INIT)
@@ -37,10 +39,10 @@ async def test_a_scrape_over_a_real_socket_tells_what_a_call_did() -> None:
             for _ in range(50):
                 await core.send_message(FRAME)
             await until(lambda: len(evi.received) == 50 * 320)
-            await evi.say(0, type="user_message", message={"role": "user", "content": "Hi"}, models={})
+            await evi.user_says(0, "Hi")
             await evi.speak(0, 0.5, "r")
             await hear(core, "audio")
-            await evi.say(0, type="user_interruption", time=0)
+            await evi.interrupt(0)
             await hear(core, "interruption")
             await trio.sleep(0.1)  # the lag is measured twenty times a second
             content_type, live = await curl(target)

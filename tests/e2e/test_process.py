@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from tests.e2e.evi import at_once, open_core, open_evi, until
+from tests.call.stage import BOTH
+from tests.e2e.evi import at_once, environment_of, open_core, open_evi, until
 from tests.fakes.rude import hear_head, upgrade
 
 if TYPE_CHECKING:
@@ -27,10 +28,12 @@ NUMBER = "+491711234567"
 
 
 @asynccontextmanager
-async def running(directory: Path, evi_url: str, **environment: str) -> AsyncIterator[tuple[trio.Process, str, Path]]:
+async def running(
+    directory: Path, agent_url: str, provider: str = "humeai", **environment: str
+) -> AsyncIterator[tuple[trio.Process, str, Path]]:
     """Run `sts-trio serve` in an empty directory; yields the process, its URL, and its log."""
     log = directory / "log"
-    env = {"PATH": os.environ["PATH"], "HUMEAI_API_KEY": KEY, "HUMEAI_WS_URL": evi_url, "PORT": "0"}
+    env = {"PATH": os.environ["PATH"], "PORT": "0"} | environment_of(provider, agent_url, KEY)
     with log.open("wb") as out:
         start = partial(
             trio.run_process,
@@ -55,8 +58,9 @@ def lines(log: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in log.read_text().splitlines()]
 
 
-async def test_a_running_call_may_finish_after_sigterm_and_no_new_one_is_taken(tmp_path: Path) -> None:
-    async with open_evi() as evi, running(tmp_path, evi.url) as (process, url, log):
+@BOTH
+async def test_a_running_call_may_finish_after_sigterm_and_no_new_one_is_taken(provider: str, tmp_path: Path) -> None:
+    async with open_evi(provider) as evi, running(tmp_path, evi.url, provider) as (process, url, log):
         async with open_core(url) as core:
             await core.send_message('{"type":"init","uuid":"u-1"}')
             await until(lambda: evi.chats)
@@ -79,10 +83,11 @@ async def test_a_running_call_may_finish_after_sigterm_and_no_new_one_is_taken(t
     assert ended["cause"] == "caller hung up"
 
 
-async def test_a_second_signal_ends_the_running_calls_at_once(tmp_path: Path) -> None:
+@BOTH
+async def test_a_second_signal_ends_the_running_calls_at_once(provider: str, tmp_path: Path) -> None:
     async with (
-        open_evi() as evi,
-        running(tmp_path, evi.url) as (process, url, log),
+        open_evi(provider) as evi,
+        running(tmp_path, evi.url, provider) as (process, url, log),
         open_core(url) as core,
     ):
         await core.send_message('{"type":"init","uuid":"u-1"}')
@@ -96,15 +101,15 @@ async def test_a_second_signal_ends_the_running_calls_at_once(tmp_path: Path) ->
 
 
 async def test_calls_that_outlast_the_drain_are_told_and_closed_with_1001(tmp_path: Path) -> None:
-    await at_once(partial(outlast_the_drain, tmp_path), [(signal.SIGTERM,), (signal.SIGINT,)])
+    await at_once(partial(outlast_the_drain, tmp_path), [(signal.SIGTERM, "humeai"), (signal.SIGINT, "openai")])
 
 
-async def outlast_the_drain(tmp_path: Path, number: signal.Signals) -> None:
+async def outlast_the_drain(tmp_path: Path, number: signal.Signals, provider: str) -> None:
     directory = tmp_path / number.name
     directory.mkdir()
     async with (
-        open_evi() as evi,
-        running(directory, evi.url, DRAIN_SECONDS="0.5") as (process, url, _),
+        open_evi(provider) as evi,
+        running(directory, evi.url, provider, DRAIN_SECONDS="0.5") as (process, url, _),
         open_core(url) as core,
     ):
         await core.send_message('{"type":"init","uuid":"u-1"}')
@@ -119,15 +124,19 @@ async def outlast_the_drain(tmp_path: Path, number: signal.Signals) -> None:
         assert core.closed.code == 1001
 
 
-async def test_the_log_holds_no_key_and_no_telephone_number(tmp_path: Path) -> None:
-    async with open_evi() as evi, running(tmp_path, evi.url, LOG_LEVEL="debug") as (process, url, log):
+@BOTH
+async def test_the_log_holds_no_key_and_no_telephone_number(provider: str, tmp_path: Path) -> None:
+    async with (
+        open_evi(provider) as evi,
+        running(tmp_path, evi.url, provider, LOG_LEVEL="debug") as (process, url, log),
+    ):
         async with open_core(url) as core:
             await core.send_message('{"type":"init","uuid":"u-1"}')
             await core.send_message('{"type":"nonsense","from":"' + NUMBER + '"}')
             await core.send_message(NUMBER)
             await until(lambda: evi.chats)
-            await evi.say(0, type="user_message", message={"role": "user", "content": "my secret"}, models={})
-            await evi.say(0, type="error", code="E0101", slug="s", message=f"no {KEY}")
+            await evi.user_says(0, "my secret")
+            await evi.complain(0, f"no {KEY}")
             while json.loads(await core.get_message())["type"] != "error":
                 pass
         process.terminate()

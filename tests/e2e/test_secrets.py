@@ -12,7 +12,7 @@ import sys
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
@@ -37,10 +37,8 @@ SECRETS = (MARK, NUMBER, NUMBER[1:], SPOKEN, DIGITS)
 QUERY = f"?token={TOKEN}&from={NUMBER}&to={NUMBER}"
 RULE = {"emotion": "Anger", "above": 0.1, "turns": 1, "webhook": f"http://u:{OTHER}@127.0.0.1:9/x?key={OTHER}"}
 ENVIRONMENT = {
-    "HUMEAI_API_KEY": KEY,
     "STS_TOKEN": TOKEN,
     "AMI_URL": f"http://user:{OTHER}@127.0.0.1:9",
-    "HUMEAI_URL_INSTRUCTIONS": f"http://user:{OTHER}@127.0.0.1:9/prompt?key={OTHER}",
     "EMOTION_RULES": json.dumps([RULE]),
     "CALL_VARIABLES": "from,to",
     "DTMF_GAP_MS": "100",
@@ -48,6 +46,14 @@ ENVIRONMENT = {
     "HOST": "127.0.0.1",
     "PORT": "0",
 }
+
+
+def environment_of(provider: str, url: str) -> dict[str, str]:
+    """What leads to a provider, with a secret wherever one may be."""
+    prefix, address = ("HUMEAI", "WS_URL") if provider == "humeai" else (provider.upper(), "BASE_URL")
+    prompt = f"http://user:{OTHER}@127.0.0.1:9/prompt?key={OTHER}"
+    own = {"API_KEY": KEY, address: url, "URL_INSTRUCTIONS": prompt}
+    return {"STS_PROVIDER": provider} | {f"{prefix}_{name}": value for name, value in own.items()}
 
 
 def holds_no_secret(text: str) -> None:
@@ -109,27 +115,43 @@ async def hold_call(address: str, said: list[str]) -> None:
 
 
 async def test_calls_that_go_well_and_calls_that_the_provider_ends(tmp_path: Path) -> None:
-    await at_once(partial(calls_that_the_provider_ends, tmp_path), [("text",), ("json",)])
+    rows = [("text", "humeai"), ("json", "humeai"), ("json", "openai"), ("text", "xai")]
+    await at_once(partial(calls_that_the_provider_ends, tmp_path), rows)
 
 
-async def calls_that_the_provider_ends(tmp_path: Path, style: str) -> None:
-    async with open_evi() as evi, serving(tmp_path / style, HUMEAI_WS_URL=evi.url, LOG_FORMAT=style) as (address, said):
+# What a provider says last: each is odd in another way, and holds a secret.
+LAST: dict[str, tuple[dict[str, Any], ...]] = {
+    "humeai": (
+        {"type": "error", "code": "E0101", "slug": "s", "message": f"wrong: {KEY}"},
+        {"type": "tool_call", "tool_call_id": "t", "name": SPOKEN, "parameters": SPOKEN},
+        {"type": "audio_output", "id": "r", "data": SPOKEN},
+        {"type": SPOKEN},
+    ),
+    "openai": (
+        {"type": "error", "error": {"code": KEY, "message": f"wrong: {KEY}", "param": KEY}},
+        {"type": "response.output_item.done", "item": {"type": "function_call", "call_id": "t", "arguments": SPOKEN}},
+        {"type": "response.output_audio.delta", "response_id": SPOKEN, "delta": SPOKEN + "*"},
+        {"type": SPOKEN},
+    ),
+}
+
+
+async def calls_that_the_provider_ends(tmp_path: Path, style: str, provider: str) -> None:
+    directory = tmp_path / f"{style} {provider}"
+    async with (
+        open_evi(provider) as evi,
+        serving(directory, LOG_FORMAT=style, **environment_of(provider, evi.url)) as (address, said),
+    ):
         for target in ("health", "ready", "metrics", "nowhere"):
             said.append(await ask(address, f"GET /{target}{QUERY} HTTP/1.0\r\n\r\n".encode()))
         for headers in ([], [f"X-STS-Token: {TOKEN}x"], [f"Authorization: Bearer {OTHER}", "Origin: http://evil"]):
             said.append(await ask(address, upgrade(f"/?from={NUMBER}", headers)))
-        for last in (
-            {"type": "error", "code": "E0101", "slug": "s", "message": f"wrong: {KEY}"},
-            {"type": "tool_call", "tool_call_id": "t", "name": SPOKEN, "parameters": SPOKEN},
-            {"type": "audio_output", "id": "r", "data": SPOKEN},
-            {"type": SPOKEN},
-        ):
+        for last in LAST["humeai" if provider == "humeai" else "openai"]:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(hold_call, address, said)
-                await until(lambda: evi.told("user_input") or any(DIGITS in str(each) for each in evi.messages))
-                emotions = {"models": {"prosody": {"scores": {"Anger": 0.9}}}}
-                await evi.say(-1, type="user_message", message={"role": "user", "content": SPOKEN}, **emotions)
-                await evi.say(-1, type="assistant_message", id="r", message={"role": "assistant", "content": SPOKEN})
+                await until(lambda: any(" ".join(DIGITS) in str(each) for each in evi.messages))
+                await evi.user_says(-1, SPOKEN, anger=0.9)
+                await evi.agent_says(-1, SPOKEN)
                 await evi.say(-1, **last)
                 await evi.chats[-1].aclose(1008 if last["type"] == SPOKEN else 1000, SPOKEN[:3])
             evi.messages.clear()
@@ -137,10 +159,10 @@ async def calls_that_the_provider_ends(tmp_path: Path, style: str) -> None:
 
 
 async def test_calls_that_never_reach_the_agent(tmp_path: Path) -> None:
-    await at_once(partial(calls_that_never_reach_the_agent, tmp_path), [("text",), ("json",)])
+    await at_once(partial(calls_that_never_reach_the_agent, tmp_path), [("text", "humeai"), ("json", "openai")])
 
 
-async def calls_that_never_reach_the_agent(tmp_path: Path, style: str) -> None:
+async def calls_that_never_reach_the_agent(tmp_path: Path, style: str, provider: str) -> None:
     answers = {"401": f"HTTP/1.1 401 {KEY}\r\nContent-Length: 0\r\n\r\n", "garbage": f"{KEY}\r\n\r\n"}
     how = ""
 
@@ -150,16 +172,17 @@ async def calls_that_never_reach_the_agent(tmp_path: Path, style: str) -> None:
             await trio.sleep_forever()
         await stream.send_all(answers[how].encode())
 
-    with trio.socket.socket() as provider:
-        await provider.bind(("127.0.0.1", 0))
-        url = f"ws://127.0.0.1:{provider.getsockname()[1]}/chat?region={OTHER}"
-        environment = {"HUMEAI_WS_URL": url, "READY_SECONDS": "1", "LOG_FORMAT": style, "BREAKER_FAILURES": "0"}
+    with trio.socket.socket() as listener:
+        await listener.bind(("127.0.0.1", 0))
+        url = f"ws://127.0.0.1:{listener.getsockname()[1]}/chat?region={OTHER}"
+        environment = environment_of(provider, url)
+        environment |= {"READY_SECONDS": "1", "LOG_FORMAT": style, "BREAKER_FAILURES": "0"}
         async with trio.open_nursery() as nursery:
             async with serving(tmp_path / style, **environment) as (address, said):
                 for how in ("refused", "401", "garbage", "mute"):
                     if how == "401":  # up to here nobody has listened
-                        provider.listen()
-                        nursery.start_soon(trio.serve_listeners, answer, [trio.SocketListener(provider)])
+                        listener.listen()
+                        nursery.start_soon(trio.serve_listeners, answer, [trio.SocketListener(listener)])
                     before = len(said)
                     await hold_call(address, said)
                     assert '"type": "error"' in "".join(said[before:]), how

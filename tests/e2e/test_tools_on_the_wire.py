@@ -7,19 +7,17 @@ import json
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from hume.empathic_voice import SubscribeEvent, ToolErrorMessage, ToolResponseMessage
-from pydantic import TypeAdapter
 from trio_websocket import ConnectionClosed
 
 from sts_trio.emulator import Emulator, EmulatorOptions, serve_emulator
 from sts_trio.main import run_service
 from sts_trio.settings import Settings
 from sts_trio.tools.ami import AmiClient
-from sts_trio.values.secret import Secret
+from tests.call.stage import BOTH, PROVIDERS, agent_settings
 from tests.e2e.evi import at_once, open_core, open_evi, until
 from tests.tools import http_server as ami
 
@@ -44,8 +42,8 @@ def look_up(number: str) -> dict:
 
 
 @asynccontextmanager
-async def service(evi_url: str, tmp_path: Path, **settings: object) -> AsyncIterator[str]:
-    values = {"api_key": Secret("k"), "ws_url": evi_url, "host": "127.0.0.1", "port": 0, "welcome_message": ""}
+async def service(agent_url: str, provider: str, tmp_path: Path, **settings: object) -> AsyncIterator[str]:
+    values = agent_settings(provider, "", agent_url, "k") | {"host": "127.0.0.1", "port": 0}
     values |= {"tools_dir": str(tmp_path), "call_control_grace_ms": 3000} | settings
     async with trio.open_nursery() as nursery:
         (url,) = await nursery.start(partial(run_service, Settings(**values)))  # type: ignore[arg-type]  # fields by name
@@ -58,13 +56,6 @@ async def begin(core: WebSocketConnection, evi: Evi, calls: int = 1) -> None:
     await until(lambda: len(evi.chats) == calls)
 
 
-async def ask(evi: Evi, name: str, id_: str = "t1", **arguments: object) -> None:
-    request = {"name": name, "parameters": json.dumps(arguments), "tool_call_id": id_, "tool_type": "function"}
-    message = {"type": "tool_call", "response_required": True} | request
-    TypeAdapter(SubscribeEvent).validate_python(message)
-    await evi.say(0, **message)
-
-
 async def listen(core: WebSocketConnection, heard: list[float]) -> None:
     """Note when each frame of audio came."""
     with suppress(ConnectionClosed):
@@ -75,67 +66,67 @@ async def listen(core: WebSocketConnection, heard: list[float]) -> None:
 
 
 async def test_audio_goes_on_beside_a_tool_that_blocks(tmp_path: Path) -> None:
-    rows = ((1.5, 8.0, "tool_response"), (30.0, 1.0, "tool_error"))
-    await at_once(beside_a_tool_that_blocks, [(tmp_path / row[-1], *row) for row in rows])
+    rows = ((1.5, 8.0, False, "humeai"), (30.0, 1.0, True, "humeai"), (1.5, 8.0, False, "openai"))
+    await at_once(beside_a_tool_that_blocks, [(tmp_path / f"{number}", *row) for number, row in enumerate(rows)])
 
 
-async def beside_a_tool_that_blocks(tmp_path: Path, seconds: float, limit: float, kind: str) -> None:
+async def beside_a_tool_that_blocks(tmp_path: Path, seconds: float, limit: float, failed: bool, provider: str) -> None:
     await trio.Path(tmp_path).mkdir()
     (tmp_path / "look_up.py").write_text(SLOW_TOOL % seconds)
     async with (
-        open_evi() as evi,
-        service(evi.url, tmp_path, tool_seconds=limit) as url,
+        open_evi(provider) as evi,
+        service(evi.url, provider, tmp_path, tool_seconds=limit) as url,
         open_core(url) as core,
         open_core(url) as beside,
         trio.open_nursery() as nursery,
     ):
         await begin(core, evi)
-        (declared,) = json.loads(json.dumps(evi.told("session_settings")))
-        assert [tool["name"] for tool in declared["tools"]] == ["look_up"]
+        assert evi.offers == ["look_up"]
         await beside.send_message(json.dumps({"type": "init", "uuid": "another"}))
         await until(lambda: len(evi.chats) == 2)
         heard: tuple[list[float], list[float]] = ([], [])
         nursery.start_soon(listen, core, heard[0])
         nursery.start_soon(listen, beside, heard[1])
-        await ask(evi, "look_up", number="A-17")
+        await evi.ask(0, "t1", "look_up", '{"number":"A-17"}')
         for chat in (0, 1):
-            await evi.speak(chat, 2.0, "r")
-            await evi.say(chat, type="assistant_end")
+            await evi.speak(chat, 2.0, f"r{chat}")
+            await evi.end_turn(chat)
         with trio.fail_after(5):
-            while not evi.told(kind):
+            while not evi.answers:
                 await trio.sleep(0.01)
         await until(lambda: all(len(frames) >= 100 for frames in heard))
         nursery.cancel_scope.cancel()
-    (answer,) = evi.told("tool_response") + evi.told("tool_error")
-    assert answer["type"] == kind
-    assert answer["tool_call_id"] == "t1"
-    if kind == "tool_response":
-        ToolResponseMessage.model_validate(answer)
-        assert json.loads(answer["content"]) == {"order": "A-17", "state": "shipped"}
+    ((id_, text, has_failed),) = evi.answers
+    assert (id_, has_failed) == ("t1", failed)
+    if failed:
+        assert "1 s" in text
     else:
-        ToolErrorMessage.model_validate(answer)
-        assert "1 s" in answer["content"]
+        assert json.loads(text) == {"order": "A-17", "state": "shipped"}
     for times in heard:
         assert len(times) == 100
         assert max(later - sooner for sooner, later in pairwise(times)) < 0.2
 
 
 async def test_a_transfer_is_called_after_the_good_bye(tmp_path: Path) -> None:
+    done = ami.reply(200, {"message": f"Call with UUID {UUID} redirect with action: 1"})
+    gone = ami.reply(404, {"message": f"Call with UUID {UUID} not found"})
     rows = (
-        (ami.reply(200, {"message": f"Call with UUID {UUID} redirect with action: 1"}), "tool_response", "redirect"),
-        (ami.reply(404, {"message": f"Call with UUID {UUID} not found"}), "tool_error", "not found"),
-        (ami.reply(500, {"message": "Error communicating with Asterisk"}), "tool_error", "Asterisk"),
-        (ami.reply(200, {"message": "queued"}, after=0.5), "tool_response", "queued"),
-        (ami.raw(b"", close=True), "tool_error", "Error during transfer"),
+        (done, False, "redirect", "humeai"),
+        (gone, True, "not found", "humeai"),
+        (ami.reply(500, {"message": "Error communicating with Asterisk"}), True, "Asterisk", "humeai"),
+        (ami.reply(200, {"message": "queued"}, after=0.5), False, "queued", "humeai"),
+        (ami.raw(b"", close=True), True, "Error during transfer", "humeai"),
+        (done, False, "redirect", "openai"),
+        (gone, True, "not found", "openai"),
     )
     await at_once(partial(transfer_after_the_good_bye, tmp_path), rows)
 
 
-async def transfer_after_the_good_bye(tmp_path: Path, answer: Answer, kind: str, words: str) -> None:
+async def transfer_after_the_good_bye(tmp_path: Path, answer: Answer, failed: bool, words: str, provider: str) -> None:
     async with (
         ami.serving(answer) as server,
-        open_evi() as evi,
-        service(evi.url, tmp_path, ami_url=server.url) as url,
+        open_evi(provider) as evi,
+        service(evi.url, provider, tmp_path, ami_url=server.url) as url,
         open_core(url) as core,
         trio.open_nursery() as nursery,
     ):
@@ -143,11 +134,11 @@ async def transfer_after_the_good_bye(tmp_path: Path, answer: Answer, kind: str,
         heard: list[float] = []
         nursery.start_soon(listen, core, heard)
         spoken_at = await evi.speak(0, 0.5, "r")
-        await evi.say(0, type="assistant_end")
-        await ask(evi, "dsai_transfer", transfer_extension="2000")
+        await evi.end_turn(0)
+        await evi.ask(0, "t1", "dsai_transfer", '{"transfer_extension":"2000"}')
         await until(lambda: server.asked)
         asked_at = trio.current_time()
-        await until(lambda: evi.told(kind))
+        await until(lambda: evi.answers)
         nursery.cancel_scope.cancel()
     (request,) = server.asked
     assert (request.method, request.target) == ("POST", "/transfer")
@@ -155,39 +146,47 @@ async def transfer_after_the_good_bye(tmp_path: Path, answer: Answer, kind: str,
     assert len(heard) == 25
     assert asked_at > heard[-1], "before the last frame"
     assert 0.5 <= asked_at - spoken_at < 1.1
-    (told,) = evi.told("tool_response") + evi.told("tool_error")
-    assert words in told["content"]
+    ((_, told, has_failed),) = evi.answers
+    assert has_failed is failed
+    assert words in told
     print(f"AMI was called {(asked_at - spoken_at - 0.5) * 1000:.0f} ms after the caller had heard the last word")
 
 
+@BOTH
 @pytest.mark.parametrize("listening", [True, False])
 async def test_an_ami_that_never_answers_is_a_tool_error(
-    tmp_path: Path, listening: bool, monkeypatch: pytest.MonkeyPatch
+    provider: str, tmp_path: Path, listening: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sts_trio.wiring.services.AmiClient", partial(AmiClient, seconds=0.5))
     nobody = f"http://127.0.0.1:{await ami.free_port()}"
     async with (
         ami.serving(ami.silence) as server,
-        open_evi() as evi,
-        service(evi.url, tmp_path, ami_url=server.url if listening else nobody) as url,
+        open_evi(provider) as evi,
+        service(evi.url, provider, tmp_path, ami_url=server.url if listening else nobody) as url,
         open_core(url) as core,
     ):
         await begin(core, evi)
-        await ask(evi, "dsai_hangup")
-        await until(lambda: evi.told("tool_error"), 3)
-        assert evi.told("tool_error")[0]["content"].startswith("Error during hangup")
+        await evi.ask(0, "t1", "dsai_hangup", "{}")
+        await until(lambda: evi.answers, 3)
+        ((_, told, failed),) = evi.answers
+        assert failed
+        assert told.startswith("Error during hangup")
         assert len(evi.chats) == 1, "the call goes on"
 
 
 async def test_a_key_transfers_the_caller_of_the_emulator(tmp_path: Path) -> None:
     """The whole way: a key of the telephone, the agent's words, its request, AMI, the answer."""
+    await at_once(partial(a_key_transfers_the_caller, tmp_path), [(provider,) for provider in PROVIDERS])
+
+
+async def a_key_transfers_the_caller(tmp_path: Path, provider: Any) -> None:
     async with (
         ami.serving(ami.reply(200, {"message": "queued"})) as server,
         trio.open_nursery() as nursery,
     ):
-        emulator = Emulator(EmulatorOptions(api_keys=frozenset({"k"})))
-        evi_url = await nursery.start(serve_emulator, emulator)
-        async with service(evi_url, tmp_path, ami_url=server.url) as url, open_core(url) as core:
+        emulator = Emulator(EmulatorOptions(service=provider, api_keys=frozenset({"k"})))
+        agent_url = await nursery.start(serve_emulator, emulator)
+        async with service(agent_url, provider, tmp_path, ami_url=server.url) as url, open_core(url) as core:
             await core.send_message(json.dumps({"type": "init", "uuid": UUID}))
             await until(lambda: emulator.live)
             for digit in "0#":

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sts_trio.emulator.disorder import MAX_WAITING, Late, Line, disturbed
-from sts_trio.emulator.outbox import Hush, Item, Outbox, Say
+from sts_trio.emulator.actions import Hush, Item, Late, Say
+from sts_trio.emulator.disorder import MAX_WAITING, Line, disturbed
+from sts_trio.emulator.outbox import Outbox
 from sts_trio.emulator.script import DoubledChunks, LateChunks, SendRaw, SwappedChunks
 from sts_trio.emulator.wire import AssistantEnd, AssistantProsody, AudioOutput, Models, UserInterruption
 

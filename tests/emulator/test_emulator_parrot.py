@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from sts_trio.emulator.actions import Action, Close, Hush, Item, Say
 from sts_trio.emulator.options import EmulatorOptions
-from sts_trio.emulator.outbox import MAX_TURNS, MAX_URGENT, Action, Close, Hush, Item, Outbox, Say
+from sts_trio.emulator.outbox import MAX_TURNS, MAX_URGENT, Outbox
 from sts_trio.emulator.parrot import Parrot
 from sts_trio.emulator.settings import BuiltinTool, Context, SessionSettings, Tool
 from sts_trio.emulator.turns import Speaking, Turn

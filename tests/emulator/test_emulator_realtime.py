@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+import wsproto.connection
 from openai.types.realtime import RealtimeServerEvent
 from pydantic import TypeAdapter
 
-from sts_trio.emulator import Emulator, EmulatorOptions
+from sts_trio.emulator import Emulator, EmulatorOptions, SendJunk
+from sts_trio.emulator.actions import Close
+from sts_trio.emulator.junk import frame
 from sts_trio.emulator.openai.chat import RealtimeChat
 from sts_trio.emulator.openai.g711 import from_pcm
-from sts_trio.emulator.outbox import Close, Outbox
+from sts_trio.emulator.openai.junk import TEXTS
+from sts_trio.emulator.outbox import Outbox
 from sts_trio.emulator.query import ChatQuery
 from tests.call.fakes import tone
 
@@ -220,7 +224,7 @@ def test_only_what_was_said_can_be_truncated_and_no_more_of_it_than_there_is() -
         "error"
     ]
     assert client.say("conversation.item.truncate", **cut, audio_end_ms=500) == ["conversation.item.truncated"]
-    assert client.chat.cuts == {item: 500}
+    assert client.chat.items.cuts == {item: 500}
     assert [code for code, _ in client.errors()] == ["invalid_value", "item_truncate_invalid_item_id"]
 
 
@@ -257,6 +261,13 @@ def test_audio_before_the_session_is_set_up_is_counted_and_not_understood() -> N
     client.collect()
     client.say("input_audio_buffer.append", audio=base64.b64encode(bytes(160)).decode())
     assert (client.chat.early_audio, client.chat.caller_bytes) == (160, 0)
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_junk_of_any_length_comes_in_a_whole_frame(kind: Any) -> None:
+    client = wsproto.connection.Connection(wsproto.connection.ConnectionType.CLIENT)
+    client.receive_data(frame(SendJunk(kind=kind), TEXTS))
+    assert [event.data for event in client.events()] == [TEXTS[kind]]
 
 
 def test_xai_speaks_a_text_as_it_stands() -> None:

@@ -185,16 +185,79 @@ def test_a_response_without_credit_is_not_tried_again() -> None:
     assert (fault.ends_session, fault.retryable) == (True, False)
 
 
+def test_a_wish_that_is_refused_without_its_name_comes_again_too() -> None:
+    """Not every service says which message its errors are about."""
+    bench = Bench()
+    bench.dialogue.say("Hello.")
+    [wish] = bench.sent()
+    busy = wire.ServiceError({"message": "Conversation already has an active response"})
+    assert bench.hear(busy, created("other"), done("other")) == [AgentTurnEnd()]
+    assert bench.sent() == [wish]
+
+
+def test_an_error_about_a_wish_makes_room_for_the_next() -> None:
+    bench = Bench()
+    bench.dialogue.say("Hello.")
+    bench.dialogue.say("Are you there?")
+    [_] = bench.sent()
+    [told] = bench.hear(wire.ServiceError({"code": "invalid_value"}))
+    assert isinstance(told, AgentFault)
+    assert bench.kinds() == ["create"]
+
+
+def test_a_wish_that_met_a_limit_comes_again_in_a_moment() -> None:
+    bench = Bench()
+    bench.dialogue.say("Hello.")
+    [wish] = bench.sent()
+    assert isinstance(wish, wire.ResponseCreate)
+    limit = {"type": "rate_limit_exceeded", "event_id": wish.event_id}
+    assert bench.hear(wire.ServiceError(limit), now=1.0) == []
+    assert (bench.sent(), bench.dialogue.deadline) == ([], 1.5)
+    bench.dialogue.expire(1.5)
+    assert bench.sent() == [wish]
+
+
+def test_a_response_that_begins_when_the_caller_has_begun_is_taken_back_and_comes_later() -> None:
+    bench = Bench()
+    bench.dialogue.say("Are you still there?")
+    [wish] = bench.sent()
+    bench.hear(wire.SpeechStarted(), created("r"), now=1.0)
+    assert bench.sent() == [wire.ResponseCancel("cancel_1_2", "r")]
+    bench.dialogue.take(voice("r", "i"), 1.0)
+    assert not bench.dialogue.events, "it would be spoken over the caller"
+    assert bench.hear(done("r", "cancelled"), wire.SpeechStopped(), created("vad"), done("vad"), now=2.0) == [
+        AgentTurnEnd()
+    ]
+    assert bench.sent() == [wish]
+
+
+def test_a_response_that_was_cancelled_and_failed_is_not_tried_again() -> None:
+    bench = Bench()
+    bench.hear(created("r"), wire.SpeechStarted())
+    assert bench.hear(done("r", "failed", type="server_error"), wire.SpeechStopped(), now=1.0) == []
+    bench.dialogue.expire(9.0)
+    assert bench.sent() == []
+
+
+def test_a_caller_whose_end_nobody_tells_has_stopped_when_his_turn_is_taken() -> None:
+    bench = Bench()
+    bench.hear(wire.SpeechStarted(), wire.Committed("u"), now=1.0)
+    assert not bench.dialogue.caller_speaks
+    bench.dialogue.say("Hello.")
+    bench.dialogue.expire(2.0)
+    assert len(bench.sent()) == 1
+
+
 # Tools.
 
 
 def test_several_functions_are_asked_for_one_by_one_and_answered_with_one_response() -> None:
     bench = Bench()
     heard = bench.hear(created("r"), asks("r", "c1"), asks("r", "c2"), asks("r", "c1"), done("r"))
-    assert heard == [ToolCall("c1", "weather", "{}", response_required=True)]
+    assert heard == [ToolCall("c1", "weather", "{}", response_required=True, stays_open=True)]
     bench.dialogue.answer("c1", "rain", failed=False)
     assert bench.kinds() == ["create"]
-    assert bench.hear() == [ToolCall("c2", "weather", "{}", response_required=True)]
+    assert bench.hear() == [ToolCall("c2", "weather", "{}", response_required=True, stays_open=True)]
     bench.dialogue.answer("c2", "The station is closed.", failed=True)
     output, wish = bench.sent()
     assert isinstance(output, wire.ItemCreate)
@@ -213,19 +276,51 @@ def test_an_answer_before_the_response_is_done_waits_for_its_end() -> None:
     assert bench.kinds() == ["create"]
 
 
-@pytest.mark.parametrize(("failed", "speaks"), [(True, False), (False, True)])
-def test_of_a_request_that_was_stopped_since_the_agent_moved_on_nothing_is_said(failed: bool, speaks: bool) -> None:
+@pytest.mark.parametrize("failed", [True, False])
+def test_the_agent_speaks_of_what_it_asked_for_though_it_has_said_other_things_since(failed: bool) -> None:
     bench = Bench()
     bench.hear(created("r"), asks("r", "c1"), done("r"))
     assert bench.hear(created("r2"), voice("r2", "i"), done("r2")) == [AgentTurnEnd()]
-    bench.dialogue.answer("c1", "Stopped.", failed=failed)
-    assert len(bench.sent()) == 1 + speaks
+    bench.dialogue.answer("c1", "It took too long.", failed=failed)
+    assert bench.kinds() == ["create", "create"]
+
+
+@pytest.mark.parametrize(("status", "asked"), [("completed", 1), (None, 1), ("incomplete", 0), ("in_progress", 0)])
+def test_a_function_is_called_only_when_its_arguments_are_complete(status: str | None, asked: int) -> None:
+    item = wire.Item(type="function_call", call_id="c", name="weather", arguments='{"city":"Os', status=status)
+    assert len(Bench().hear(created("r"), wire.ItemDone(item, "r"))) == asked
 
 
 def test_a_function_that_only_the_end_of_the_response_names_is_asked_for() -> None:
     item = wire.Item(type="function_call", call_id="c", name="weather", arguments="{}")
     heard = Bench().hear(created("r"), wire.ResponseDone(wire.Response("r", "completed", output=[item])))
-    assert heard == [ToolCall("c", "weather", "{}", response_required=True)]
+    assert heard == [ToolCall("c", "weather", "{}", response_required=True, stays_open=True)]
+
+
+# Voice.
+
+
+def test_half_a_sample_of_one_item_does_not_turn_the_next_into_noise() -> None:
+    dialogue = Dialogue(XAI, open_codec("pcm", 8000), Memory())
+    dialogue.take(wire.AudioDelta(bytes(321), "r", "a"), 0.0)
+    dialogue.take(wire.AudioDelta(b"\x01\x02\x03", "r", "b"), 0.0)
+    dialogue.take(wire.AudioDelta(b"\x04", "r", "b"), 0.0)
+    heard = [bytes(event.wav.pcm) for event in dialogue.events if isinstance(event, AgentAudio)]
+    assert heard == [bytes(320), b"\x01\x02", b"\x03\x04"]
+
+
+def test_a_voice_without_names_is_heard_and_nothing_of_it_is_cut() -> None:
+    bench = Bench()
+    bench.dialogue.take(wire.AudioDelta(bytes(8000)), 0.0)
+    bench.dialogue.take(wire.AudioDelta(bytes(8000), item_id="i"), 0.0)
+    assert [event.reply for event in bench.dialogue.events if isinstance(event, AgentAudio)] == ["", "i"]
+    bench.dialogue.events.clear()
+    assert bench.hear(wire.WordsDelta("One, "), wire.WordsDelta("two"), wire.SpeechStarted(), now=0.5) == [
+        AgentText("", "One, two"),
+        UserInterruption(),
+    ]
+    bench.dialogue.cut_off(1.5)
+    assert bench.sent() == [wire.ItemDelete("cut_1_1", "i")]
 
 
 # Text.
@@ -239,7 +334,8 @@ def test_text_that_was_typed_is_a_turn_when_the_service_takes_it_up() -> None:
     part = wire.Part("input_text", "(The caller pressed 1.)")
     added = wire.ItemAdded(wire.Item(id=item.item["id"], type="message", role="user", content=[part]))
     assert bench.hear(added) == [UserTurn("(The caller pressed 1.)")]
-    assert bench.hear(wire.ItemAdded(wire.Item(id="seed_1", role="user", content=[part]))) == []
+    for id_ in ("seed_1", "typed_0_1", "item_1"):
+        assert bench.hear(wire.ItemAdded(wire.Item(id=id_, role="user", content=[part]))) == []
 
 
 def test_xai_speaks_a_text_as_it_stands() -> None:

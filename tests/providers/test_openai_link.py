@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 import pytest
 import trio
@@ -32,7 +35,7 @@ from sts_trio.providers.openai.opening import Options
 from tests.call.fakes import tone
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from sts_trio.providers.events import AgentEvent
 
@@ -148,6 +151,171 @@ async def test_settings_that_are_not_taken_are_a_refusal_and_no_secret_is_repeat
                 pass
 
 
+CREATED = {"type": "session.created", "session": {"id": "s"}}
+UPDATED: dict[str, Any] = {"type": "session.updated", "session": {}}
+ERROR = {"type": "error", "error": {"code": "model_load_error", "message": f"no such file {KEY}"}}
+
+
+class Odd:
+    """A server whose connections begin as the script says: what is sent at once, and a close code; the rest is silence.
+
+    `paths` is what they asked for; `heard` what each was told, by number.
+    """
+
+    def __init__(self, *scripts: Sequence[dict[str, Any] | int]) -> None:
+        self.scripts = scripts
+        self.paths: list[str] = []
+        self.heard: list[list[Any]] = []
+
+    async def serve(self, stream: trio.abc.Stream) -> None:
+        script = self.scripts[min(len(self.paths), len(self.scripts) - 1)]
+        heard: list[Any] = []
+        self.heard.append(heard)
+        async with trio.open_nursery() as nursery:
+            request = await wrap_server_stream(nursery, stream, message_queue_size=256)
+            self.paths.append(request.path)
+            if script[0] == 404:
+                await request.reject(404, body=b"gone")
+                return
+            connection = await request.accept()
+            try:
+                for said in script:
+                    if isinstance(said, int):
+                        await connection.aclose(said, "")
+                    else:
+                        await connection.send_message(json.dumps(said))
+                while True:
+                    heard.append(json.loads(await connection.get_message()))
+            except ConnectionClosed:
+                nursery.cancel_scope.cancel()
+
+
+async def test_a_session_is_not_ready_before_it_has_been_asked_for_what_we_want(autojump_clock: Clock) -> None:
+    odd = Odd([UPDATED, UPDATED])
+    async with open_provider(odd.serve) as provider:
+        with pytest.raises(ProviderTimeout):
+            async with provider(CallInfo("call-1")):
+                pass
+    assert odd.heard == [[]]
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "told"),
+    [
+        ([ERROR], ProviderTimeout, r"no session.updated within 10 s; it had reported: no such file \*\*\* \(model_l"),
+        ([CREATED, ERROR, 1011], ProviderLost, r"code 1011 before the session began; it had reported: no such file"),
+        ([ERROR, 1000], ProviderRefused, r"before the session began; it had reported: no such file"),
+    ],
+)
+async def test_what_a_service_complained_of_is_told_however_the_opening_ends(
+    script: list[dict[str, Any] | int], error: type[Exception], told: str, autojump_clock: Clock
+) -> None:
+    """LocalAI says so when it cannot load a model, and no more."""
+    async with open_provider(Odd(script).serve) as provider:
+        with pytest.raises(error, match=told):
+            async with provider(CallInfo("call-1")):
+                pass
+
+
+async def test_a_service_that_will_speak_in_another_format_is_refused(autojump_clock: Clock) -> None:
+    linear = {"audio": {"output": {"format": {"type": "audio/pcm", "rate": 24000}}}}
+    async with open_provider(Odd([CREATED, UPDATED | {"session": linear}]).serve) as provider:
+        with pytest.raises(ProviderRefused, match="asked for audio/pcmu and set up audio/pcm 24000; check the OPENAI_"):
+            async with provider(CallInfo("call-1")):
+                pass
+
+
+async def test_the_end_of_a_session_is_known_when_it_begins(autojump_clock: Clock) -> None:
+    created = {"type": "session.created", "session": {"id": "s", "expires_at": int(time.time()) + 1800}}
+    async with open_provider(Odd([created, UPDATED]).serve) as provider, provider(CallInfo("call-1")) as link:
+        assert (await hear(link, AgentReady)).lasts == pytest.approx(1800, abs=5)
+
+
+def conversation(id_: str) -> dict[str, Any]:
+    return {"type": "conversation.created", "conversation": {"id": id_}}
+
+
+WELL = [CREATED, conversation("new"), UPDATED]
+ODD_ERROR = {"type": "error", "error": {"type": "invalid_request_error", "message": "?"}}
+NO_TIME = {"type": "error", "error": {"type": "timeout", "message": "too late"}}
+
+
+@pytest.mark.parametrize(
+    ("second", "asked", "seeded"),
+    [
+        ([CREATED, conversation("old"), UPDATED], ["old"], False),
+        ([CREATED, UPDATED], ["old"], False),
+        (WELL, ["old"], True),
+        ([404], ["old", None], True),
+        (
+            [CREATED, {"type": "error", "error": {"type": "invalid_request_error", "message": "?"}}, 1008],
+            ["old", None],
+            True,
+        ),
+        ([CREATED, {"type": "error", "error": {"event_id": "settings", "message": "?"}}], ["old", None], True),
+        ([CREATED, 1000], ["old", None], True),
+        ([{"type": "conversation.created", "conversation": 7}], ["old", None], True),
+        # These may pass, and the call tries again by itself.
+        ([CREATED, NO_TIME], ["old", ProviderLost, None], True),
+        ([CREATED, 1011], ["old", ProviderLost, None], True),
+        ([CREATED], ["old", ProviderTimeout, None], True),
+    ],
+    ids=str,
+)
+async def test_a_conversation_that_is_not_taken_up_is_told_again_whatever_the_service_says(
+    second: list[dict[str, Any] | int],
+    asked: list[str | type[Exception] | None],
+    seeded: bool,
+    autojump_clock: Clock,
+) -> None:
+    """How xAI says that it has forgotten one is not documented."""
+    odd = Odd([CREATED, conversation("old"), UPDATED], second, WELL)
+    options = Options(dialect=XAI, model="grok", format="pcm", rate=8000)
+    async with open_provider(odd.serve, options) as provider:
+        async with provider(CallInfo("call-1")) as link:
+            ready = await hear(link, AgentReady)
+            ready.resume.note("The caller is in a hurry.")
+        for fault in [each for each in asked if isinstance(each, type)]:
+            with pytest.raises(fault):
+                async with provider(CallInfo("call-1", resume=ready.resume)):
+                    pass
+        async with provider(CallInfo("call-1", resume=ready.resume)) as link:
+            await hear(link, AgentReady)
+            await trio.sleep(0.1)
+    ids = [dict(parse_qsl(path.partition("?")[2])).get("conversation_id") for path in odd.paths]
+    assert ids == [None, *(each for each in asked if not isinstance(each, type))]
+    assert ("The caller is in a hurry." in str(odd.heard[-1])) is seeded
+
+
+async def test_a_key_that_has_become_wrong_is_told_though_a_conversation_was_asked_for(autojump_clock: Clock) -> None:
+    wrong = {"type": "error", "error": {"code": "invalid_api_key", "message": "wrong"}}
+    odd = Odd([CREATED, conversation("old"), UPDATED], [wrong, 3000])
+    async with open_provider(odd.serve, Options(dialect=XAI, format="pcm", rate=8000)) as provider:
+        async with provider(CallInfo("call-1")) as link:
+            ready = await hear(link, AgentReady)
+        with pytest.raises(ProviderRefused, match="check XAI_API_KEY"):
+            async with provider(CallInfo("call-1", resume=ready.resume)):
+                pass
+    assert len(odd.paths) == 3
+
+
+async def test_a_conversation_is_asked_for_again_when_only_the_way_was_barred(autojump_clock: Clock) -> None:
+    odd = Odd([CREATED, conversation("old"), UPDATED], [CREATED, conversation("old"), UPDATED])
+    async with open_provider(odd.serve, Options(dialect=XAI, format="pcm", rate=8000)) as provider:
+        async with provider(CallInfo("call-1")) as link:
+            ready = await hear(link, AgentReady)
+        with pytest.raises(ProviderLost):
+            async with replace(provider, dial=no_way)(CallInfo("call-1", resume=ready.resume)):
+                pass
+        async with provider(CallInfo("call-1", resume=ready.resume)):
+            pass
+    assert "conversation_id=old" in odd.paths[1]
+
+
+async def no_way(_: Endpoint) -> trio.abc.Stream:
+    raise OSError("no route to host")
+
+
 async def test_the_key_travels_in_a_header(autojump_clock: Clock) -> None:
     scribe = Scribe()
     async with open_provider(scribe.serve) as provider, provider(CallInfo("call-1")):
@@ -173,7 +341,7 @@ async def test_a_session_takes_over_what_was_said(dialect: Dialect, autojump_clo
             if dialect is XAI:
                 assert session.query.raw["conversation_id"] == session.group_id
                 return
-            texts = [item["content"][0]["text"] for item in session.seeded]
+            texts = [item["content"][0]["text"] for item in session.items.seeded]
             assert texts[:3] == ["Good evening.", "Is doctor Silva in?", "How can I help you?"]
             assert "Do not greet again" in texts[3]
             assert not session.user_inputs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import inf
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -22,7 +23,15 @@ from sts_trio.providers.openai.dialect import OPENAI, XAI
 from sts_trio.providers.openai.heard import Cut, Heard
 from sts_trio.providers.openai.meaning import closed, fault
 from sts_trio.providers.openai.memory import Memory
-from sts_trio.providers.openai.opening import Options, TurnDetection, credentials, session, target
+from sts_trio.providers.openai.opening import (
+    Options,
+    TurnDetection,
+    credentials,
+    lasts,
+    other_format,
+    session,
+    target,
+)
 from tests.call.fakes import tone
 
 if TYPE_CHECKING:
@@ -88,13 +97,14 @@ def test_every_other_message_is_what_the_vendor_takes() -> None:
         wire.Append(b"\xff" * 160),
         wire.ItemDelete("cut_1", "item_1"),
         wire.Truncate("cut_2", "item_1", 1240),
+        wire.ResponseCancel("cancel_1", "resp_1"),
         wire.ResponseCreate("respond_1"),
         wire.ResponseCreate("respond_2", {"instructions": "Say: x", "tool_choice": "none", "input": []}),
         *(wire.ItemCreate("seed", item) for item in memory.items()),
     ]
     sent = [checked(message) for message in messages]
     assert {type(message) for message in messages} | {wire.SessionUpdate} == set(get_args(wire.ToService))
-    seeds = [message["item"] for message in sent[5:]]
+    seeds = [message["item"] for message in sent[6:]]
     assert [item.get("role", item["type"]) for item in seeds] == [
         *("user", "assistant", "function_call", "function_call_output", "system", "system"),
     ]
@@ -119,6 +129,7 @@ def test_xai_has_voice_and_turns_at_the_top_and_linear_audio() -> None:
         ("wss://api.openai.com/v1", "/v1/realtime?model=m%201", "Authorization"),
         ("wss://api.openai.com/v1/realtime/", "/v1/realtime?model=m%201", "Authorization"),
         ("wss://x.openai.azure.com/openai/v1", "/openai/v1/realtime?model=m%201", "api-key"),
+        ("wss://x.openai.azure.us/openai/v1", "/openai/v1/realtime?model=m%201", "api-key"),
         ("ws://own:8080/v1?model=pipeline&x=1", "/v1/realtime?model=pipeline&x=1", "Authorization"),
     ],
 )
@@ -143,6 +154,9 @@ def test_the_base_url_is_what_clients_of_the_service_have(url: str, path: str, h
         (1013, "insufficient_quota.credit_balance_exhausted", False, False),
         (1001, "Your session hit the maximum duration of 60 minutes.", False, True),
         (3000, "invalid_request_error.invalid_api_key", False, False),
+        (1000, "Your session hit the maximum duration of 30 minutes.", False, True),
+        (1000, "insufficient_quota.insufficient_quota", False, False),
+        (1008, "invalid_request_error.session_expired", False, True),
     ],
 )
 def test_a_close_is_judged_by_its_reason_first(
@@ -160,6 +174,8 @@ def test_a_close_is_judged_by_its_reason_first(
     [
         ({"code": "response_cancel_not_active"}, None),
         ({"message": "Cancellation failed: no active response found"}, None),
+        ({"code": "item_delete_invalid_item_id"}, None),
+        ({"message": "Audio content of 900ms is already shorter than 1000ms"}, None),
         ({"type": "insufficient_quota"}, (True, False, "no credit left")),
         ({"code": "invalid_api_key", "message": "wrong"}, (True, False, "check OPENAI_API_KEY")),
         ({"code": "model_not_found"}, (True, False, "check OPENAI_MODEL; gpt-realtime-2.1 is current")),
@@ -188,6 +204,56 @@ def test_an_error_ends_a_session_or_does_not(cause: dict[str, object], expected:
 def test_what_is_no_message_is_a_fault_of_the_service(text: str) -> None:
     with pytest.raises(ProviderProtocolError, match="OpenAI sent"):
         wire.reader("OpenAI").parse(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"type":"response.created","response":{"id":"%s"}}' % ("x" * 257),
+        '{"type":"response.output_audio.delta","delta":"AAAA","item_id":"%s"}' % ("x" * 257),
+        '{"type":"response.output_item.done","item":{"call_id":"%s"}}' % ("x" * 257),
+    ],
+)
+def test_a_name_that_nobody_could_remember_is_a_fault_of_the_service(text: str) -> None:
+    with pytest.raises(ProviderProtocolError, match="OpenAI sent a broken response"):
+        wire.reader("OpenAI").parse(text)
+
+
+@pytest.mark.parametrize(
+    ("expires_at", "seconds"),
+    [(1_800_001_800, 1800.0), (1_800_000_299, inf), (1_700_000_000, inf), (None, inf), ("soon", inf)],
+)
+def test_a_session_lasts_as_long_as_the_service_says_unless_a_clock_is_wrong(
+    expires_at: object, seconds: float
+) -> None:
+    created = wire.reader("OpenAI").parse(
+        json.dumps({"type": "session.created", "session": {"id": "s", "expires_at": expires_at}})
+    )
+    assert isinstance(created, wire.SessionCreated)
+    assert lasts(created.session.expires_at, 1_800_000_000.0) == seconds
+
+
+def side(**format_: object) -> dict[str, object]:
+    return {"format": format_, "voice": "marin"}
+
+
+@pytest.mark.parametrize(
+    ("session", "pcmu", "pcm"),
+    [
+        ({"audio": {"input": side(type="audio/pcmu"), "output": side(type="audio/pcmu")}}, None, "audio/pcmu"),
+        ({"audio": {"input": side(type="audio/pcm", rate=24_000)}}, "audio/pcm 24000", None),
+        ({"audio": {"output": side(type="audio/pcm", rate=16_000)}}, "audio/pcm 16000", "audio/pcm 16000"),
+        *(
+            (session, None, None)
+            for session in ({}, None, 7, {"audio": None}, {"audio": {"output": {"format": "pcm"}}})
+        ),
+    ],
+)
+def test_a_service_that_will_speak_in_another_format_is_found_out(
+    session: object, pcmu: str | None, pcm: str | None
+) -> None:
+    assert other_format(session, open_codec("pcmu", 24_000)) == pcmu
+    assert other_format(session, open_codec("pcm", 24_000)) == pcm
 
 
 @pytest.mark.parametrize("text", ['{"type":"rate_limits.updated"}', '{"type":"news","obfuscation":"x"}'])
@@ -271,6 +337,13 @@ def test_no_more_is_cut_than_was_given(chunks: list[tuple[str, float]], unheard:
     assert sum(cut.of_ms - cut.heard_ms for cut in cuts) <= unheard * 1000 + 2 * len(cuts)
 
 
+def test_a_voice_of_countless_items_is_forgotten_bit_by_bit() -> None:
+    heard = Heard()
+    for number in range(5000):
+        heard.give(f"item {number}", 0.1, 0.0)
+    assert len(heard.cut(500.0)) < 1000
+
+
 def test_a_memory_keeps_what_was_heard_in_order_and_is_bounded() -> None:
     memory = Memory()
     memory.user_turn("u1")
@@ -283,7 +356,10 @@ def test_a_memory_keeps_what_was_heard_in_order_and_is_bounded() -> None:
     assert len(list(memory.items())) == 2
     for number in range(1000):
         memory.agent_words(f"x{number}", "y" * 10_000)
+    memory.tool(("call", "weather", "z" * 10_000), "rain")
+    assert [item["arguments"] for item in memory.items() if item["type"] == "function_call"] == ["{}"]
+    memory.agent_words("x", "y" * 10_000)
     items = list(memory.items())
-    assert len(items) == 101
-    assert sum(len(item["content"][0]["text"]) for item in items) < 250_000
+    assert len(items) == 102
+    assert len(str(items)) < 250_000
     assert "yyy" not in repr(memory)

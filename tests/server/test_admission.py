@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.call.stage import open_stage
+from tests.call.stage import BOTH, open_stage
 from tests.fakes.rude import Heard, hear, hear_head, upgrade
 
 if TYPE_CHECKING:
@@ -57,8 +57,11 @@ async def test_a_service_with_room_is_ready(autojump_clock: Clock) -> None:
         assert count(stage) == {}
 
 
-async def test_a_full_service_refuses_and_the_calls_that_are_in_are_unhurt(autojump_clock: Clock) -> None:
-    async with open_stage(max_calls=2, welcome_message="") as stage:
+@BOTH
+async def test_a_full_service_refuses_and_the_calls_that_are_in_are_unhurt(
+    provider: str, autojump_clock: Clock
+) -> None:
+    async with open_stage(provider=provider, max_calls=2, welcome_message="") as stage:
         callers = [await stage.call(uuid="uuid-1"), await stage.call(uuid="uuid-2")]
         await trio.testing.wait_all_tasks_blocked()
         for _ in range(5):
@@ -97,8 +100,11 @@ async def test_of_many_upgrades_at_once_exactly_as_many_get_in_as_there_are_plac
         assert count(stage) == {"full": 20 - most}
 
 
-async def test_an_overloaded_service_takes_no_new_call_until_it_has_recovered(autojump_clock: Clock) -> None:
-    async with open_stage(welcome_message="") as stage:
+@BOTH
+async def test_an_overloaded_service_takes_no_new_call_until_it_has_recovered(
+    provider: str, autojump_clock: Clock
+) -> None:
+    async with open_stage(provider=provider, welcome_message="") as stage:
         caller = await stage.call()
         await trio.testing.wait_all_tasks_blocked()
         for tenth in range(11):
@@ -114,8 +120,9 @@ async def test_an_overloaded_service_takes_no_new_call_until_it_has_recovered(au
         assert count(stage) == {"overloaded": 1}
 
 
-async def test_a_draining_service_says_so_and_waits_for_who_is_in(autojump_clock: Clock) -> None:
-    async with open_stage(max_calls=1) as stage, trio.open_nursery() as nursery:
+@BOTH
+async def test_a_draining_service_says_so_and_waits_for_who_is_in(provider: str, autojump_clock: Clock) -> None:
+    async with open_stage(provider=provider, max_calls=1) as stage, trio.open_nursery() as nursery:
         caller = await stage.call()
         await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(stage.registry.drain)

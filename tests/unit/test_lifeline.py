@@ -192,6 +192,15 @@ def test_a_renewal_is_ready_before_the_old_session_goes() -> None:
     assert line.deadline == pytest.approx(1740.3 + 1740)
 
 
+@pytest.mark.parametrize(("lasts", "renewed_at"), [(1800.0, 1740.0), (3600.0, 3480.0), (inf, 3480.0)])
+def test_a_session_that_says_when_it_ends_is_renewed_before(lasts: float, renewed_at: float) -> None:
+    """Two services of one protocol differ here, and the operator need not know."""
+    line = lifeline(renew_seconds=3480)
+    line.begin(CALL)
+    line.ready(1, "group", 100.0, lasts=lasts)
+    assert line.deadline == 100.0 + renewed_at
+
+
 def test_a_renewal_waits_for_a_quiet_moment_but_not_for_ever() -> None:
     line = lifeline(renew_seconds=1740)
     open_first(line)

@@ -35,8 +35,8 @@ class Desk:
         self.desk = ToolDesk(self.playout, GRACE)
         self.desk.offer((HOURS, TRANSFER, HANGUP))
 
-    def ask(self, name: str, id_: str = "a", *, required: bool = True) -> tuple[object, ...]:
-        return self.desk.ask(ToolCall(id_, name, '{"x":1}', required), self.now)
+    def ask(self, name: str, id_: str = "a", *, required: bool = True, stays_open: bool = False) -> tuple[object, ...]:
+        return self.desk.ask(ToolCall(id_, name, '{"x":1}', required, stays_open), self.now)
 
     def pass_until_run(self, limit: float = 20.0) -> float:
         """Let time pass, with a Core that listens, until something is run; return how long that took."""
@@ -120,6 +120,25 @@ def test_a_reply_after_words_of_the_caller_drops_the_request() -> None:
     assert cancel == CancelTool("a")
     assert isinstance(answer, AnswerTool)
     assert d.desk.done("a", ToolResult("too late")) == ()
+
+
+def test_where_requests_stay_open_a_lookup_goes_on_whatever_is_said() -> None:
+    d = Desk()
+    d.ask("hours", stays_open=True)
+    d.desk.user_turn()
+    assert d.desk.agent_turn_end() == ()
+    assert d.desk.done("a", ToolResult("nine")) == (AnswerTool("a", ToolResult("nine")),)
+
+
+def test_where_requests_stay_open_nobody_is_transferred_who_has_said_something_since() -> None:
+    d = Desk()
+    d.playout.push(SECOND)
+    d.ask("dsai_transfer", stays_open=True)
+    d.desk.user_turn()
+    [answer] = d.desk.agent_turn_end()
+    assert isinstance(answer, AnswerTool)
+    assert answer.result.failed
+    assert not d.desk.busy
 
 
 def test_the_agent_is_not_told_that_what_was_at_work_is_undone() -> None:

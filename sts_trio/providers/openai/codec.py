@@ -30,6 +30,10 @@ class Codec(Protocol):
         """Turn caller audio (s16le, 8000 Hz, mono, whole samples) into the session's format."""
         ...
 
+    def begin(self) -> None:
+        """Another piece of the agent's voice begins; what was left of a sample of the last one is for nobody."""
+        ...
+
     def decode(self, data: bytes) -> Wav:
         """Turn a chunk of the agent's voice into PCM."""
         ...
@@ -49,6 +53,9 @@ class G711:
         """See `Codec`."""
         return self._encode(pcm, 2)
 
+    def begin(self) -> None:
+        """See `Codec`: a byte is a sample."""
+
     def decode(self, data: bytes) -> Wav:
         """See `Codec`."""
         return Wav(RATE, 1, memoryview(self._decode(data, 2)))
@@ -66,6 +73,10 @@ class Pcm:
     def encode(self, pcm: bytes) -> bytes:
         """See `Codec`."""
         return self._up.feed(pcm) if self._up else pcm
+
+    def begin(self) -> None:
+        """See `Codec`."""
+        self._samples = SampleAligner()
 
     def decode(self, data: bytes) -> Wav:
         """See `Codec`. Chunks may be cut anywhere, also in a sample."""

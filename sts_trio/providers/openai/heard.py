@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from math import inf
 
 # The voice that was given last is still on its way through the call and Core for so long.
 _LINE_SECONDS = 0.2
+_MOST_VOICES = 256  # items without a silence between them; what is older has been heard, or is nobody's concern
 # A remainder that nobody would miss, of an item that is complete: its last frame was filled up.
 _TOLERANCE_SECONDS = 0.03
 
@@ -34,7 +36,7 @@ class Heard:
     """
 
     def __init__(self) -> None:
-        self._voices: list[_Voice] = []
+        self._voices: deque[_Voice] = deque(maxlen=_MOST_VOICES)
         self._plays_until = -inf
 
     def give(self, item: str, seconds: float, now: float) -> None:

@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 import trio
 
 from sts_trio.audio.pcm import FRAME_BYTES, FRAME_SECONDS
-from sts_trio.errors import ConversationGone, ProviderLost, ProviderRefused, ProviderTimeout
+from sts_trio.errors import ProviderError, ProviderLost, ProviderTimeout
 from sts_trio.providers.dial import without_key
-from sts_trio.providers.events import AgentReady
 from sts_trio.providers.openai import wire
+from sts_trio.providers.openai.beginning import Beginning
 from sts_trio.providers.openai.codec import open_codec
 from sts_trio.providers.openai.dialogue import Dialogue
-from sts_trio.providers.openai.meaning import closed, describe, fault, hints
+from sts_trio.providers.openai.hearing import Hearing
+from sts_trio.providers.openai.meaning import closed, hints
 from sts_trio.providers.openai.memory import Memory
-from sts_trio.providers.openai.opening import SETTINGS, credentials, session, target
+from sts_trio.providers.openai.opening import credentials, session, target
 from sts_trio.providers.socket import SocketEnd, SocketTimes, open_socket
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
     from sts_trio.providers.dial import Dial, Endpoint
-    from sts_trio.providers.events import AgentEvent, CallInfo
+    from sts_trio.providers.events import AgentEvent, AgentReady, CallInfo
     from sts_trio.providers.openai.codec import Codec
     from sts_trio.providers.openai.dialect import Dialect
     from sts_trio.providers.openai.opening import Options
     from sts_trio.providers.socket import ProviderSocket
 
 log = structlog.get_logger(__name__)
+
+Opened = TypeVar("Opened", bound=wire.FromService)
 
 # A turn ends when the service hears silence, so a source that stops sending in mid-turn would never be answered: after
 # this gap we send the silence ourselves, until the turn is over, or for so long (semantic detection waits up to 8 s).
@@ -58,11 +61,29 @@ class RealtimeProvider:
         Raises (on entry):
             ProviderError: refused, not ready in time, lost, or not speaking the protocol.
         """
-        return self._open(call, call.resume if isinstance(call.resume, Memory) else None)
+        return self._open(call, call.resume if isinstance(call.resume, Memory) else Memory())
 
     @asynccontextmanager
-    async def _open(self, call: CallInfo, before: Memory | None) -> AsyncIterator[RealtimeLink]:
-        dialect, memory = self.options.dialect, before or Memory()
+    async def _open(self, call: CallInfo, memory: Memory) -> AsyncIterator[RealtimeLink]:
+        """Open a session. One that is refused though it may be only for the conversation it asks for is asked for anew.
+
+        How a service says that it has forgotten a conversation is not documented; without it, a wrong key is still one.
+        """
+        async with AsyncExitStack() as sessions:
+            asked = memory.conversation
+            try:
+                link = await sessions.enter_async_context(self._session(call, memory))
+            except ProviderError as exc:
+                if asked is None or exc.retryable:
+                    raise
+                memory.conversation = None
+                log.info("the conversation is not taken up; it is told anew", call=call.id, cause=str(exc))
+                link = await sessions.enter_async_context(self._session(call, memory))
+            yield link
+
+    @asynccontextmanager
+    async def _session(self, call: CallInfo, memory: Memory) -> AsyncIterator[RealtimeLink]:
+        dialect = self.options.dialect
         codec = open_codec(self.options.format, self.options.rate)
         ready_by = trio.current_time() + self.times.open
         async with open_socket(
@@ -74,13 +95,18 @@ class RealtimeProvider:
             hints=hints(dialect),
             hide=self._without_key,
         ) as socket:
-            link = RealtimeLink(socket, dialect, codec, memory, self._without_key)
-            with trio.move_on_at(ready_by) as waiting:
-                await link.open(session(self.options, codec, call.brief), resumed=before is not None)
-            if waiting.cancelled_caught:
-                raise ProviderTimeout(
-                    f"{self.endpoint} took the connection but sent no session.updated within {self.times.open:g} s"
-                )
+            hearing = Hearing(socket, dialect.name, self._without_key)
+            link = RealtimeLink(socket, hearing, dialect, codec, memory)
+            beginning = Beginning(dialect, memory, hearing, link.send)
+            try:
+                with trio.move_on_at(ready_by) as waiting:
+                    link.begin(await beginning.run(session(self.options, codec, call.brief), codec))
+                if waiting.cancelled_caught:
+                    text = f"{self.endpoint} took the connection but sent no session.updated within"
+                    raise ProviderTimeout(beginning.complaint(f"{text} {self.times.open:g} s"))
+            except ProviderError:
+                memory.conversation = None  # perhaps it is that which it cannot take up
+                raise
             try:
                 yield link
             finally:
@@ -95,14 +121,12 @@ class RealtimeLink:
     """An open session; see `providers.events.AgentLink`."""
 
     def __init__(
-        self, socket: ProviderSocket, dialect: Dialect, codec: Codec, memory: Memory, hide: Callable[[str], str]
+        self, socket: ProviderSocket, hearing: Hearing, dialect: Dialect, codec: Codec, memory: Memory
     ) -> None:
         self._socket = socket
         self._dialect = dialect
+        self._hearing = hearing
         self._codec = codec
-        self._memory = memory
-        self._hide = hide
-        self._parse = wire.reader(dialect.name).parse
         self._dialogue = Dialogue(dialect, codec, memory)
         self._reading = trio.CancelScope()  # who waits for the next message does so in here
         self._audio_at = inf  # when caller audio was sent last
@@ -118,90 +142,31 @@ class RealtimeLink:
         """See `AgentLink.doubtful`."""
         return self._socket.doubtful
 
-    # Opening.
-
-    async def open(self, settings: dict[str, object], *, resumed: bool) -> None:
-        """Bring the session's settings into force, and tell it what has been said before.
-
-        Raises:
-            ProviderError: the service reported an error, or closed, instead.
-        """
-        id_ = ""
-        while True:
-            match await self._next_of_opening():
-                case wire.SessionCreated(session=created):
-                    id_ = created.id or ""
-                    with suppress(ProviderLost):  # what follows will tell why
-                        await self._send(wire.SessionUpdate(SETTINGS, settings))
-                case wire.ConversationCreated(conversation=conversation) if self._dialect.resumes:
-                    self._memory.conversation = conversation.id
-                case wire.SessionUpdated():
-                    break
-                case _:
-                    pass
-        if resumed and not self._dialect.resumes:
-            with suppress(ProviderLost):
-                for item in self._memory.items():
-                    await self._send(wire.ItemCreate("seed", item))
-        self._dialogue.events.append(AgentReady(id_, self._memory))
-
-    async def _next_of_opening(self) -> wire.FromService | None:
-        message = await self._socket.receive()
-        if isinstance(message, SocketEnd):
-            end = closed(message.code, self._hide(message.reason), self._dialect)
-            text = f"{end.message} before the session began"
-            raise ProviderLost(text) if end.retryable else ProviderRefused(text)
-        heard = self._read(message)
-        if isinstance(heard, wire.ServiceError):
-            self._refused(heard.cause)
-        return heard
-
-    def _refused(self, cause: wire.Cause) -> None:
-        """Raise what an error before the session was ready comes to; an error about nothing of ours is none."""
-        told = fault(cause, self._dialect)
-        if self._memory.conversation is not None and "conversation" in describe(cause):
-            raise ConversationGone(f"{self._dialect.name} reports an error: {describe(cause)}")
-        if told is not None and told.ends_session:
-            raise ProviderLost(told.message) if told.retryable else ProviderRefused(told.message)
-        if told is not None and cause.event_id == SETTINGS:
-            raise ProviderRefused(
-                f"{self._dialect.name} did not take the session's settings: {describe(cause)}; "
-                f"check the {self._dialect.prefix}_ settings"
-            )
-
-    def _read(self, message: str | bytes) -> wire.FromService | None:
-        heard = self._parse(message)
-        if isinstance(heard, wire.ServiceError):
-            cause = heard.cause
-            shown = {name: getattr(cause, name) for name in ("type", "code", "message", "param")}
-            hidden = {name: self._hide(str(value)) for name, value in shown.items() if value is not None}
-            return wire.ServiceError({**hidden, "event_id": cause.event_id})
-        return heard
+    def begin(self, ready: AgentReady) -> None:
+        """The session is ready; this is its first event."""
+        self._dialogue.events.append(ready)
 
     # Receiving.
 
     async def receive(self) -> AgentEvent:
-        """See `AgentLink.receive`; the first event is the `AgentReady` of `open`."""
+        """See `AgentLink.receive`."""
         events = self._dialogue.events
         while not events:
-            message = None
+            heard = None
             with trio.CancelScope(deadline=self._wake_at()) as self._reading:
-                message = await self._socket.receive()
+                heard = await self._hearing.receive()
             now = trio.current_time()
-            if isinstance(message, SocketEnd):
-                return closed(message.code, self._hide(message.reason), self._dialect)
-            if message is not None:
-                self._take(message, now)
+            if isinstance(heard, SocketEnd):
+                return closed(heard.code, heard.reason, self._dialect)
+            if heard is not None:
+                self._take(heard, now)
             self._dialogue.expire(now)
             with suppress(ProviderLost):  # the socket's own end is still to be read
                 await self._fill_gap(now)
                 await self._flush()
         return events.popleft()
 
-    def _take(self, message: str | bytes, now: float) -> None:
-        heard = self._read(message)
-        if heard is None:
-            return
+    def _take(self, heard: wire.FromService, now: float) -> None:
         spoke = self._dialogue.caller_speaks
         self._dialogue.take(heard, now)
         if self._dialogue.caller_speaks and not spoke:
@@ -225,7 +190,7 @@ class RealtimeLink:
         """Send caller audio; there is no binary form of it (openai-realtime.md 1)."""
         self._audio_at = trio.current_time()
         if data := self._codec.encode(pcm):
-            await self._send(wire.Append(data))
+            await self.send(wire.Append(data))
 
     async def say(self, text: str) -> None:
         """Have the agent speak `text`."""
@@ -263,7 +228,8 @@ class RealtimeLink:
             self._reading.deadline = -inf
         out = self._dialogue.out
         while out:
-            await self._send(out.popleft())
+            await self.send(out.popleft())
 
-    async def _send(self, message: wire.ToService) -> None:
+    async def send(self, message: wire.ToService) -> None:
+        """Send a message."""
         await self._socket.send(wire.encode_to_service(message))

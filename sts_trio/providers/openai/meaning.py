@@ -23,7 +23,17 @@ _FATAL = {
     "unsupported_country_region_territory": "the service is not offered where this runs",
 }
 _EXPIRED = ("session_expired", "max_duration")
-_HARMLESS = {"response_cancel_not_active", "input_audio_buffer_commit_empty", "item_retrieve_invalid_item_id"}
+_EXPIRED_WORDS = "maximum duration"
+_HARMLESS = {
+    "response_cancel_not_active",
+    "input_audio_buffer_commit_empty",
+    "item_retrieve_invalid_item_id",
+    "item_truncate_invalid_item_id",
+    "item_delete_invalid_item_id",
+}
+# The same in words, for services that have no codes.
+_HARMLESS_WORDS = ("no active response", "is already shorter than")
+_LIMITS = {"rate_limit_exceeded", "inference_rate_limit_exceeded"}
 _BUSY = ("conversation_already_has_active_response", "already has an active response")
 _BROKEN = ("server_error", "internal_error", "timeout")
 _WORTH_RESUMING = frozenset({1001, 1005, 1006, 1011, 1012, 1013, 1014, 1015})
@@ -39,12 +49,12 @@ def hints(dialect: Dialect) -> dict[int, str]:
 def fault(cause: Cause, dialect: Dialect) -> AgentFault | None:
     """What an `error` says to a call; None for one that changes nothing."""
     code, kind, said = _text(cause.code), _text(cause.type), _text(cause.message)
-    if code in _HARMLESS or "no active response" in said:
+    if code in _HARMLESS or any(words in said for words in _HARMLESS_WORDS):
         return None
     message = f"{dialect.name} reports an error: {describe(cause)}"
     if (name := next((name for name in (code, kind) if name in _FATAL), None)) is not None:
         return AgentFault(_with_hint(message, name, dialect), ends_session=True)
-    if code in _EXPIRED or kind in _EXPIRED or "maximum duration" in said:
+    if code in _EXPIRED or kind in _EXPIRED or _EXPIRED_WORDS in said:
         return AgentFault(message, ends_session=True, retryable=True)
     if kind in _BROKEN or code in _BROKEN:
         return AgentFault(message, ends_session=True, retryable=True)
@@ -54,6 +64,11 @@ def fault(cause: Cause, dialect: Dialect) -> AgentFault | None:
 def is_busy(cause: Cause) -> bool:
     """Whether a response could not be had only because another is under way."""
     return _text(cause.code) == _BUSY[0] or _BUSY[1] in _text(cause.message)
+
+
+def is_limit(cause: Cause) -> bool:
+    """Whether there were too many requests, or tokens, in too short a time."""
+    return bool({_text(cause.code), _text(cause.type)} & _LIMITS)
 
 
 def may_pass(cause: Cause) -> bool:
@@ -72,7 +87,9 @@ def describe(cause: Cause) -> str:
 
 def closed(code: int, reason: str, dialect: Dialect) -> AgentClosed:
     """What a close means: by its reason first, ``<type>.<code>``, since 1013 may stand for an empty account."""
-    if code == 1000:
+    parts = reason.split(".")
+    expired = _EXPIRED_WORDS in reason or any(part in _EXPIRED for part in parts)
+    if code == 1000 and not expired and not any(part in _FATAL for part in parts):
         return AgentClosed(f"{dialect.name} ended the session (close 1000)", normal=True)
     said = f": {_text(reason)[:_LONGEST_DETAIL]}" if reason else ""
     if code == 1006:
@@ -80,10 +97,10 @@ def closed(code: int, reason: str, dialect: Dialect) -> AgentClosed:
         message = f"the connection to {dialect.name} broke{said} (1006)"
         return AgentClosed(message, normal=False, retryable=True, mute=bool(reason))
     message = f"the session with {dialect.name} was closed with code {code}{said}"
-    for part in reason.split("."):
+    for part in parts:
         if part in _FATAL:
             return AgentClosed(_with_hint(message, part, dialect), normal=False)
-    return AgentClosed(message, normal=False, retryable=code in _WORTH_RESUMING)
+    return AgentClosed(message, normal=False, retryable=expired or code in _WORTH_RESUMING)
 
 
 def _with_hint(message: str, name: str, dialect: Dialect) -> str:

@@ -74,7 +74,9 @@ class Memory:
 
     def tool(self, call: tuple[str, str, str], output: str) -> None:
         """A function was called, by its id, name and arguments, and answered."""
-        self._turns.append(_Turn("tool", output[:_LONGEST_TEXT], call=call))
+        id_, name, arguments = call
+        kept = arguments if len(arguments) <= _LONGEST_TEXT else "{}"  # half of them would be no JSON
+        self._turns.append(_Turn("tool", output[:_LONGEST_TEXT], call=(id_, name, kept)))
 
     def note(self, text: str) -> None:
         """The agent was let know this."""

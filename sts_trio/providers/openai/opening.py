@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from sts_trio.providers.openai.codec import Codec, Format
 
 SETTINGS = "settings"  # the event id of our `session.update`
+_SHORTEST_SESSION = 300.0  # that any service gives; the known ones give 1800 seconds and more
+_AZURE = (".azure.com", ".azure.us", ".azure.cn")
 _VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
 
@@ -85,7 +88,7 @@ def target(endpoint: Endpoint, options: Options, conversation: str | None) -> st
 
 def credentials(endpoint: Endpoint, key: str) -> dict[str, str]:
     """The header that carries the key: Azure's keys have one of their own (openai-realtime.md, section 9)."""
-    return {"api-key": key} if endpoint.host.endswith(".azure.com") else {"Authorization": f"Bearer {key}"}
+    return {"api-key": key} if endpoint.host.endswith(_AZURE) else {"Authorization": f"Bearer {key}"}
 
 
 def session(options: Options, codec: Codec, brief: AgentBrief) -> dict[str, Any]:
@@ -116,6 +119,31 @@ def session(options: Options, codec: Codec, brief: AgentBrief) -> dict[str, Any]
         "truncation": "auto",
         **effort,
     }
+
+
+def other_format(updated: object, codec: Codec) -> str | None:
+    """Say in which format a service will hear or speak that is not the one it was asked for; None if there is none.
+
+    `updated` is the session that it says is in force. One that leaves its formats out has taken ours.
+    """
+    sides = updated.get("audio") if isinstance(updated, dict) else None
+    for name, side in sides.items() if isinstance(sides, dict) else ():
+        format_ = side.get("format") if name in ("input", "output") and isinstance(side, dict) else None
+        if isinstance(format_, dict) and any(
+            format_.get(key, wanted) != wanted for key, wanted in codec.format.items()
+        ):
+            return " ".join(str(format_.get(key, ""))[:40] for key in ("type", "rate")).strip()
+    return None
+
+
+def lasts(expires_at: object, now: float) -> float:
+    """For how many seconds a session lasts that ends then; `now` is Unix time, too.
+
+    A session that is over at once tells of a wrong clock, here or there, and nothing of the session.
+    """
+    if not isinstance(expires_at, int | float) or expires_at < now + _SHORTEST_SESSION:
+        return inf
+    return expires_at - now
 
 
 def _transcription(options: Options) -> dict[str, str] | None:

@@ -6,7 +6,7 @@ the vendor's own types. Read leniently: unknown types and fields are ignored, an
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -14,21 +14,33 @@ from sts_trio.providers.messages import Messages
 
 # What a service says.
 
+# Services' ids have some 30 characters, ours of a tool 64. They are remembered, so that an absurd one is a fault.
+Name = Annotated[str, msgspec.Meta(max_length=256)] | None
+
 
 class _FromService(msgspec.Struct, tag_field="type"):
     pass
 
 
 class _Named(msgspec.Struct):
-    id: str | None = None
+    id: Name = None
+
+
+class Created(msgspec.Struct):
+    """A session. `expires_at`: seconds of Unix time."""
+
+    id: Name = None
+    expires_at: object = None
 
 
 class SessionCreated(_FromService, tag="session.created"):
-    session: _Named
+    session: Created
 
 
 class SessionUpdated(_FromService, tag="session.updated"):
-    pass
+    """`session` is what is in force now."""
+
+    session: object = None
 
 
 class ConversationCreated(_FromService, tag="conversation.created"):
@@ -43,13 +55,13 @@ class Part(msgspec.Struct):
 class Item(msgspec.Struct):
     """An item of the conversation: a message, or a call of a function. Taken in nearly any shape."""
 
-    id: str | None = None
+    id: Name = None
     type: str | None = None
     role: str | None = None
     status: str | None = None
     content: list[Part] | None = None
-    name: str | None = None
-    call_id: str | None = None
+    name: Name = None
+    call_id: Name = None
     arguments: object = None
 
 
@@ -66,11 +78,11 @@ class SpeechStopped(_FromService, tag="input_audio_buffer.speech_stopped"):
 
 
 class Committed(_FromService, tag="input_audio_buffer.committed"):
-    item_id: str | None = None
+    item_id: Name = None
 
 
 class CallerWords(_FromService, tag="conversation.item.input_audio_transcription.completed"):
-    item_id: str | None = None
+    item_id: Name = None
     transcript: str | None = None
     status: str | None = None
 
@@ -81,25 +93,25 @@ class ResponseCreated(_FromService, tag="response.created"):
 
 class AudioDelta(_FromService, tag="response.output_audio.delta"):
     delta: bytes
-    response_id: str | None = None
-    item_id: str | None = None
+    response_id: Name = None
+    item_id: Name = None
 
 
 class WordsDelta(_FromService, tag="response.output_audio_transcript.delta"):
     delta: str | None = None
-    response_id: str | None = None
-    item_id: str | None = None
+    response_id: Name = None
+    item_id: Name = None
 
 
 class WordsDone(_FromService, tag="response.output_audio_transcript.done"):
     transcript: str | None = None
-    response_id: str | None = None
-    item_id: str | None = None
+    response_id: Name = None
+    item_id: Name = None
 
 
 class ItemDone(_FromService, tag="response.output_item.done"):
     item: Item
-    response_id: str | None = None
+    response_id: Name = None
 
 
 class Cause(msgspec.Struct):
@@ -123,7 +135,7 @@ class Usage(msgspec.Struct):
 
 
 class Response(msgspec.Struct):
-    id: str | None = None
+    id: Name = None
     status: str | None = None
     status_details: Details | None = None
     output: list[Item] | None = None
@@ -205,7 +217,12 @@ class ResponseCreate(msgspec.Struct, tag_field="type", tag="response.create", om
     response: dict[str, Any] | None = None
 
 
-ToService = SessionUpdate | Append | ItemCreate | ItemDelete | Truncate | ResponseCreate
+class ResponseCancel(msgspec.Struct, tag_field="type", tag="response.cancel"):
+    event_id: str
+    response_id: str
+
+
+ToService = SessionUpdate | Append | ItemCreate | ItemDelete | Truncate | ResponseCreate | ResponseCancel
 
 _encode = msgspec.json.Encoder().encode
 

@@ -1,0 +1,126 @@
+"""One response at a time: what is asked of the service waits until the other is over and the caller has finished. Pure.
+
+Times in seconds. After a caller's turn the service answers by itself. What it has cancelled is over, whatever of it is
+still under way.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from sts_trio.providers.openai import wire
+from sts_trio.providers.openai.meaning import is_busy, is_limit, may_pass
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_MOST_WISHES = 8  # for responses; one a keypad entry or prompt, and the agent answers within seconds
+_REMEMBERED = 64  # ids of cancelled responses
+# After the caller's turn the service answers by itself; if it does not, our own wish is sent.
+_ANSWER_SECONDS = 1.0
+_RETRIES = 3  # of a response that failed, half a second apart and growing
+_RETRY_SECONDS = 0.5
+
+
+class Responses:
+    """Puts what is to be sent into `out`. Before `deadline` nothing is asked for; then `expire` wants to be called."""
+
+    def __init__(self, out: deque[wire.ToService], new_id: Callable[[str], str]) -> None:
+        self.deadline = inf
+        self.caller_speaks = False
+        self._out = out
+        self._new_id = new_id
+        self._active: str | None = None  # the response under way; "" between our wish and its id
+        self._asked: wire.ResponseCreate | None = None  # the wish that was sent last
+        self._wishes: deque[wire.ResponseCreate] = deque(maxlen=_MOST_WISHES)
+        self._cancelled: deque[str] = deque(maxlen=_REMEMBERED)
+        self._failures = 0
+
+    def is_over(self, response: str | None) -> bool:
+        """Whether this response was cancelled: what still comes of it is for nobody."""
+        return response in self._cancelled
+
+    def want(self, response: dict[str, Any] | None = None) -> None:
+        """Ask for a response as soon as there is room for one."""
+        self._wishes.append(self._wish(response))
+        self._send()
+
+    def expire(self, now: float) -> None:
+        """Act on what is overdue; harmless when nothing is."""
+        if self.deadline <= now:
+            self.deadline = inf
+            self._send()
+
+    # The service.
+
+    def created(self, id_: str) -> None:
+        """A response has begun: ours, or an answer of the service's own."""
+        if self._active is None:
+            self._asked = None
+        elif self._active == "" and self._asked is not None and self.caller_speaks:
+            # Our wish and the caller's first word have crossed: it would be spoken over him.
+            self._out.append(wire.ResponseCancel(self._new_id("cancel"), id_))
+            self._cancelled.append(id_)
+            self._wishes.appendleft(self._asked)
+            self._asked = None
+        self._active, self.deadline = id_, inf
+
+    def done(self) -> None:
+        """The response is over, in one way or another."""
+        self._active = self._asked = None
+        self._failures = 0
+        self._send()
+
+    def failed(self, cause: wire.Cause, now: float) -> bool:
+        """The response has failed. True: it is tried again."""
+        asked, self._asked, self._active = self._asked, None, None
+        self._failures += 1
+        if may_pass(cause) and self._failures <= _RETRIES:
+            self._wishes.appendleft(asked or self._wish())
+            self.deadline = now + _RETRY_SECONDS * self._failures
+            return True
+        self._failures = 0
+        self._send()
+        return False
+
+    def refused(self, cause: wire.Cause, now: float) -> bool:
+        """An error has been reported. True: it was about a wish, which comes again; nobody needs to know.
+
+        Some services do not say which message their errors are about.
+        """
+        if self._asked is None or cause.event_id not in (None, "", self._asked.event_id):
+            return is_busy(cause)
+        if is_busy(cause):
+            self._wishes.appendleft(self._asked)
+            self._asked, self._active = None, self._active or ""  # over when the other one is
+            return True
+        if self._active != "":
+            return False  # it has begun
+        if is_limit(cause):
+            return self.failed(cause, now)
+        self.done()
+        return False
+
+    # The caller.
+
+    def caller_begins(self) -> None:
+        """The caller speaks: the service cancels its response by itself."""
+        self.caller_speaks, self.deadline = True, inf
+        if self._active:
+            self._cancelled.append(self._active)
+
+    def caller_stops(self, now: float) -> None:
+        """The caller has finished."""
+        self.caller_speaks = False
+        self.deadline = now + _ANSWER_SECONDS
+
+    def _wish(self, response: dict[str, Any] | None = None) -> wire.ResponseCreate:
+        return wire.ResponseCreate(self._new_id("respond"), response)
+
+    def _send(self) -> None:
+        if self._wishes and self._active is None and not self.caller_speaks and self.deadline == inf:
+            self._asked = self._wishes.popleft()
+            self._active = ""
+            self._out.append(self._asked)
