@@ -98,7 +98,7 @@ async def test_a_call_is_gone_without_the_garbage_collector(
         before = await census(stage)
         gc.disable()
         try:
-            for number in range(ROUND):
+            for number in range(2 * len(SCRIPTS)):
                 await call(stage, number)
             more = await census(stage, collect=False) - before
         finally:
