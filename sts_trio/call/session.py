@@ -64,7 +64,7 @@ class Call:
         self._bridge = bridge
         self._playout = playout
         self._uplink = Uplink(bridge.counts)
-        self._sessions = AgentSessions(services, self._uplink, self)
+        self._sessions = AgentSessions(services, self._uplink)
         self._tools: dict[str, trio.CancelScope] = {}
         self._outcome: CallOutcome | None = None
         self._work_to_do = trio.lowlevel.ParkingLot()  # the playout task parks here
@@ -171,7 +171,7 @@ class Call:
             case SendAudio(pcm=pcm):
                 await self._uplink.send(pcm)
             case OpenSession():
-                self._sessions.open(action, self._nursery)
+                self._sessions.open(action, self._nursery, self)
             case CloseSession(number=number):
                 self._sessions.close(number)
             case Attach() | Say() | TypeIn() | AddContext() | CutOff() | AnswerTool():

@@ -38,21 +38,24 @@ class Listener(Protocol):
 
 
 class AgentSessions:
-    """Usually one session; two while the next takes the place of the last."""
+    """Usually one session; two while the next takes the place of the last.
 
-    def __init__(self, services: Services, uplink: Uplink, listener: Listener) -> None:
+    Who listens is known to their tasks only. Kept here it would make a ring, and a call that is over would wait for the
+    garbage collector with all its audio.
+    """
+
+    def __init__(self, services: Services, uplink: Uplink) -> None:
         self._services = services
         self._uplink = uplink
-        self._listener = listener
         self._scopes: dict[int, trio.CancelScope] = {}
         self._links: dict[int, AgentLink] = {}  # open sessions; the agent is the one that was attached last
         self._agent: AgentLink | None = None
         self._brief: AgentBrief | None = None
 
-    def open(self, order: OpenSession, nursery: trio.Nursery) -> None:
-        """Begin to open a session, in a task of its own."""
+    def open(self, order: OpenSession, nursery: trio.Nursery, listener: Listener) -> None:
+        """Begin to open a session, in a task of its own; what becomes of it is told to `listener`."""
         scope = self._scopes[order.number] = trio.CancelScope()
-        nursery.start_soon(self._downstream_receiver, order, scope, name="downstream receiver")
+        nursery.start_soon(self._downstream_receiver, order, scope, listener, name="downstream receiver")
 
     def close(self, number: int) -> None:
         """Begin to close a session, if it is still there."""
@@ -85,7 +88,7 @@ class AgentSessions:
             case AnswerTool(id=id_, result=result):
                 await self._agent.tool_response(id_, result.content)
 
-    async def _downstream_receiver(self, order: OpenSession, scope: trio.CancelScope) -> None:
+    async def _downstream_receiver(self, order: OpenSession, scope: trio.CancelScope, listener: Listener) -> None:
         """Provider to playout: holds one session. Another can take its place while the call lives on."""
         number = order.number
         try:
@@ -93,23 +96,23 @@ class AgentSessions:
                 async with self._services.open_agent(await self._instructed(order.call)) as link:
                     self._links[number] = link
                     try:
-                        await self._listen(link, order, attempt)
+                        await self._listen(link, order, attempt, listener)
                     finally:
                         del self._links[number]
                         self._uplink.detach(link)
         except ProviderError as exc:
-            await self._listener.failed(exc, number)
+            await listener.failed(exc, number)
         finally:
             del self._scopes[number]
 
-    async def _listen(self, link: AgentLink, order: OpenSession, attempt: Attempt) -> None:
+    async def _listen(self, link: AgentLink, order: OpenSession, attempt: Attempt, listener: Listener) -> None:
         event: AgentEvent | None = None
         while not isinstance(event, AgentClosed):
             event = await link.receive()
             if isinstance(event, AgentReady):
                 took = round(attempt.ready() * 1000)
                 log.info("agent ready", call=order.call.id, session=event.session, number=order.number, took_ms=took)
-            await self._listener.heard(event, order.number)
+            await listener.heard(event, order.number)
 
     async def _instructed(self, call: CallInfo) -> CallInfo:
         """Add the agent's prompt, unless the call brings its own, or a stored configuration that holds one.
