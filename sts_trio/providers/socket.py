@@ -264,7 +264,10 @@ async def open_socket(
                 await trio.aclose_forcefully(stream)
                 nursery.cancel_scope.cancel()
     if failure is not None:
-        raise failure
+        try:
+            raise failure
+        finally:
+            del failure  # its traceback holds this frame: a ring, with the call in it, until the collector comes by
 
 
 async def _dial(dial: Dial, endpoint: Endpoint) -> trio.abc.Stream:

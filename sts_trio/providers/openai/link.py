@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, TypeVar
@@ -69,17 +69,18 @@ class RealtimeProvider:
 
         How a service says that it has forgotten a conversation is not documented; without it, a wrong key is still one.
         """
-        async with AsyncExitStack() as sessions:
-            asked = memory.conversation
+        asked = memory.conversation
+        while True:
             try:
-                link = await sessions.enter_async_context(self._session(call, memory))
+                async with self._session(call, memory) as link:
+                    asked = None  # what fails from here on is no refusal
+                    yield link
+                return
             except ProviderError as exc:
                 if asked is None or exc.retryable:
                     raise
-                memory.conversation = None
                 log.info("the conversation is not taken up; it is told anew", call=call.id, cause=str(exc))
-                link = await sessions.enter_async_context(self._session(call, memory))
-            yield link
+            asked = memory.conversation = None
 
     @asynccontextmanager
     async def _session(self, call: CallInfo, memory: Memory) -> AsyncIterator[RealtimeLink]:
