@@ -28,7 +28,7 @@ SCRIPTS = (
 )
 REFUSED = Script(handshake=Refuse(401))
 SPEECH = tone(0.4) + bytes(8000)
-ROUND = 4 * (len(SCRIPTS) + 1)
+ROUND = 2 * (len(SCRIPTS) + 1)
 # Trio forgets what it no longer waits for (up to a thousand scopes) when its time comes; the longest is that of a call.
 _ALL_DEADLINES = 20_000
 

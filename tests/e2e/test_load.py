@@ -26,6 +26,8 @@ from sts_trio.harness.load.usage import listener_on, usage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.slow
+
 T = TypeVar("T")
 
 COMMAND = [sys.executable, "-m", "sts_trio"]
