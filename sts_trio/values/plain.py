@@ -59,29 +59,22 @@ def whole(low: int, high: int) -> Callable[[str], int]:
 
 def seconds(low: float, high: float) -> Callable[[str], float]:
     """Make a parser of times in seconds, bounds included."""
-
-    def parse(value: str) -> float:
-        try:
-            number = float(value)
-        except ValueError:
-            number = float("nan")
-        if not low <= number <= high:
-            raise ValueError(f"a number of seconds from {low:g} to {high:g}")
-        return number
-
-    return parse
+    return _number("a number of seconds", low, high)
 
 
 def fraction(low: float, high: float) -> Callable[[str], float]:
     """Make a parser of numbers, bounds included."""
+    return _number("a number", low, high)
 
+
+def _number(what: str, low: float, high: float) -> Callable[[str], float]:
     def parse(value: str) -> float:
         try:
             number = float(value)
         except ValueError:
             number = float("nan")
         if not low <= number <= high:
-            raise ValueError(f"a number from {low:g} to {high:g}")
+            raise ValueError(f"{what} from {low:g} to {high:g}")
         return number
 
     return parse
