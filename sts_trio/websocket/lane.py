@@ -196,7 +196,7 @@ class Lane(trio.abc.Stream):
     async def send_eof(self) -> None:
         """See `trio.abc.HalfCloseableStream`. Raises AttributeError, as hypercorn knows it, where there is none."""
         async with self._writing:
-            await self._stream.send_eof()  # type: ignore[attr-defined]
+            await self._stream.send_eof()  # type: ignore[attr-defined]  # AttributeError is what hypercorn expects
 
     async def aclose(self) -> None:
         """Close the stream, and the lane with it."""
@@ -271,6 +271,9 @@ class Lane(trio.abc.Stream):
         if self._socket is None or not self._opened:
             return bytes(await self._stream.receive_some(min(max_bytes or self._read_bytes, self._read_bytes)))
         while True:
+            if self._tls is not None and self._tls.over:  # the socket may have nothing more to say, and stay open
+                await trio.lowlevel.checkpoint()
+                return b""
             await trio.lowlevel.wait_readable(self._fileno(self._socket))
             try:
                 data = os.read(self._fileno(self._socket), self._read_bytes)

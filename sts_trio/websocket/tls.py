@@ -23,6 +23,8 @@ class TlsStream(trio.abc.Stream):
 
     def __init__(self, transport: trio.abc.Stream, context: ssl.SSLContext, name: str) -> None:
         self.transport = transport
+        self.over = False
+        """Nothing more can be read: the peer has ended TLS, or broken it. The connection may still be open."""
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
 
@@ -110,5 +112,7 @@ class TlsStream(trio.abc.Stream):
         except ssl.SSLWantReadError:
             return b"".join(said) if said else None
         except ssl.SSLError as exc:
+            self.over = True
             raise trio.BrokenResourceError from exc
+        self.over = True
         return b"".join(said)  # and after it the end, which comes again

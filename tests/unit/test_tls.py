@@ -203,3 +203,44 @@ async def test_a_lane_over_tls_keeps_every_message_whole_and_in_order(nursery: t
     assert [message for message in received if isinstance(message, str)] == [one[:4].decode() for one in many]
     await trio.aclose_forcefully(lane)
     nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("how", ["close_notify", "words and close_notify", "no record"])
+async def test_a_lane_learns_of_the_end_of_tls_though_the_connection_stays_open(
+    nursery: trio.Nursery, how: str
+) -> None:
+    """Both who wait for messages and the library; else only the next ping would show it."""
+
+    async def answer(stream: trio.SocketStream) -> None:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = theirs().wrap_bio(incoming, outgoing, server_side=True)
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                await stream.send_all(outgoing.read())
+                incoming.write(bytes(await stream.receive_some()))
+        await stream.send_all(outgoing.read())
+        if how.startswith("words"):
+            tls.write(b"\x81\x03bye")
+        if how == "no record":
+            await stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        else:
+            with suppress(ssl.SSLWantReadError):
+                tls.unwrap()
+            await stream.send_all(outgoing.read())
+        await trio.sleep_forever()
+
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    nursery.start_soon(trio.serve_listeners, answer, [listener])
+    client = TlsStream(await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1]), ours(), "evi.example")
+    await client.do_handshake()
+    lane = Lane(client, Splitter(masked=False, most=1000), queued=10)
+    lane.open()
+    with trio.fail_after(2):
+        heard = [await lane.receive() for _ in range(2)]
+        assert heard == (["bye", None] if how.startswith("words") else [None, None])
+        assert await lane.receive_some() == b""
+    await trio.aclose_forcefully(lane)
+    nursery.cancel_scope.cancel()
