@@ -9,7 +9,7 @@ import trio
 from sts_trio.audio.pcm import seconds
 from sts_trio.errors import ConfigError, ProviderError
 from sts_trio.http_client import HttpFailed
-from sts_trio.providers.events import CallInfo
+from sts_trio.providers.base import CallInfo
 from sts_trio.wiring.fallback import load_fallback
 from sts_trio.wiring.provider import open_provider
 from sts_trio.wiring.services import open_ami, open_http, read_instructions

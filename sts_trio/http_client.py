@@ -14,7 +14,7 @@ import httpx
 import trio
 
 from sts_trio.errors import StsError
-from sts_trio.values.urls import shown_url
+from sts_trio.settings.urls import shown_url
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

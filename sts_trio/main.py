@@ -23,21 +23,21 @@ from sts_trio.core.websocket import WebSocketLink
 from sts_trio.metrics import Metrics
 from sts_trio.metrics.lag import watch_lag
 from sts_trio.web.app import create_app
+from sts_trio.web.auth import Authorizer
 from sts_trio.web.connections import most_connections, raise_file_limit
-from sts_trio.web.gate import Gate
 from sts_trio.web.server import make_config, serve_app, serve_on
-from sts_trio.wiring.calls import build_switchboard
-from sts_trio.workers.seat import HandedOver, Keeper, take_seat
+from sts_trio.wiring.calls import build_handler
+from sts_trio.workers.worker import HandedOver, Keeper, take_seat
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from sts_trio.call.answer import Switchboard
+    from sts_trio.call.handler import CallHandler
     from sts_trio.core.arrival import Arrival
     from sts_trio.core.link import CallerSocket, CallerStream
     from sts_trio.settings import Settings
-    from sts_trio.web.app import Door, Scrape
-    from sts_trio.workers.seat import Place, Seat
+    from sts_trio.web.app import App, Scrape
+    from sts_trio.workers.worker import Place, Seat
 
 log = structlog.get_logger(__name__)
 
@@ -53,21 +53,21 @@ _LAST_CALLS_SECONDS = 5.0  # for calls that were ended by a drain to say so and 
 
 
 def build_app(
-    switchboard: Switchboard, scrape: Scrape | None = None, gate: Gate | None = None, seat: Seat | None = None
-) -> Door:
+    handler: CallHandler, scrape: Scrape | None = None, authorizer: Authorizer | None = None, seat: Seat | None = None
+) -> App:
     """Build the web application in front of the calls.
 
-    `scrape` is what `GET /metrics` tells; `gate` says who may call; `seat` is where this process is one worker of
+    `scrape` is what `GET /metrics` tells; `authorizer` says who may call; `seat` is where this process is one worker of
     several.
     """
 
     async def answer(socket: CallerSocket, arrival: Arrival) -> None:
-        await switchboard.answer(WebSocketLink(socket), arrival)
+        await handler.answer(WebSocketLink(socket), arrival)
 
     async def answer_stream(stream: CallerStream, arrival: Arrival) -> None:
-        await switchboard.answer(StreamLink(stream, arrival.uuid), arrival, _STREAM_PACE, leg=HTTP)
+        await handler.answer(StreamLink(stream, arrival.uuid), arrival, _STREAM_PACE, leg=HTTP)
 
-    registry = switchboard.registry
+    registry = handler.registry
     keeper = Keeper(registry, seat) if seat else registry
 
     def status() -> dict[str, object]:
@@ -76,14 +76,14 @@ def build_app(
         calls = registry.live + (seat.others.live if seat else 0)
         return {"calls": calls, "version": version("sts-trio")} | shut
 
-    return create_app(answer, answer_stream, keeper, status, scrape, gate)
+    return create_app(answer, answer_stream, keeper, status, scrape, authorizer)
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
     """What is made once for all calls, before the first."""
 
-    switchboard: Switchboard
+    handler: CallHandler
     shedder: Shedder
     metrics: Metrics
 
@@ -93,7 +93,7 @@ def open_service(settings: Settings, share: int | None = None) -> Service:
     shedder = Shedder(settings.shed_lag_ms / 1000)
     registry = Registry(settings.max_calls if share is None else share, shedder, of=settings.max_calls)
     metrics = Metrics(registry, version("sts-trio"))
-    return Service(build_switchboard(settings, registry, meter=metrics), shedder, metrics)
+    return Service(build_handler(settings, registry, meter=metrics), shedder, metrics)
 
 
 async def run_service(
@@ -114,7 +114,7 @@ async def run_service(
         OSError: the address cannot be listened on.
     """
     service = service or open_service(settings)
-    registry, metrics = service.switchboard.registry, service.metrics
+    registry, metrics = service.handler.registry, service.metrics
 
     def observe(lag: float) -> None:
         metrics.lagged(lag)
@@ -133,7 +133,7 @@ async def run_service(
             await _drain(registry, settings.drain_seconds, until_told)
             nursery.cancel_scope.cancel()
 
-    app = build_app(service.switchboard, scrape, Gate(settings.sts_token, settings.allowed_origins), seat)
+    app = build_app(service.handler, scrape, Authorizer(settings.sts_token, settings.allowed_origins), seat)
     dead = settings.core_dead_seconds
     pings = dead / _PINGS_BEFORE_DEAD
     if seat is None:

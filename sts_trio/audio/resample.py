@@ -1,4 +1,4 @@
-"""The agent's voice, from whatever the provider speaks to telephone audio, and the caller's up: streaming resamplers.
+"""Streaming resamplers: the agent's voice to telephone audio, the caller's up to the provider's rate. Pure.
 
 One idea: a block of output is a window of input times a matrix, the windowed sinc of every output sample in a column.
 The matrix belongs to a rate and is made once; a call holds no more than the input that the next block needs.

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sts_trio.call.outcome import CallOutcome
-    from sts_trio.providers.events import CallInfo
+    from sts_trio.providers.base import CallInfo
     from sts_trio.tools.tool import Tool, ToolResult
 
 
@@ -54,7 +54,7 @@ class Say:
 
 
 @dataclass(frozen=True, slots=True)
-class TypeIn:
+class SendUserText:
     """Give the agent this text as if the caller had said it."""
 
     text: str = field(repr=False)
@@ -68,7 +68,7 @@ class AddContext:
 
 
 @dataclass(frozen=True, slots=True)
-class CutOff:
+class Truncate:
     """Let the agent know how much of its voice a barge-in took back: the last so many seconds."""
 
     unheard: float
@@ -108,7 +108,7 @@ class CallWebhook:
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class LogWarning:
     """Log this."""
 
     text: str
@@ -127,14 +127,14 @@ Action = (
     | Attach
     | CloseSession
     | Say
-    | TypeIn
+    | SendUserText
     | AddContext
-    | CutOff
+    | Truncate
     | RunTool
     | CancelTool
     | AnswerTool
     | CallWebhook
-    | Note
+    | LogWarning
     | End
 )
 Actions = tuple[Action, ...]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 
 
-class Alarms:
+class Deadlines:
     """Each name rings once, when its time has come; setting it again moves it. `deadline` is that of the earliest."""
 
     def __init__(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sts_trio.audio.pcm import BYTES_PER_SECOND, seconds
 
 
-class Allowance:
+class TokenBucket:
     """`rate` units a second, and at most `burst` units saved up; full at first."""
 
     def __init__(self, rate: float, burst: float, now: float) -> None:
@@ -29,7 +29,7 @@ _RATE = 1.05
 BURST_SECONDS = 60.0
 
 
-class CallerRate:
+class RealTimeLimit:
     """Lets a caller's audio through in real time. What comes faster, beyond a burst, is dropped: the newest.
 
     `excess_seconds` is how much that was. Dropping whole samples keeps the rest in phase.
@@ -37,7 +37,7 @@ class CallerRate:
 
     def __init__(self, now: float) -> None:
         self.excess_seconds = 0.0
-        self._allowance = Allowance(_RATE * BYTES_PER_SECOND, BURST_SECONDS * BYTES_PER_SECOND, now)
+        self._allowance = TokenBucket(_RATE * BYTES_PER_SECOND, BURST_SECONDS * BYTES_PER_SECOND, now)
 
     def admit(self, pcm: bytes, now: float) -> bytes:
         """Return what of `pcm`, whole samples, may pass now."""

@@ -10,22 +10,22 @@ from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING
 
-from sts_trio.call.actions import CutOff, Note, Say
-from sts_trio.call.briefing import is_real_uuid, named
+from sts_trio.call.actions import LogWarning, Say, Truncate
+from sts_trio.call.config import is_real_uuid, named
+from sts_trio.call.dtmf import DtmfEntries
+from sts_trio.call.emotions import STRONGEST, Emotions, strongest
 from sts_trio.call.ending import Ending
 from sts_trio.call.keypad import UnusableKeyError
-from sts_trio.call.keys import KeyDesk
-from sts_trio.call.lifeline import QUIET_SECONDS, Lifeline
-from sts_trio.call.mood import STRONGEST, MoodDesk, strongest
 from sts_trio.call.outcome import CallOutcome, Cause
 from sts_trio.call.recovery import Recovery
-from sts_trio.call.silence import SilenceLadder
+from sts_trio.call.resume import QUIET_SECONDS, ResumePolicy
+from sts_trio.call.silence import NoInputTimer
 from sts_trio.call.speech import AgentSpeech
-from sts_trio.call.toolcalls import ToolDesk
+from sts_trio.call.tools import ToolCalls
 from sts_trio.call.trouble import Trouble
-from sts_trio.call.voice import CallerVoice
+from sts_trio.call.voice import UpstreamFrames
 from sts_trio.core.wire import CallerAudio, Digit, Init, NotUnderstood, Transcript
-from sts_trio.providers.events import (
+from sts_trio.providers.base import (
     AgentAudio,
     AgentClosed,
     AgentFault,
@@ -40,13 +40,13 @@ from sts_trio.providers.events import (
 
 if TYPE_CHECKING:
     from sts_trio.call.actions import Actions
-    from sts_trio.call.mood import Mood
+    from sts_trio.call.emotions import Mood
     from sts_trio.call.playout import Playout
     from sts_trio.call.rules import CallRules
     from sts_trio.core.link import SocketClosed
     from sts_trio.core.wire import FromCore
     from sts_trio.errors import ProviderError
-    from sts_trio.providers.events import AgentEvent, CallInfo
+    from sts_trio.providers.base import AgentEvent, CallInfo
     from sts_trio.tools.tool import ToolResult
 
 _LONGEST_TEXT = 10_000  # characters of a caller's turn; some ten minutes of speech
@@ -64,14 +64,14 @@ class Bridge:
         self._initialised = False
         self._greeting = ""
         self._answer_by = inf  # the caller waits for an answer
-        self._voice = CallerVoice(self.counts, now)
-        self._keys = KeyDesk(rules.keypad, rules.keypad_gap, self.counts)
-        self._silence = SilenceLadder(rules.silence)
+        self._voice = UpstreamFrames(self.counts, now)
+        self._keys = DtmfEntries(rules.keypad, rules.keypad_gap, self.counts)
+        self._silence = NoInputTimer(rules.silence)
         self._speech = AgentSpeech(playout)
-        self._tools = ToolDesk(playout, rules.tool_grace)
-        self._moods = MoodDesk(rules.emotion_rules, self._tools, self.counts)
+        self._tools = ToolCalls(playout, rules.tool_grace)
+        self._moods = Emotions(rules.emotion_rules, self._tools, self.counts)
         self._ending = Ending(rules, playout, self._speech, self._tools, now)
-        self._lifeline = Lifeline(rules.lifeline, self.counts)
+        self._lifeline = ResumePolicy(rules.lifeline, self.counts)
         self._trouble = Trouble()
         self._recovery = Recovery(self._lifeline, self._trouble, self._speech, self._tools, self._ending)
 
@@ -119,12 +119,12 @@ class Bridge:
             return self._note("Core sent a second init; ignored")
         self._initialised = True
         self._ending.initialised()
-        call, briefing = named(self.call, init.uuid), self._rules.briefing
+        call, session_policy = named(self.call, init.uuid), self._rules.session_policy
         controllable = is_real_uuid(call.uuid)
         tools = tuple(tool for tool in self._rules.tools if controllable or not tool.ends_call)
         self._tools.offer(tools)
-        self._greeting = briefing.greeting_for(call.query)
-        self.call = replace(call, brief=briefing.brief(call.query, tools))
+        self._greeting = session_policy.greeting_for(call.query)
+        self.call = replace(call, session_config=session_policy.session_config(call.query, tools))
         return self._lifeline.begin(self.call)
 
     def _digit(self, digit: str, now: float) -> Actions:
@@ -138,7 +138,7 @@ class Bridge:
 
     def _note(self, text: str) -> Actions:
         self.counts.not_understood += 1
-        return (Note(text),) if self.counts.not_understood <= _NOTES else ()
+        return (LogWarning(text),) if self.counts.not_understood <= _NOTES else ()
 
     # The agent's side.
 
@@ -162,7 +162,7 @@ class Bridge:
                 return self._user_turn(event, now)
             case UserInterruption():
                 self._tools.barge_in()
-                return (CutOff(self._speech.barge_in(now)),)
+                return (Truncate(self._speech.barge_in(now)),)
             case UserWords(text=text):
                 self._playout.post(Transcript("user", text[:_LONGEST_TEXT]))
             case ToolCall():
@@ -232,7 +232,7 @@ class Bridge:
         if self._answer_by <= now:
             self._answer_by = inf
             self.counts.late_answers += 1
-            actions.append(Note(f"the agent has not answered for {self._rules.answer_seconds:g} s"))
+            actions.append(LogWarning(f"the agent has not answered for {self._rules.answer_seconds:g} s"))
         if self._silence.deadline <= now:
             actions += self._too_silent(now)
         self._speech.expire(now)

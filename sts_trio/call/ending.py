@@ -5,10 +5,10 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
-from sts_trio.call.actions import End, Note
-from sts_trio.call.alarms import Alarms
+from sts_trio.call.actions import End, LogWarning
+from sts_trio.call.alarms import Deadlines
 from sts_trio.call.outcome import CallOutcome, Cause
-from sts_trio.call.toolcalls import LINE_SECONDS
+from sts_trio.call.tools import LINE_SECONDS
 from sts_trio.core.wire import Error
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sts_trio.call.playout import Playout
     from sts_trio.call.rules import CallRules
     from sts_trio.call.speech import AgentSpeech
-    from sts_trio.call.toolcalls import ToolDesk
+    from sts_trio.call.tools import ToolCalls
     from sts_trio.core.link import SocketClosed
 
 # After a transfer or a hang-up that was ordered, Core closes by itself (contract 5.2); until then we leave it time to.
@@ -28,7 +28,7 @@ _GONE = {1006: Cause.CALLER_LOST} | dict.fromkeys((1002, 1007, 1008, 1009), Caus
 class Ending:
     """Reasons come in, `End` goes out. `deadline` says when `expire` wants to be called."""
 
-    def __init__(self, rules: CallRules, playout: Playout, speech: AgentSpeech, tools: ToolDesk, now: float) -> None:
+    def __init__(self, rules: CallRules, playout: Playout, speech: AgentSpeech, tools: ToolCalls, now: float) -> None:
         self._rules = rules
         self._playout = playout
         self._speech = speech
@@ -36,7 +36,7 @@ class Ending:
         self._told = ""  # the last error that Core was told
         self._farewell: CallOutcome | None = None  # how the call will end, once the caller has heard what is queued
         self._core_leaves_by = -inf  # the telephone call was taken away; Core should have closed by then
-        self._alarms = Alarms()
+        self._alarms = Deadlines()
         self._alarms.set("init", now + rules.init_seconds)
         self._alarms.set("length", now + rules.most_seconds)
 
@@ -87,7 +87,7 @@ class Ending:
         self._playout.push(self._rules.fallback)
         self._playout.end_reply()
         dropped = self._tools.session_over()
-        return (Note(f"{message}; the caller hears the fallback"), *dropped, *self.hear_out(outcome, now))
+        return (LogWarning(f"{message}; the caller hears the fallback"), *dropped, *self.hear_out(outcome, now))
 
     def expire(self, now: float) -> Actions:
         """End the call if its time has come; nothing comes back as long as it goes on."""

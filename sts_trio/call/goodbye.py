@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from sts_trio.call.briefing import is_real_uuid
+from sts_trio.call.config import is_real_uuid
 from sts_trio.call.ending import CORE_LEAVES_SECONDS
 from sts_trio.core.link import SocketClosed
 
@@ -24,7 +24,7 @@ _LAST_WORDS_SECONDS = 2.0
 _RELEASE_SECONDS = 3.0
 
 
-async def say_goodbye(
+async def close_call(
     core: CoreLink, services: Services, uuid: str | None, outcome: CallOutcome, last_words: Iterable[ToCore]
 ) -> None:
     """Tell Core what is left, and close its side, each in bounded time, cancelled or not."""

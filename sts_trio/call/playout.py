@@ -1,8 +1,8 @@
-"""What waits to go to Core, and when it may: messages at once, the agent's voice paced. Pure; time is an argument.
+"""What waits to go to Core, and when it may: messages at once, the agent's voice paced. Pure.
 
 Providers speak faster than real time. What we hold back can be taken back, so we stay at most a *lead* ahead of what
 the caller hears: a barge-in is exact, and Core's memory is bounded. Core plays in real time, first in, first out
-(Core contract, section 3); the clock below follows what it has been given.
+(Core contract, section 3); the clock below follows what it has been given. Time is an argument.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from sts_trio.audio.pcm import BYTES_PER_SECOND, FRAME_BYTES, FRAME_SECONDS, seconds
 from sts_trio.call.meter import NoMeter
 from sts_trio.call.outcome import CallCounts
-from sts_trio.call.trail import Trail
+from sts_trio.call.trail import PlayoutAudit
 from sts_trio.core.wire import PlayoutAudio
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Playout:
 
     def __init__(self, pace: Pace, meter: Meter | None = None) -> None:
         self.counts = CallCounts()
-        self.trail = Trail(self.counts, meter or NoMeter())
+        self.trail = PlayoutAudit(self.counts, meter or NoMeter())
         self._lead = max(pace.lead, FRAME_SECONDS)
         longest = min(max(pace.message, FRAME_SECONDS), self._lead)
         self._longest = int((longest + _EPSILON) / FRAME_SECONDS) * FRAME_BYTES

@@ -1,32 +1,32 @@
 """When a session with the provider fails: another, if there may be one; else the end of the call. Pure.
 
-`Lifeline` decides whether there may be one, `Trouble` knows the cause, `Ending` tells Core and the caller.
+`ResumePolicy` decides whether there may be one, `Trouble` knows the cause, `Ending` tells Core and the caller.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sts_trio.call.actions import CloseSession, Note
+from sts_trio.call.actions import CloseSession, LogWarning
 from sts_trio.call.outcome import CallOutcome, Cause
 from sts_trio.errors import ConversationGone
 
 if TYPE_CHECKING:
     from sts_trio.call.actions import Actions
     from sts_trio.call.ending import Ending
-    from sts_trio.call.lifeline import Lifeline
+    from sts_trio.call.resume import ResumePolicy
     from sts_trio.call.speech import AgentSpeech
-    from sts_trio.call.toolcalls import ToolDesk
+    from sts_trio.call.tools import ToolCalls
     from sts_trio.call.trouble import Trouble
     from sts_trio.errors import ProviderError
-    from sts_trio.providers.events import AgentClosed, AgentFault
+    from sts_trio.providers.base import AgentClosed, AgentFault
 
 
 class Recovery:
     """Failures come in, actions go out. It wants `expire` at the deadlines of its `lifeline` and `trouble`."""
 
     def __init__(
-        self, lifeline: Lifeline, trouble: Trouble, speech: AgentSpeech, tools: ToolDesk, ending: Ending
+        self, lifeline: ResumePolicy, trouble: Trouble, speech: AgentSpeech, tools: ToolCalls, ending: Ending
     ) -> None:
         self._lifeline = lifeline
         self._trouble = trouble
@@ -96,7 +96,7 @@ class Recovery:
         self._trouble.over()
         self._trouble.lost = message
         self._speech.turn_end(now)  # what is queued is heard out; no more of it will come
-        return (Note(f"{message}; resuming"), *self._tools.session_over(), *actions)
+        return (LogWarning(f"{message}; resuming"), *self._tools.session_over(), *actions)
 
     def _hopeless(self, message: str, now: float) -> Actions:
         self._lifeline.stop()

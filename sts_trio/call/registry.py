@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sts_trio.call.admission import Refusal, Shedder
+    from sts_trio.call.call import Call
     from sts_trio.call.outcome import CallOutcome
-    from sts_trio.call.session import Call
 
 
 class Registry:

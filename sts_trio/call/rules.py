@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sts_trio.call.briefing import Briefing
-from sts_trio.call.lifeline import LifelineRules
-from sts_trio.call.silence import SilenceRules
+from sts_trio.call.config import SessionPolicy
+from sts_trio.call.resume import ResumeRules
+from sts_trio.call.silence import NoInputRules
 
 if TYPE_CHECKING:
+    from sts_trio.settings.emotion_rules import EmotionRule
     from sts_trio.tools.tool import Tool
-    from sts_trio.values.emotion_rules import EmotionRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +21,13 @@ class CallRules:
     `fallback` is what the caller hears when the agent's side has failed for good: telephone PCM, whole frames.
     """
 
-    briefing: Briefing = field(default_factory=Briefing)
-    lifeline: LifelineRules = field(default_factory=LifelineRules)
+    session_policy: SessionPolicy = field(default_factory=SessionPolicy)
+    lifeline: ResumeRules = field(default_factory=ResumeRules)
     tools: tuple[Tool, ...] = ()
     tool_grace: float = 3.0
     keypad: str = "input"
     keypad_gap: float = 1.5
-    silence: SilenceRules = field(default_factory=SilenceRules)
+    silence: NoInputRules = field(default_factory=NoInputRules)
     fallback: bytes = field(default=b"", repr=False)
     answer_seconds: float = 10.0
     emotion_rules: tuple[EmotionRule, ...] = ()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from sts_trio.call.meter import Meter
     from sts_trio.call.outcome import Cause
-    from sts_trio.providers.events import CallInfo, OpenAgent
+    from sts_trio.providers.base import CallInfo, OpenAgent
 
 
 async def _no_instructions(_: CallInfo) -> str | None:

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 import trio
 
-from sts_trio.call.actions import AddContext, AnswerTool, Attach, CutOff, Say, TypeIn
+from sts_trio.call.actions import AddContext, AnswerTool, Attach, Say, SendUserText, Truncate
 from sts_trio.call.meter import Attempt
 from sts_trio.errors import ProviderError, ProviderLost
-from sts_trio.providers.events import AgentClosed, AgentReady
+from sts_trio.providers.base import AgentClosed, AgentReady
 
 if TYPE_CHECKING:
     from sts_trio.call.actions import OpenSession
     from sts_trio.call.services import Services
-    from sts_trio.call.uplink import Uplink
-    from sts_trio.providers.events import AgentBrief, AgentEvent, AgentLink, CallInfo
+    from sts_trio.call.upstream import UpstreamBuffer
+    from sts_trio.providers.base import AgentEvent, AgentLink, CallInfo, SessionConfig
 
 log = structlog.get_logger(__name__)
 
-ToAgent = Attach | Say | TypeIn | AddContext | CutOff | AnswerTool
+ToAgent = Attach | Say | SendUserText | AddContext | Truncate | AnswerTool
 
 
 class Listener(Protocol):
@@ -44,13 +44,13 @@ class AgentSessions:
     garbage collector with all its audio.
     """
 
-    def __init__(self, services: Services, uplink: Uplink) -> None:
+    def __init__(self, services: Services, upstream_buffer: UpstreamBuffer) -> None:
         self._services = services
-        self._uplink = uplink
+        self._upstream_buffer = upstream_buffer
         self._scopes: dict[int, trio.CancelScope] = {}
         self._links: dict[int, AgentLink] = {}  # open sessions; the agent is the one that was attached last
         self._agent: AgentLink | None = None
-        self._brief: AgentBrief | None = None
+        self._brief: SessionConfig | None = None
 
     def open(self, order: OpenSession, nursery: trio.Nursery, listener: Listener) -> None:
         """Begin to open a session, in a task of its own; what becomes of it is told to `listener`."""
@@ -70,19 +70,19 @@ class AgentSessions:
     async def _tell(self, action: ToAgent) -> None:
         if isinstance(action, Attach):
             self._agent = self._links[action.number]
-            await self._uplink.attach(self._agent)
+            await self._upstream_buffer.attach(self._agent)
             return
         if self._agent is None:
             return
         match action:
             case Say(text=text):
                 await self._agent.say(text)
-            case TypeIn(text=text):
+            case SendUserText(text=text):
                 await self._agent.user_text(text)
             case AddContext(text=text):
                 await self._agent.add_context(text)
-            case CutOff(unheard=unheard):
-                await self._agent.cut_off(unheard)
+            case Truncate(unheard=unheard):
+                await self._agent.truncate(unheard)
             case AnswerTool(id=id_, result=result) if result.failed:
                 await self._agent.tool_error(id_, result.content)
             case AnswerTool(id=id_, result=result):
@@ -99,7 +99,7 @@ class AgentSessions:
                         await self._listen(link, order, attempt, listener)
                     finally:
                         del self._links[number]
-                        self._uplink.detach(link)
+                        self._upstream_buffer.detach(link)
         except ProviderError as exc:
             await listener.failed(exc, number)
         finally:
@@ -120,7 +120,7 @@ class AgentSessions:
         It is looked up once a call: a session that takes over has the same settings.
         """
         if self._brief is None:
-            self._brief = call.brief
-            if call.brief.instructions is None and call.brief.config is None:
-                self._brief = replace(call.brief, instructions=await self._services.instructions(call))
-        return replace(call, brief=self._brief)
+            self._brief = call.session_config
+            if call.session_config.instructions is None and call.session_config.config is None:
+                self._brief = replace(call.session_config, instructions=await self._services.instructions(call))
+        return replace(call, session_config=self._brief)

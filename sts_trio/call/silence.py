@@ -7,17 +7,17 @@ from math import inf
 
 
 @dataclass(frozen=True, slots=True)
-class SilenceRules:
+class NoInputRules:
     """`seconds` without a word of either side is a step: first the `prompt` is said, then the call ends. 0: never."""
 
     seconds: float = 0.0
     prompt: str = ""
 
 
-class SilenceLadder:
+class NoInputTimer:
     """Where a call stands on the ladder. `deadline` says when to look at `step`; infinity when it is off."""
 
-    def __init__(self, rules: SilenceRules) -> None:
+    def __init__(self, rules: NoInputRules) -> None:
         self.deadline = inf
         self._rules = rules
         self._prompted = False

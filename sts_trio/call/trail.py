@@ -33,7 +33,7 @@ class _Part:
     size: int
 
 
-class Trail:
+class PlayoutAudit:
     """One call's. Times are those of the caller of a method, in seconds."""
 
     def __init__(self, counts: CallCounts, meter: Meter) -> None:

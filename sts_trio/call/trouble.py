@@ -6,7 +6,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sts_trio.providers.events import AgentFault
+    from sts_trio.providers.base import AgentFault
 
 # A provider that reported a fatal error closes by itself; when it does not, we do.
 _FAULT_GRACE_SECONDS = 5.0

@@ -6,21 +6,21 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from sts_trio.audio.pcm import FRAME_BYTES, SampleAligner, is_loud, pieces
-from sts_trio.call.actions import Note, SendAudio
-from sts_trio.call.allowance import CallerRate
+from sts_trio.call.actions import LogWarning, SendAudio
+from sts_trio.call.allowance import RealTimeLimit
 
 if TYPE_CHECKING:
     from sts_trio.call.actions import Actions
     from sts_trio.call.outcome import CallCounts
 
 
-class CallerVoice:
+class UpstreamFrames:
     """Takes what Core sends as it comes: any number of bytes, at any pace."""
 
     def __init__(self, counts: CallCounts, now: float) -> None:
         self._counts = counts
         self._aligner = SampleAligner()
-        self._rate = CallerRate(now)
+        self._rate = RealTimeLimit(now)
         self._loud_at = -inf
 
     def feed(self, data: bytes, now: float, *, listen: bool) -> Actions:
@@ -41,4 +41,4 @@ class CallerVoice:
     def _too_fast(self) -> Actions:
         told = self._counts.upstream_excess_seconds > 0
         self._counts.upstream_excess_seconds = self._rate.excess_seconds
-        return () if told else (Note("Core sends audio faster than real time; what is too much is dropped"),)
+        return () if told else (LogWarning("Core sends audio faster than real time; what is too much is dropped"),)

@@ -21,9 +21,9 @@ def run_command(command: Callable[[], Awaitable[T]], trouble: str = "", code: in
     """Run a command's asynchronous part; what goes wrong in it is one line, and Ctrl-C is none."""
     import trio
 
-    from sts_trio.harness.address import CallFailed
-    from sts_trio.harness.load.process import LoadError
-    from sts_trio.harness.speech import SpeechError
+    from sts_trio.lab.harness.address import CallFailed
+    from sts_trio.lab.harness.load.process import LoadError
+    from sts_trio.lab.harness.speech import SpeechError
 
     result: list[T] = []
 

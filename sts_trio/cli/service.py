@@ -34,14 +34,14 @@ def serve(place: tuple[int, int, int] | None) -> None:
 
     trouble = f"cannot listen on HOST {settings.host}, PORT {settings.port}: "
     if place is None and (workers := worker_count(settings.workers, settings.max_calls)) > 1:
-        from sts_trio.workers.switch import run_switch
+        from sts_trio.workers.supervisor import run_switch
 
         # A worker is started as we were, flags of the interpreter and all; the hidden option makes the difference.
         run_command(partial(run_switch, settings, workers, [sys.executable, *sys.orig_argv[1:]]), trouble)
         return
 
     from sts_trio.main import serve as serve_until_signalled
-    from sts_trio.workers.seat import Place
+    from sts_trio.workers.worker import Place
 
     run_command(partial(serve_until_signalled, settings, Place(*place) if place else None), "" if place else trouble)
 

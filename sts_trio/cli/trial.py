@@ -49,7 +49,7 @@ def emulate(host: str, port: int, provider: Provider, rate: int, faults: Path | 
 
     import trio
 
-    from sts_trio.emulator import Emulator, EmulatorOptions, FaultsError, parse_faults, serve_emulator
+    from sts_trio.lab.emulator import Emulator, EmulatorOptions, FaultsError, parse_faults, serve_emulator
 
     options = EmulatorOptions(service=provider, rate=rate)
     if faults is not None:
@@ -84,7 +84,7 @@ def call(url: str, wav: Path | None, out: Path | None) -> None:
     """
     from rich.console import Console
 
-    from sts_trio.harness.show import call_and_show
+    from sts_trio.lab.harness.show import call_and_show
 
     check_directory(out)
     if not run_command(partial(call_and_show, url, Console(), wav=wav, out=out)):
@@ -106,7 +106,7 @@ def demo(out: Path, provider: Provider) -> None:
 
     from rich.console import Console
 
-    from sts_trio.demo import demo as place_demo_call
+    from sts_trio.lab.demo import demo as place_demo_call
 
     check_directory(out)
     if not run_command(partial(place_demo_call, Console(), out, provider)).passed:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
-    from sts_trio.providers.events import AgentLink, CallInfo, OpenAgent
+    from sts_trio.providers.base import AgentLink, CallInfo, OpenAgent
 
 log = structlog.get_logger(__name__)
 
@@ -76,7 +76,7 @@ def guarded(open_agent: OpenAgent, breaker: Breaker) -> OpenAgent:
     """Put `breaker` before `open_agent`; while it is open, opening raises `ProviderUnavailable` at once."""
 
     def opening(call: CallInfo) -> AbstractAsyncContextManager[AgentLink]:
-        own = call.brief.config is not None or call.brief.voice is not None
+        own = call.session_config.config is not None or call.session_config.voice is not None
         return open_agent(call) if own else _counted(open_agent, breaker, call)
 
     return opening

@@ -20,8 +20,8 @@ from wsproto.utilities import ProtocolError
 
 from sts_trio.errors import ProviderError, ProviderLost, ProviderRefused, ProviderTimeout
 from sts_trio.providers.dial import first_line, one_line
-from sts_trio.websocket.frames import BINARY, TEXT, Masks, Splitter
-from sts_trio.websocket.lane import Lane
+from sts_trio.websocket.fast_path import FastPath
+from sts_trio.websocket.frames import BINARY, TEXT, ClientFramer, FrameParser
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -61,7 +61,7 @@ class SocketEnd:
     reason: str
 
 
-class _UpgradingLane(Lane):
+class _UpgradingLane(FastPath):
     """A lane that opens itself behind the answer to the upgrade, and knows how that began.
 
     trio_websocket reads the body of a refusal whatever its length, in quadratic time, and tells of its status only when
@@ -69,8 +69,8 @@ class _UpgradingLane(Lane):
     """
 
     def __init__(self, stream: trio.abc.Stream) -> None:
-        splitter = Splitter(masked=False, most=_MAX_MESSAGE_BYTES)
-        super().__init__(stream, splitter, queued=_QUEUED_MESSAGES, make=Masks().frame)
+        splitter = FrameParser(masked=False, most=_MAX_MESSAGE_BYTES)
+        super().__init__(stream, splitter, queued=_QUEUED_MESSAGES, make=ClientFramer().frame)
         self._head = b""
 
     @property
@@ -80,7 +80,7 @@ class _UpgradingLane(Lane):
         return int(found[1]) if found else None
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """See `Lane.receive_some`. Frames may come with the last bytes of the answer."""
+        """See `FastPath.receive_some`. Frames may come with the last bytes of the answer."""
         if self._opened:
             return await super().receive_some(max_bytes)
         data = await super().receive_some(max_bytes) if len(self._head) < _MOST_HANDSHAKE_BYTES else b""
@@ -124,21 +124,21 @@ def _refusal(endpoint: Endpoint, status: int, body: str, hints: Mapping[int, str
 class ProviderSocket:
     """An open WebSocket. One task receives; any task may send."""
 
-    def __init__(self, connection: tws.WebSocketConnection, lane: Lane, endpoint: Endpoint) -> None:
+    def __init__(self, connection: tws.WebSocketConnection, fast_path: FastPath, endpoint: Endpoint) -> None:
         self._connection = connection
-        self._lane = lane
+        self._fast_path = fast_path
         self._endpoint = endpoint
         self._dead = ""
         self._pinged_at = math.inf  # since when an answer to a ping is owed
 
     @property
-    def doubtful(self) -> bool:
+    def ping_overdue(self) -> bool:
         """Whether the peer may be dead already: it has owed the answer to a ping for a second."""
         return self._pinged_at < math.inf and trio.current_time() - self._pinged_at >= _DOUBT_SECONDS
 
     async def receive(self) -> str | bytes | SocketEnd:
         """Wait for the next message; `SocketEnd` is the last."""
-        if (message := await self._lane.receive()) is not None:
+        if (message := await self._fast_path.receive()) is not None:
             return message
         try:
             return await self._connection.get_message()
@@ -156,12 +156,12 @@ class ProviderSocket:
             ProviderLost: the connection is closed or broken. After a cancelled send it is, too.
         """
         try:
-            if self._connection.closed is not None or not self._lane.is_open:
+            if self._connection.closed is not None or not self._fast_path.is_open:
                 await self._connection.send_message(message)
             elif isinstance(message, bytes):
-                await self._lane.send(BINARY, message)
+                await self._fast_path.send(BINARY, message)
             else:
-                await self._lane.send(TEXT, message.encode())
+                await self._fast_path.send(TEXT, message.encode())
         except (tws.ConnectionClosed, ProtocolError, trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             raise ProviderLost(f"the connection to {self._endpoint} is closed") from exc
 

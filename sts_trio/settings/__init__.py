@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from sts_trio.settings import urls
 from sts_trio.settings.calls import CallSettings
 from sts_trio.settings.hume import HumeSettings
 from sts_trio.settings.openai import OpenAiSettings
+from sts_trio.settings.secret import Secret
 from sts_trio.settings.service import ServiceSettings
 from sts_trio.settings.setting import LONGEST_SHOWN
 from sts_trio.settings.xai import XaiSettings
-from sts_trio.values import urls
-from sts_trio.values.secret import Secret
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
+from sts_trio.settings import parsers
 from sts_trio.settings.setting import PROVIDERS, setting
-from sts_trio.values import plain
 
 if TYPE_CHECKING:
-    from sts_trio.values.secret import Secret
+    from sts_trio.settings.secret import Secret
 
 DEFAULT_INSTRUCTIONS = "You are a helpful assistant"  # what the family's documents say (contract 7.2)
 
@@ -33,7 +33,7 @@ class AgentSettings:
     """The provider; each has a table of its own, `hume`, `openai`, `xai`, of which one counts."""
 
     provider: str = setting(
-        "STS_PROVIDER", "humeai", plain.one_of(*PROVIDERS), "Who the agent is; only that provider's settings count"
+        "STS_PROVIDER", "humeai", parsers.one_of(*PROVIDERS), "Who the agent is; only that provider's settings count"
     )
 
     @property

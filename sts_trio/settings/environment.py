@@ -14,8 +14,8 @@ import decouple
 
 from sts_trio.errors import ConfigError
 from sts_trio.settings import Settings
+from sts_trio.settings.secret import HiddenValueError
 from sts_trio.settings.setting import LONGEST_SHOWN, PROVIDERS
-from sts_trio.values.secret import HiddenValueError
 
 _UNSET = ("", "undefined", "null")
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sts_trio.settings import parsers, urls
 from sts_trio.settings.agent import DEFAULT_INSTRUCTIONS, AgentSettings
 from sts_trio.settings.setting import REQUIRED, setting
-from sts_trio.values import plain, urls
 
 if TYPE_CHECKING:
-    from sts_trio.values.secret import Secret
+    from sts_trio.settings.secret import Secret
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class HumeSettings(AgentSettings):
     api_key: Secret | None = setting(
         "HUMEAI_API_KEY",
         REQUIRED,
-        plain.secret,
+        parsers.secret,
         "Key of the Hume account; sent as a header, never logged",
         "HUME_API_KEY",
     )
@@ -35,15 +35,15 @@ class HumeSettings(AgentSettings):
     config_id: str | None = setting(
         "HUMEAI_CONFIG_ID",
         None,
-        plain.text,
+        parsers.text,
         "A stored Hume configuration; it overrides instructions and voice",
         "HUME_CONFIG_ID",
     )
-    voice_id: str | None = setting("HUMEAI_VOICE_ID", None, plain.text, "The agent's voice, without a config")
+    voice_id: str | None = setting("HUMEAI_VOICE_ID", None, parsers.text, "The agent's voice, without a config")
     instructions: str | None = setting(
         "HUMEAI_INSTRUCTIONS",
         None,
-        plain.text,
+        parsers.text,
         f"The agent's prompt, without a config; unset: the URL's, else the file's, else `{DEFAULT_INSTRUCTIONS}`",
     )
     url_instructions: str | None = setting(
@@ -54,30 +54,30 @@ class HumeSettings(AgentSettings):
         show=urls.shown_url,
     )
     file_instructions: str | None = setting(
-        "HUMEAI_FILE_INSTRUCTIONS", None, plain.text, "A text file with the prompt, read for each call"
+        "HUMEAI_FILE_INSTRUCTIONS", None, parsers.text, "A text file with the prompt, read for each call"
     )
     welcome_message: str = setting(
         "HUMEAI_WELCOME_MESSAGE",
         "Hello, how can I help you today?",
-        plain.text,
+        parsers.text,
         "What the agent says first, without a config; set but empty: it says nothing first",
         empty_is_set=True,
     )
     greet_with_config: bool = setting(
         "HUMEAI_GREET_WITH_CONFIG",
         False,
-        plain.switch,
+        parsers.switch,
         "Send the welcome message with a config too (a config may greet)",
     )
     ca_file: str | None = setting(
         "HUMEAI_CA_FILE",
         None,
-        plain.text,
+        parsers.text,
         "Certificates (PEM) to trust beside the system's, for a provider of your own",
     )
     max_session_seconds: float = setting(
         "HUMEAI_MAX_SESSION_SECONDS",
         1740.0,
-        plain.seconds(30, 86_400),
+        parsers.seconds(30, 86_400),
         "How old a chat may get; then, in a quiet moment, another takes over. EVI ends one after 1800",
     )

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sts_trio.settings import parsers, urls
 from sts_trio.settings.agent import AgentSettings
 from sts_trio.settings.setting import LONGEST_SHOWN, REQUIRED, setting
-from sts_trio.values import plain, urls
 
 if TYPE_CHECKING:
-    from sts_trio.values.secret import Secret
+    from sts_trio.settings.secret import Secret
 
 CURRENT_MODEL = "gpt-realtime-2.1"
 # The vendor's table of deprecations (openai-realtime.md 0).
@@ -26,7 +26,7 @@ class OpenAiSettings(AgentSettings):
     """What the operator chose for it. Times in milliseconds where a name says so, else in seconds."""
 
     openai_api_key: Secret | None = setting(
-        "OPENAI_API_KEY", REQUIRED, plain.secret, "Key of the OpenAI account; sent as a header, never logged"
+        "OPENAI_API_KEY", REQUIRED, parsers.secret, "Key of the OpenAI account; sent as a header, never logged"
     )
     openai_base_url: str = setting(
         "OPENAI_BASE_URL",
@@ -36,13 +36,13 @@ class OpenAiSettings(AgentSettings):
         "OPENAI_ENDPOINT",
         show=urls.shown_url,
     )
-    openai_model: str = setting("OPENAI_MODEL", CURRENT_MODEL, plain.text, "The model")
-    openai_voice: str = setting("OPENAI_VOICE", "marin", plain.text, "The agent's voice")
+    openai_model: str = setting("OPENAI_MODEL", CURRENT_MODEL, parsers.text, "The model")
+    openai_voice: str = setting("OPENAI_VOICE", "marin", parsers.text, "The agent's voice")
     openai_instructions: str | None = setting(
         "OPENAI_INSTRUCTIONS",
         None,
-        plain.text,
-        "The agent's prompt; unset: the URL's, else the file's, else a short one",
+        parsers.text,
+        "The agent's prompt; unset: the URL's, the file's, or a short one",
     )
     openai_url_instructions: str | None = setting(
         "OPENAI_URL_INSTRUCTIONS",
@@ -52,82 +52,82 @@ class OpenAiSettings(AgentSettings):
         show=urls.shown_url,
     )
     openai_file_instructions: str | None = setting(
-        "OPENAI_FILE_INSTRUCTIONS", None, plain.text, "A text file with the prompt, read for each call"
+        "OPENAI_FILE_INSTRUCTIONS", None, parsers.text, "A text file with the prompt, read for each call"
     )
     openai_welcome_message: str = setting(
         "OPENAI_WELCOME_MESSAGE",
         "Hello, how can I help you today?",
-        plain.text,
+        parsers.text,
         "What the agent says first (the model is told to say just that); set but empty: it says nothing first",
         empty_is_set=True,
     )
     openai_turn_detection: str = setting(
         "OPENAI_TURN_DETECTION",
         "server_vad",
-        plain.one_of("server_vad", "semantic_vad"),
+        parsers.one_of("server_vad", "semantic_vad"),
         "When the caller's turn is over: by silence, or by what was said too",
     )
     openai_turn_detection_threshold: float = setting(
         "OPENAI_TURN_DETECTION_THRESHOLD",
         0.5,
-        plain.fraction(0, 1),
+        parsers.fraction(0, 1),
         "How loud is speech (`server_vad`); noisy lines want more",
     )
     openai_turn_detection_silence_ms: int = setting(
-        "OPENAI_TURN_DETECTION_SILENCE_MS", 500, plain.whole(0, 10_000), "How much silence ends a turn (`server_vad`)"
+        "OPENAI_TURN_DETECTION_SILENCE_MS", 500, parsers.whole(0, 10_000), "How much silence ends a turn (`server_vad`)"
     )
     openai_turn_detection_prefix_padding_ms: int = setting(
         "OPENAI_TURN_DETECTION_PREFIX_PADDING_MS",
         300,
-        plain.whole(0, 5000),
+        parsers.whole(0, 5000),
         "How much audio before the first loud sound belongs to a turn (`server_vad`)",
     )
     openai_turn_detection_eagerness: str = setting(
         "OPENAI_TURN_DETECTION_EAGERNESS",
         "auto",
-        plain.one_of("low", "medium", "high", "auto"),
+        parsers.one_of("low", "medium", "high", "auto"),
         "How soon the agent answers (`semantic_vad`)",
     )
     openai_transcription_model: str = setting(
         "OPENAI_TRANSCRIPTION_MODEL",
         "gpt-4o-mini-transcribe",
-        plain.text,
-        "Who writes down what the caller says; `off`: nobody. This one and `whisper-1` end on 26 February 2027",
+        parsers.text,
+        "Who writes the caller's words down; `off`: nobody. This one and `whisper-1` end on 26 February 2027",
     )
     openai_language: str | None = setting(
-        "OPENAI_LANGUAGE", None, plain.language, "The caller's language for that, such as `en`; `auto`: any"
+        "OPENAI_LANGUAGE", None, parsers.language, "The caller's language for that, such as `en`; `auto`: any"
     )
     openai_audio_format: str = setting(
         "OPENAI_AUDIO_FORMAT",
         "pcmu",
-        plain.one_of("pcmu", "pcma", "pcm"),
+        parsers.one_of("pcmu", "pcma", "pcm"),
         "G.711 µ-law or A-law (take your line's own: nothing is resampled, and it is bit exact), or PCM at 24 kHz",
     )
     openai_noise_reduction: str = setting(
         "OPENAI_NOISE_REDUCTION",
         "off",
-        plain.one_of("off", "near_field", "far_field"),
+        parsers.one_of("off", "near_field", "far_field"),
         "Noise reduction of the service's; `far_field` for hands-free callers",
     )
     openai_reasoning_effort: str | None = setting(
         "OPENAI_REASONING_EFFORT",
         None,
-        plain.one_of("minimal", "low", "medium", "high", "xhigh"),
+        parsers.one_of("minimal", "low", "medium", "high", "xhigh"),
         "Sent only when set: models before `gpt-realtime-2` refuse it",
     )
     openai_max_tokens: int | str = setting(
-        "OPENAI_MAX_TOKENS", "inf", plain.tokens(4096), "The longest answer, in tokens: 1 to 4096, or `inf`"
+        "OPENAI_MAX_TOKENS", "inf", parsers.tokens(4096), "The longest answer, in tokens: 1 to 4096, or `inf`"
     )
     openai_ca_file: str | None = setting(
         "OPENAI_CA_FILE",
         None,
-        plain.text,
+        parsers.text,
         "Certificates (PEM) to trust beside the system's, for a service of your own",
     )
     openai_max_session_seconds: float = setting(
         "OPENAI_MAX_SESSION_SECONDS",
         3480.0,
-        plain.seconds(30, 86_400),
+        parsers.seconds(30, 86_400),
         "How old a session may get; then, in a quiet moment, another takes over; sooner if the service says so",
     )
 

@@ -12,7 +12,7 @@ import msgspec
 
 from sts_trio.errors import StsError
 from sts_trio.http_client import HttpFailed
-from sts_trio.values.urls import shown_url
+from sts_trio.settings.urls import shown_url
 
 if TYPE_CHECKING:
     from sts_trio.http_client import HttpClient

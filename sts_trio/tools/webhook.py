@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from sts_trio.http_client import HttpFailed
-from sts_trio.values.urls import shown_url
+from sts_trio.settings.urls import shown_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,8 +14,8 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from sts_trio.web.asgi import RETRY_AFTER_SECONDS, refuse_request, refuse_upgrade, take_call
 from sts_trio.web.asgi_stream import take_stream
+from sts_trio.web.auth import Authorizer, split_query
 from sts_trio.web.connections import ASKED
-from sts_trio.web.gate import Gate, split_query
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     )
     from quart.typing import ResponseReturnValue
 
-    from sts_trio.web.asgi import Answer, Doorkeeper
+    from sts_trio.web.asgi import Admission, Answer
     from sts_trio.web.asgi_stream import AnswerStream
-    from sts_trio.web.gate import Denial
+    from sts_trio.web.auth import Denial
 
     Scrape = Callable[[], Awaitable[tuple[bytes, str] | None]]
 
@@ -43,15 +43,15 @@ _HOW_TO_CALL = (
 )
 
 
-class Door(QuartTrio):
+class App(QuartTrio):
     """A quart app whose calls go past quart (`web.asgi` says why)."""
 
-    def __init__(self, answer: Answer, answer_stream: AnswerStream, keeper: Doorkeeper, gate: Gate) -> None:
+    def __init__(self, answer: Answer, answer_stream: AnswerStream, keeper: Admission, authorizer: Authorizer) -> None:
         super().__init__(__name__, static_folder=None)
         self._answer = answer
         self._answer_stream = answer_stream
         self._keeper = keeper
-        self._gate = gate
+        self._gate = authorizer
 
     async def asgi_app(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Serve one connection of the ASGI server. Nobody after the gate sees the callers' token."""
@@ -104,19 +104,19 @@ def plain_path(path: str) -> str:
 def create_app(
     answer: Answer,
     answer_stream: AnswerStream,
-    keeper: Doorkeeper,
+    keeper: Admission,
     status: Callable[[], dict[str, object]],
     scrape: Scrape | None = None,
-    gate: Gate | None = None,
-) -> Door:
+    authorizer: Authorizer | None = None,
+) -> App:
     """Build the app.
 
     `answer` and `answer_stream` hold a call, over a WebSocket and over plain HTTP; `keeper` decides which are taken
     (503 for the others); `status` is what `GET /health` and `GET /ready` tell beside their own `status`, or in its
-    place; `scrape` returns the text of `GET /metrics` and its content type (None: 503); `gate` says who may call,
+    place; `scrape` returns the text of `GET /metrics` and its content type (None: 503); `authorizer` says who may call,
     without one everybody. An app object serves once.
     """
-    app = Door(answer, answer_stream, keeper, gate or Gate())
+    app = App(answer, answer_stream, keeper, authorizer or Authorizer())
 
     @app.get("/health", provide_automatic_options=False)
     async def health() -> ResponseReturnValue:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     )
 
     from sts_trio.call.admission import Refusal
-    from sts_trio.websocket.lane import Lane
+    from sts_trio.websocket.fast_path import FastPath
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ Answer = Callable[[CallerSocket, Arrival], Awaitable[None]]
 """Hold one call; awaited for each accepted WebSocket. Nothing it raises touches another call."""
 
 
-class Doorkeeper(Protocol):
+class Admission(Protocol):
     """Decides which calls come in. What a `Refusal` says, the caller may see."""
 
     def refusal(self) -> Refusal | None:
@@ -56,21 +56,21 @@ class Doorkeeper(Protocol):
 
 
 class AsgiSocket:
-    """A `CallerSocket` on an accepted ASGI WebSocket; its messages take the `lane`, as long as there is one."""
+    """A `CallerSocket` on an accepted ASGI WebSocket; its messages take the `fast_path`, as long as there is one."""
 
-    def __init__(self, receive: ASGIReceiveCallable, send: ASGISendCallable, lane: Lane | None = None) -> None:
+    def __init__(self, receive: ASGIReceiveCallable, send: ASGISendCallable, fast_path: FastPath | None = None) -> None:
         self._receive = receive
         self._send = send
-        self._lane = lane
+        self._fast_path = fast_path
         self._closing = False
         self._end: SocketClosed | None = None
 
     async def receive(self) -> str | bytes | SocketClosed:
         """Wait for the next message: text, bytes (also empty ones), or the end, which then comes again and again."""
-        if self._lane is not None:
-            if (plain := await self._lane.receive()) is not None:
+        if self._fast_path is not None:
+            if (plain := await self._fast_path.receive()) is not None:
                 return plain
-            self._lane = None
+            self._fast_path = None
         message = await self._receive()
         if message["type"] == "websocket.disconnect":
             self._end = SocketClosed(message["code"], str(message.get("reason") or ""))
@@ -83,11 +83,11 @@ class AsgiSocket:
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._closing or self._end is not None:
             pass
-        elif self._lane is None or not self._lane.is_open:
+        elif self._fast_path is None or not self._fast_path.is_open:
             await self._send({"type": "websocket.send", "bytes": None, "text": text})
         else:
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # `receive` is about to learn of it
-                await self._lane.send(TEXT, text.encode())
+                await self._fast_path.send(TEXT, text.encode())
         # After it, since a turn of a busy loop takes its time; shielded, since what has been sent must count as sent.
         await trio.lowlevel.cancel_shielded_checkpoint()
 
@@ -105,8 +105,8 @@ class AsgiSocket:
                 await self._send({"type": "websocket.close", "code": code, "reason": reason})
             while not isinstance(await self.receive(), SocketClosed):
                 pass
-        if self._lane is not None:
-            self._lane.close()
+        if self._fast_path is not None:
+            self._fast_path.close()
 
 
 async def take_call(
@@ -114,7 +114,7 @@ async def take_call(
     receive: ASGIReceiveCallable,
     send: ASGISendCallable,
     answer: Answer,
-    keeper: Doorkeeper,
+    keeper: Admission,
 ) -> None:
     """Run one WebSocket from its handshake to its close: refused with 503, or accepted and handed to `answer`.
 
@@ -131,8 +131,8 @@ async def take_call(
 
 async def _hold(scope: WebsocketScope, receive: ASGIReceiveCallable, send: ASGISendCallable, answer: Answer) -> None:
     await send({"type": "websocket.accept", "subprotocol": None, "headers": []})
-    lane: Lane | None = cast("dict[str, Any]", scope.get("state", {})).get("lane")
-    socket = AsgiSocket(receive, send, lane if lane is not None and lane.is_open else None)
+    fast_path: FastPath | None = cast("dict[str, Any]", scope.get("state", {})).get("lane")
+    socket = AsgiSocket(receive, send, fast_path if fast_path is not None and fast_path.is_open else None)
     code, reason = 1001, "the server is stopping"
     try:
         await answer(socket, parse_arrival(scope["query_string"], scope["headers"]))

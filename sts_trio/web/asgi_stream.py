@@ -21,7 +21,7 @@ from sts_trio.web.asgi import json_reply
 if TYPE_CHECKING:
     from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
-    from sts_trio.web.asgi import Doorkeeper
+    from sts_trio.web.asgi import Admission
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ async def take_stream(
     receive: ASGIReceiveCallable,
     send: ASGISendCallable,
     answer: AnswerStream,
-    keeper: Doorkeeper,
+    keeper: Admission,
 ) -> None:
     """Run one streaming request to the end of its response: refused with 503, or handed to `answer`.
 

@@ -24,7 +24,7 @@ _FILES_OF_A_CALL = 2  # Core's connection and the provider's; requests to the op
 _FILES_OF_OURS = 64  # event loop, listener, logs, modules, and what has to be told before a connection is turned away
 _FEWEST = 4
 NEW_SECONDS = 0.03  # callers ask within a few milliseconds; who has not by then may not want to
-ASKED = "asked"  # the key of what `Connections.newcomer` yields in ASGI's state
+ASKED = "asked"  # the key of what `Connections.track_idle` yields in ASGI's state
 _COURTESIES = 32  # connections at a time that are told why they are turned away; the rest are just closed
 _TELL_AGAIN_SECONDS = 10.0
 
@@ -44,7 +44,7 @@ def most_connections() -> int:
     return max(_FEWEST, (files - _FILES_OF_OURS) // _FILES_OF_A_CALL)
 
 
-class Welcome(Enum):
+class Verdict(Enum):
     """What becomes of a new connection."""
 
     SERVE = auto()
@@ -68,24 +68,24 @@ class Connections:
         """Called when a connection has come, has asked, or was turned away."""
 
     @contextmanager
-    def enter(self) -> Iterator[Welcome]:
+    def enter(self) -> Iterator[Verdict]:
         """Count a connection while the context lasts; yields what to do with it."""
         self.came += 1
         if self._served < self._most:
             self._served += 1
             try:
-                yield Welcome.SERVE
+                yield Verdict.SERVE
             finally:
                 self._served -= 1
             return
         self.changed()
         self._note(trio.current_time())
         if self._told >= _COURTESIES:
-            yield Welcome.CLOSE
+            yield Verdict.CLOSE
             return
         self._told += 1
         try:
-            yield Welcome.TELL
+            yield Verdict.TELL
         finally:
             self._told -= 1
 
@@ -98,7 +98,7 @@ class Connections:
         return len(self._new)
 
     @contextmanager
-    def newcomer(self) -> Iterator[Callable[[], None]]:
+    def track_idle(self) -> Iterator[Callable[[], None]]:
         """Count a connection as new, until it calls what is yielded, or the context ends."""
         key = object()
 
@@ -125,7 +125,7 @@ class Connections:
             )
 
 
-class DoorConfig(Config):
+class ServerConfig(Config):
     """hypercorn's configuration, and the connections of the server that it is for."""
 
     connections: Connections

@@ -14,18 +14,18 @@ from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection, Message, Ping, Pong
 from wsproto.frame_protocol import CloseReason
 
-from sts_trio.call.allowance import Allowance
+from sts_trio.call.allowance import TokenBucket
 
 if TYPE_CHECKING:
     from hypercorn.protocol.events import Event
     from hypercorn.typing import ASGIReceiveEvent, ASGISendEvent, WebsocketAcceptEvent
 
-    from sts_trio.websocket.lane import Lane
+    from sts_trio.websocket.fast_path import FastPath
 
 # After we failed a connection its peer may still be sending. Closing at once would answer that with a TCP reset, which
 # can overtake our close frame; so what comes is thrown away for this long.
 LINGER_SECONDS = 1.0
-LANE = "lane"  # the key of the connection's `Lane` in ASGI's state
+LANE = "lane"  # the key of the connection's `FastPath` in ASGI's state
 # What a peer may send: Core sends 50 messages a second, 72 of these units (one for each event, one for each KiB in it),
 # and after a stall of a minute all of them at once. Twenty thousand a second, which one peer can, cost a whole CPU.
 UNITS_PER_SECOND = 500
@@ -59,8 +59,8 @@ class GuardedWSStream(WSStream):
         self.failed = False
         self._decided = trio.Event()  # the app has accepted or refused the handshake
         self._over = trio.Event()  # nothing more will come or go
-        self._allowance = Allowance(UNITS_PER_SECOND, UNITS_SAVED, trio.current_time())
-        self._lane: Lane | None = None
+        self._allowance = TokenBucket(UNITS_PER_SECOND, UNITS_SAVED, trio.current_time())
+        self._fast_path: FastPath | None = None
         self._early = False  # bytes came before our 101
 
     async def handle(self, event: Event) -> None:
@@ -84,7 +84,7 @@ class GuardedWSStream(WSStream):
                 await super().handle(event)
         else:
             if isinstance(event, Request):
-                self._lane = cast("dict[str, Any]", event.state).get(LANE)
+                self._fast_path = cast("dict[str, Any]", event.state).get(LANE)
             await super().handle(event)
             if isinstance(event, Request) and self.app_put is None:
                 await self.send(StreamClosed(stream_id=self.stream_id))
@@ -97,10 +97,10 @@ class GuardedWSStream(WSStream):
         await super().app_send(message)
 
     async def _accept(self, message: WebsocketAcceptEvent) -> None:
-        if self._lane is not None and not self._early:
+        if self._fast_path is not None and not self._early:
             # Now, and not after our 101: its answer may be read before this task goes on.
-            self._lane.limit(self._admits)
-            self._lane.open()
+            self._fast_path.limit(self._admits)
+            self._fast_path.open()
         await super()._accept(message)
         self._decided.set()
 
@@ -163,8 +163,8 @@ class GuardedWSStream(WSStream):
         await self._send_wsproto_event(CloseConnection(code=code, reason=reason))
 
     async def _tell_app(self) -> None:
-        if self._lane is not None:
-            self._lane.close()
+        if self._fast_path is not None:
+            self._fast_path.close()
         if self.app_put is not None:
             end = {"type": "websocket.disconnect", "code": self.end_code, "reason": self.end_reason}
             await self.app_put(cast("ASGIReceiveEvent", end))

@@ -24,11 +24,11 @@ from hypercorn.trio.task_group import TaskGroup, _handle
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 
 from sts_trio.web.asgi import json_reply
-from sts_trio.web.connections import ASKED, Welcome
+from sts_trio.web.connections import ASKED, Verdict
 from sts_trio.web.guarded_ws import LANE, LINGER_SECONDS, GuardedHandshake, GuardedWSStream
 from sts_trio.web.head import BoundedHeads
-from sts_trio.websocket.frames import Splitter
-from sts_trio.websocket.lane import Flood, Lane
+from sts_trio.websocket.fast_path import FastPath, Flood
+from sts_trio.websocket.frames import FrameParser
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from hypercorn.config import Config
     from hypercorn.typing import AppWrapper, ASGIReceiveEvent, ASGISendEvent, LifespanState, Scope
 
-    from sts_trio.web.connections import DoorConfig
+    from sts_trio.web.connections import ServerConfig
 
 logger = logging.getLogger(__name__)
 
@@ -143,11 +143,11 @@ class GuardedTCPServer(TCPServer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        splitter = Splitter(masked=True, most=self.config.websocket_max_message_size)
+        splitter = FrameParser(masked=True, most=self.config.websocket_max_message_size)
         queued = self.config.max_app_queue_size
-        self._lane = Lane(self.stream, splitter, queued=queued, patience=SEND_SECONDS, read_bytes=_READ_BYTES)
-        self.stream = cast("Any", self._lane)
-        self.state = cast("LifespanState", {**self.state, LANE: self._lane})  # ASGI's way to hand things to the app
+        self._fast_path = FastPath(self.stream, splitter, queued=queued, patience=SEND_SECONDS, read_bytes=_READ_BYTES)
+        self.stream = cast("Any", self._fast_path)
+        self.state = cast("LifespanState", {**self.state, LANE: self._fast_path})  # ASGI's way
         self._deaf = False  # what still comes is read, and thrown away
         self._read_all = trio.Event()  # nothing more will come
 
@@ -158,13 +158,13 @@ class GuardedTCPServer(TCPServer):
         the server with all its calls. The log line has no detail: an exception's text may quote what the peer sent.
         """
         try:
-            connections = cast("DoorConfig", self.config).connections
+            connections = cast("ServerConfig", self.config).connections
             with connections.enter() as welcome:
-                if welcome is Welcome.SERVE:
-                    with connections.newcomer() as asked:
+                if welcome is Verdict.SERVE:
+                    with connections.track_idle() as asked:
                         self.state[ASKED] = asked
                         await super().run()
-                elif welcome is Welcome.TELL:
+                elif welcome is Verdict.TELL:
                     await self._turn_away()
         except* Exception as group:
             logger.warning("connection dropped: %s", ", ".join(sorted({type(e).__name__ for e in leaves(group)})))
@@ -235,9 +235,9 @@ class GuardedTCPServer(TCPServer):
         stream = cast("H11Protocol", self.protocol.protocol).stream
         patience = (self.config.read_timeout or inf) if isinstance(stream, WSStream) else inf
         try:
-            while (silent_at := self._lane.heard_at + patience) > trio.current_time():
+            while (silent_at := self._fast_path.heard_at + patience) > trio.current_time():
                 with trio.move_on_at(silent_at):  # messages on the lane move it, and do not come by here
-                    return await self._lane.receive_some(MAX_RECV)
+                    return await self._fast_path.receive_some(MAX_RECV)
         except Flood:
             await cast("GuardedWSStream", stream).fail_flood()
             return await self._read()
@@ -255,7 +255,7 @@ class GuardedTCPServer(TCPServer):
 
     async def _write(self, data: bytes) -> bool:
         try:
-            await self._lane.send_all(data)
+            await self._fast_path.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return False
         return True

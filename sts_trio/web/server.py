@@ -12,7 +12,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app
 
-from sts_trio.web.connections import Connections, DoorConfig, most_connections
+from sts_trio.web.connections import Connections, ServerConfig, most_connections
 from sts_trio.web.guards import GuardedTCPServer, install_guards
 from sts_trio.web.listening import BACKLOG, listen, notice_dead_peers, seldom_told, url_of
 
@@ -29,7 +29,7 @@ HEADER_SECONDS = 5.0  # to send a request in full, and how long an idle keep-ali
 GRACEFUL_SECONDS = 5.0  # after shutdown: what still runs is then cancelled, which costs up to CLOSE_SECONDS more
 
 
-def make_config(*, ping_seconds: float, dead_seconds: float, most: int = 1000) -> DoorConfig:
+def make_config(*, ping_seconds: float, dead_seconds: float, most: int = 1000) -> ServerConfig:
     """Return hypercorn's configuration.
 
     `ping_seconds`: how often each WebSocket is pinged. `dead_seconds`: a WebSocket on which nothing at all comes for
@@ -38,7 +38,7 @@ def make_config(*, ping_seconds: float, dead_seconds: float, most: int = 1000) -
     """
     log = logging.getLogger("hypercorn.error")
     log.setLevel(logging.WARNING)  # below that it only repeats where it listens
-    config = DoorConfig()
+    config = ServerConfig()
     config.connections = Connections(most)
     config.accesslog = None
     config.errorlog = log
@@ -83,7 +83,7 @@ async def serve_app(
 async def serve_on(
     app: Framework,
     listener: trio.abc.Listener[trio.SocketStream],
-    config: DoorConfig,
+    config: ServerConfig,
     *,
     shutdown_trigger: Callable[[], Awaitable[None]],
     ready: Callable[[], None],

@@ -18,7 +18,7 @@ _NEVER = -1
 _POOLED_KEYS = 64
 
 
-class Splitter:
+class FrameParser:
     """Cuts what a peer sends into plain messages, and the rest.
 
     A plain message is an unfragmented text or binary frame of at most `most` bytes. Pings and pongs are passed on for
@@ -104,7 +104,7 @@ def frame(kind: int, payload: bytes) -> bytes:
     return _head(kind, len(payload), 0) + payload
 
 
-class Masks:
+class ClientFramer:
     """Makes a client's frames. Their keys cannot be foretold (RFC 6455, 10.3); fetched by the dozen."""
 
     def __init__(self) -> None:

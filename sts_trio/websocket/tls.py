@@ -1,8 +1,8 @@
 """TLS for a client, whose records can be made and read without waiting.
 
 trio's SSLStream does the same, with two turns of the event loop and three locks for each write. A call writes fifty
-times a second: 18 µs each that way, 7 this way (measured, TLS 1.3, both with the system call), and a `Lane` can leave
-as soon as the kernel takes it.
+times a second: 18 µs each that way, 7 this way (measured, TLS 1.3, both with the system call), and a `FastPath` can
+leave as soon as the kernel takes it.
 """
 
 from __future__ import annotations

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import structlog
 
 from sts_trio.audio.resample import prepare
-from sts_trio.call.answer import Switchboard
-from sts_trio.call.briefing import Briefing
-from sts_trio.call.lifeline import LifelineRules
+from sts_trio.call.config import SessionPolicy
+from sts_trio.call.handler import CallHandler
 from sts_trio.call.meter import NoMeter
 from sts_trio.call.playout import Pace
+from sts_trio.call.resume import ResumeRules
 from sts_trio.call.rules import CallRules
-from sts_trio.call.silence import SilenceRules
+from sts_trio.call.silence import NoInputRules
 from sts_trio.wiring.fallback import find_fallback
 from sts_trio.wiring.provider import spoken_rates
 from sts_trio.wiring.services import open_ami, open_http, reach_services
@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 def build_rules(settings: Settings, tools: tuple[Tool, ...]) -> CallRules:
     """Put into one value what the operator decided about calls."""
-    briefing = Briefing(
+    session_policy = SessionPolicy(
         greeting=settings.account.welcome_message,
         greet_with_config=settings.greet_with_config,
         has_config=settings.stored_config is not None,
@@ -41,9 +41,9 @@ def build_rules(settings: Settings, tools: tuple[Tool, ...]) -> CallRules:
         declare_tools=settings.declare_tools,
     )
     return CallRules(
-        briefing=briefing,
-        lifeline=LifelineRules(settings.resume_seconds, settings.account.max_session_seconds),
-        silence=SilenceRules(settings.silence_seconds, settings.silence_prompt),
+        session_policy=session_policy,
+        lifeline=ResumeRules(settings.resume_seconds, settings.account.max_session_seconds),
+        silence=NoInputRules(settings.silence_seconds, settings.silence_prompt),
         fallback=find_fallback(settings),
         answer_seconds=settings.answer_seconds,
         tools=tools,
@@ -57,9 +57,9 @@ def build_rules(settings: Settings, tools: tuple[Tool, ...]) -> CallRules:
     )
 
 
-def build_switchboard(
+def build_handler(
     settings: Settings, registry: Registry, dial: Dial | None = None, meter: Meter | None = None
-) -> Switchboard:
+) -> CallHandler:
     """Build what all calls share. What is wrong with a tool or a rule is logged, and stops nothing."""
     for rate in spoken_rates(settings):
         prepare(rate)
@@ -70,7 +70,7 @@ def build_switchboard(
         log.warning(problem)
     if (ending := settings.ending_model()) is not None:
         log.warning(ending)
-    return Switchboard(
+    return CallHandler(
         rules=build_rules(settings, tools.tools),
         pace=Pace(lead=settings.playout_lead_ms / 1000),
         services=replace(reach_services(settings, http, ami, dial), meter=meter or NoMeter()),

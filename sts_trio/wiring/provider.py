@@ -18,8 +18,8 @@ from sts_trio.settings.agent import DEFAULT_INSTRUCTIONS
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
+    from sts_trio.providers.base import AgentLink, CallInfo
     from sts_trio.providers.dial import Dial
-    from sts_trio.providers.events import AgentLink, CallInfo
     from sts_trio.providers.openai.codec import Format
     from sts_trio.settings import Settings
 

@@ -17,8 +17,8 @@ from sts_trio.tools.webhook import post_event
 from sts_trio.wiring.provider import open_provider
 
 if TYPE_CHECKING:
+    from sts_trio.providers.base import CallInfo
     from sts_trio.providers.dial import Dial
-    from sts_trio.providers.events import CallInfo
     from sts_trio.settings import Settings
 
 

@@ -10,15 +10,15 @@ import structlog
 import trio
 
 from sts_trio.errors import WorkerFailed
+from sts_trio.workers.balancer import Backoff
 from sts_trio.workers.channel import Channel, open_pair, read_text
-from sts_trio.workers.choice import Backoff
 from sts_trio.workers.wire import Ask, Report, Text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sts_trio.workers.crew import Crew, Worker
-    from sts_trio.workers.scrapes import Scrapes
+    from sts_trio.workers.collect import Scrapes
+    from sts_trio.workers.pool import Crew, Worker
 
 log = structlog.get_logger(__name__)
 

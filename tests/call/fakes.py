@@ -14,7 +14,7 @@ import trio
 
 from sts_trio.audio.pcm import seconds
 from sts_trio.audio.wav import Wav
-from sts_trio.call.answer import Switchboard
+from sts_trio.call.handler import CallHandler
 from sts_trio.call.playout import Pace
 from sts_trio.call.registry import Registry
 from sts_trio.call.rules import CallRules
@@ -22,7 +22,7 @@ from sts_trio.call.services import Services
 from sts_trio.core.arrival import Arrival
 from sts_trio.core.link import SocketClosed
 from sts_trio.core.wire import CallerAudio, Init, PlayoutAudio
-from sts_trio.providers.events import AgentAudio, AgentReady
+from sts_trio.providers.base import AgentAudio, AgentReady
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sts_trio.call.outcome import CallOutcome
     from sts_trio.core.wire import FromCore, ToCore
     from sts_trio.errors import ProviderError
-    from sts_trio.providers.events import AgentEvent, CallInfo
+    from sts_trio.providers.base import AgentEvent, CallInfo
 
 FRAME = bytes(320)
 
@@ -177,7 +177,7 @@ class FakeAgent:
         await trio.lowlevel.checkpoint()
         self.context.append(text)
 
-    async def cut_off(self, unheard: float) -> None:
+    async def truncate(self, unheard: float) -> None:
         await trio.lowlevel.checkpoint()
         self.unheard.append(unheard)
 
@@ -197,12 +197,12 @@ class FakeSession:
     def __init__(self, agent: FakeAgent, ready: bool) -> None:
         self._ready = ready
         self._agent = agent
-        self.doubtful = False
+        self.ping_overdue = False
         self.send_audio = agent.send_audio
         self.say = agent.say
         self.user_text = agent.user_text
         self.add_context = agent.add_context
-        self.cut_off = agent.cut_off
+        self.truncate = agent.truncate
         self.tool_response = agent.tool_response
         self.tool_error = agent.tool_error
 
@@ -225,7 +225,7 @@ class Scene:
     over: trio.Event = field(default_factory=trio.Event)
 
     async def play(self, rules: CallRules, lead: float = 0.5, arrival: Arrival | None = None) -> None:
-        board = Switchboard(
+        board = CallHandler(
             rules=rules, pace=Pace(lead), services=self.services or Services(self.agent), registry=self.registry
         )
         try:

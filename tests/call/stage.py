@@ -18,14 +18,14 @@ from trio_websocket import ConnectionClosed
 
 from sts_trio.call.admission import Shedder
 from sts_trio.call.registry import Registry
-from sts_trio.emulator import Emulator, EmulatorOptions, serve_stream
+from sts_trio.lab.emulator import Emulator, EmulatorOptions, serve_stream
 from sts_trio.main import build_app
 from sts_trio.metrics import Metrics
 from sts_trio.settings import Settings
-from sts_trio.values.secret import Secret
+from sts_trio.settings.secret import Secret
 from sts_trio.web.guards import install_guards
 from sts_trio.web.server import make_config
-from sts_trio.wiring.calls import build_switchboard
+from sts_trio.wiring.calls import build_handler
 from tests.fakes.wire import Wire
 
 with warnings.catch_warnings():
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from trio_websocket import WebSocketConnection
 
-    from sts_trio.emulator import Script
+    from sts_trio.lab.emulator import Script
     from sts_trio.providers.dial import Dial, Endpoint
     from sts_trio.tools.tool import Tool
 
@@ -154,7 +154,7 @@ async def open_stage(
         registry = Registry(values.max_calls, shedder)
         metrics = Metrics(registry, "0")
         install_guards()
-        board = build_switchboard(values, registry, dial or dial_emulator, metrics)
+        board = build_handler(values, registry, dial or dial_emulator, metrics)
         board = replace(board, rules=replace(board.rules, tools=board.rules.tools + tools))
 
         async def scrape() -> tuple[bytes, str]:

@@ -15,7 +15,7 @@ import trio
 import trio.testing
 from trio_websocket import ConnectionClosed
 
-from sts_trio.emulator import (
+from sts_trio.lab.emulator import (
     CloseWith,
     Cut,
     Delay,
@@ -37,7 +37,7 @@ from tests.call.stage import KEY, open_stage
 from tests.call.test_tools import Bench
 
 if TYPE_CHECKING:
-    from sts_trio.emulator import Fault
+    from sts_trio.lab.emulator import Fault
     from tests.call.stage import Caller, Stage
 
 RESUMED, FAILED, GOOD_BYE, GOES_ON = "resumed", "error, 1011", "played out, 1000", "goes on"

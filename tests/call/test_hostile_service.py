@@ -15,7 +15,7 @@ import trio
 import trio.testing
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
-from sts_trio.emulator import Emulator, EmulatorOptions, serve_stream
+from sts_trio.lab.emulator import Emulator, EmulatorOptions, serve_stream
 from tests.call.stage import KEY, open_stage
 from tests.call.test_tools import Bench
 

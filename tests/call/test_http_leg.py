@@ -14,9 +14,9 @@ import trio
 import trio.testing
 
 from sts_trio.call.outcome import CallOutcome, Cause
-from sts_trio.emulator import CloseWith, Mute, Refuse, Script
-from sts_trio.harness.caller import place_call
-from sts_trio.harness.script import Speak, WaitForAgent
+from sts_trio.lab.emulator import CloseWith, Mute, Refuse, Script
+from sts_trio.lab.harness.caller import place_call
+from sts_trio.lab.harness.script import Speak, WaitForAgent
 from sts_trio.web.asgi_stream import HEADERS_SECONDS
 from tests.call.fakes import tone
 from tests.call.stage import ALL, BOTH, open_stage

@@ -12,7 +12,7 @@ import trio
 import trio.testing
 from trio_websocket import ConnectionClosed
 
-from sts_trio.emulator import CloseWith, HalfOpen, Refuse, Reset, Script, SendError
+from sts_trio.lab.emulator import CloseWith, HalfOpen, Refuse, Reset, Script, SendError
 from tests.call.fakes import tone
 from tests.call.stage import ALL, open_stage
 
@@ -99,6 +99,6 @@ async def test_a_call_is_gone_without_the_garbage_collector(
             more = await census(stage, collect=False) - before
         finally:
             gc.enable()
-    assert "sts_trio.call.session.Call" not in more
+    assert "sts_trio.call.call.Call" not in more
     assert "sts_trio.call.playout.Playout" not in more
     assert "sts_trio.providers.socket.ProviderSocket" not in more

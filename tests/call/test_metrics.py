@@ -10,16 +10,16 @@ import trio
 import trio.testing
 from prometheus_client.parser import text_string_to_metric_families
 
-from sts_trio.call.lifeline import LifelineRules
 from sts_trio.call.outcome import CallOutcome, Cause
 from sts_trio.call.registry import Registry
+from sts_trio.call.resume import ResumeRules
 from sts_trio.call.rules import CallRules
 from sts_trio.call.services import Services
 from sts_trio.core.wire import Digit, NotUnderstood
-from sts_trio.emulator import Refuse, Reset, Script
 from sts_trio.errors import ProviderLost, ProviderProtocolError, ProviderRefused, ProviderTimeout
+from sts_trio.lab.emulator import Refuse, Reset, Script
 from sts_trio.metrics import Metrics
-from sts_trio.providers.events import (
+from sts_trio.providers.base import (
     AgentClosed,
     AgentFault,
     AgentText,
@@ -199,7 +199,7 @@ async def test_tools_are_counted_by_result_whatever_stops_them(nursery: trio.Nur
 
 async def test_a_resume_and_a_renewal_are_told_apart(nursery: trio.Nursery, autojump_clock: Clock) -> None:
     metrics = Metrics(Registry(), "0")
-    rules = CallRules(lifeline=LifelineRules(renew_seconds=60))
+    rules = CallRules(lifeline=ResumeRules(renew_seconds=60))
     scene = await begin(nursery, rules=rules, services=partial(Services, meter=metrics))
     scene.agent.said_ready = False
     await trio.sleep(30)

@@ -12,7 +12,7 @@ import trio.testing
 import wsproto
 from trio_websocket import wrap_server_stream
 
-from sts_trio.emulator import (
+from sts_trio.lab.emulator import (
     CloseWith,
     Mute,
     Refuse,

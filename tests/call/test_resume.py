@@ -11,14 +11,14 @@ import pytest
 import trio
 import trio.testing
 
-from sts_trio.call.briefing import Briefing
-from sts_trio.call.lifeline import LifelineRules
+from sts_trio.call.config import SessionPolicy
+from sts_trio.call.resume import ResumeRules
 from sts_trio.call.rules import CallRules
 from sts_trio.call.services import Services
 from sts_trio.core.wire import Digit, Error, PlayoutAudio
-from sts_trio.emulator import CloseWith, EmulatorOptions, HalfOpen, Refuse, Reset, Script, SendError
 from sts_trio.errors import ConversationGone, ProviderLost
-from sts_trio.providers.events import (
+from sts_trio.lab.emulator import CloseWith, EmulatorOptions, HalfOpen, Refuse, Reset, Script, SendError
+from sts_trio.providers.base import (
     AgentAudio,
     AgentClosed,
     AgentFault,
@@ -34,7 +34,7 @@ from tests.call.test_tools import UUID, Bench
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sts_trio.emulator import Emulator
+    from sts_trio.lab.emulator import Emulator
 
 BREAKS = {
     "reset": Script(steps=(Reset(3.01),)),
@@ -230,7 +230,7 @@ async def test_instructions_are_looked_up_once_a_call(
     scene.agent.feed(ProviderLost("it broke"))
     await trio.sleep(5)
     assert len(asked) == 1
-    assert {call.brief.instructions for call in scene.agent.calls} == {"Be brief."}
+    assert {call.session_config.instructions for call in scene.agent.calls} == {"Be brief."}
     assert [call.resume for call in scene.agent.calls] == [None, "group-1", *([None] if gone else [])]
     scene.core.hang_up()
 
@@ -277,7 +277,7 @@ async def test_a_call_of_three_hours_is_renewed_six_times_and_loses_no_frame(
 ) -> None:
     """Each lasts half an hour: EVI's by the settings; a Realtime service's, as Azure's, by what it says itself."""
     # It says so by the time of day, which does not wait for a mock clock.
-    monkeypatch.setattr("sts_trio.emulator.openai.chat.time", SimpleNamespace(time=lambda: 1_800_000_000.0))
+    monkeypatch.setattr("sts_trio.lab.emulator.openai.chat.time", SimpleNamespace(time=lambda: 1_800_000_000.0))
     monkeypatch.setattr("sts_trio.providers.openai.beginning.time", lambda: 1_800_000_000.0)
     options = EmulatorOptions(api_keys=frozenset({KEY}), seed=1, inactivity=1e9, max_duration=1800)
     async with open_stage(provider=provider, emulator=options, welcome_message="Hello!") as stage:
@@ -339,7 +339,7 @@ async def test_a_session_is_renewed_before_its_limit_and_knows_what_was_said(
 async def test_nothing_is_renewed_while_the_agent_speaks(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
-    rules = CallRules(lifeline=LifelineRules(renew_seconds=60), briefing=Briefing())
+    rules = CallRules(lifeline=ResumeRules(renew_seconds=60), session_policy=SessionPolicy())
     scene = await begin(nursery, rules=rules)
     await trio.sleep(58)
     scene.agent.feed(AgentText("r", "A story."), *[spoken(0.1, "r") for _ in range(100)], AgentTurnEnd())
@@ -366,7 +366,7 @@ async def speak(scene: Scene, length: float) -> None:
 async def test_nothing_is_renewed_while_the_caller_speaks(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
-    scene = await begin(nursery, rules=CallRules(lifeline=LifelineRules(renew_seconds=10)))
+    scene = await begin(nursery, rules=CallRules(lifeline=ResumeRules(renew_seconds=10)))
     nursery.start_soon(speak, scene, 15.0)
     await trio.sleep(15.5)
     assert len(scene.agent.calls) == 1
@@ -379,7 +379,7 @@ async def test_nothing_is_renewed_while_the_caller_speaks(
 async def test_a_caller_who_has_just_spoken_is_no_quiet_moment(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
-    scene = await begin(nursery, rules=CallRules(lifeline=LifelineRules(renew_seconds=10)))
+    scene = await begin(nursery, rules=CallRules(lifeline=ResumeRules(renew_seconds=10)))
     await trio.sleep(9.0)
     await speak(scene, 0.8)
     await trio.sleep(0.7)
@@ -393,7 +393,7 @@ async def test_a_renewal_that_is_ready_when_the_caller_speaks_again_makes_way(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
     """His sentence would be cut in two, and the answer be lost with the session that it was given to."""
-    scene = await begin(nursery, rules=CallRules(lifeline=LifelineRules(renew_seconds=10)))
+    scene = await begin(nursery, rules=CallRules(lifeline=ResumeRules(renew_seconds=10)))
     scene.agent.said_ready, scene.agent.ready_after = False, 1.0
     await trio.sleep(10.5)
     assert len(scene.agent.calls) == 2
@@ -414,7 +414,7 @@ async def test_a_renewal_that_cannot_wait_takes_no_answer_of_an_old_tool_along(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
     bench = Bench("hours", 100.0)
-    rules = CallRules(lifeline=LifelineRules(renew_seconds=10), tools=(bench.tool,))
+    rules = CallRules(lifeline=ResumeRules(renew_seconds=10), tools=(bench.tool,))
     scene = await begin(nursery, rules=rules, uuid=UUID)
     scene.agent.feed(ToolCall("t1", "hours", "{}", response_required=True))
     await trio.sleep(50)
@@ -462,7 +462,7 @@ async def test_a_caller_on_hold_survives_breaks_in_a_row(
 async def test_no_session_is_opened_after_the_good_bye(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
-    scene = await begin(nursery, rules=CallRules(lifeline=LifelineRules(renew_seconds=10)))
+    scene = await begin(nursery, rules=CallRules(lifeline=ResumeRules(renew_seconds=10)))
     await trio.sleep(9.5)
     scene.agent.feed(AgentText("r", "Bye."), AgentAudio("r", spoken(0.2).wav), AgentTurnEnd())
     scene.agent.feed(AgentAudio("r", spoken(60.0).wav))

@@ -12,8 +12,8 @@ import trio
 import trio.testing
 
 from sts_trio.audio.wav import Wav
-from sts_trio.call.answer import Switchboard
-from sts_trio.call.briefing import Briefing
+from sts_trio.call.config import SessionPolicy
+from sts_trio.call.handler import CallHandler
 from sts_trio.call.outcome import CallOutcome, Cause
 from sts_trio.call.playout import Pace
 from sts_trio.call.registry import Registry
@@ -31,7 +31,7 @@ from sts_trio.core.wire import (
     Transcript,
 )
 from sts_trio.errors import ProviderLost, ProviderRefused
-from sts_trio.providers.events import (
+from sts_trio.providers.base import (
     AgentAudio,
     AgentClosed,
     AgentFault,
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from sts_trio.core.wire import ToCore
-    from sts_trio.providers.events import CallInfo
+    from sts_trio.providers.base import CallInfo
 
 settle = trio.testing.wait_all_tasks_blocked
 
@@ -55,7 +55,7 @@ settle = trio.testing.wait_all_tasks_blocked
 async def test_the_agent_is_asked_to_greet_once_and_before_any_caller_audio(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
-    scene = await begin(nursery, rules=CallRules(briefing=Briefing(greeting="Hello!")))
+    scene = await begin(nursery, rules=CallRules(session_policy=SessionPolicy(greeting="Hello!")))
     scene.core.speak(3)
     await settle()
     assert scene.agent.said == ["Hello!"]
@@ -596,7 +596,7 @@ async def test_the_log_of_transcripts_holds_each_once_and_the_last_words_too(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
     core, agent = SlowCore(), FakeAgent()
-    board = Switchboard(CallRules(), Pace(0.5), Services(agent), Registry(), log_transcripts=True)
+    board = CallHandler(CallRules(), Pace(0.5), Services(agent), Registry(), log_transcripts=True)
     with structlog.testing.capture_logs() as logs:
         nursery.start_soon(board.answer, core, Arrival({}))
         core.say(Init("uuid-1"))

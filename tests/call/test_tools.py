@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from sts_trio.call.briefing import Briefing
+from sts_trio.call.config import SessionPolicy
 from sts_trio.call.outcome import Cause
 from sts_trio.call.rules import CallRules
 from sts_trio.call.services import Services
 from sts_trio.core.wire import Digit, Error, PlayoutAudio, Transcript
-from sts_trio.providers.events import (
+from sts_trio.providers.base import (
     AgentClosed,
     AgentFault,
     AgentText,
@@ -24,8 +24,8 @@ from sts_trio.providers.events import (
     UserInterruption,
     UserTurn,
 )
+from sts_trio.settings.emotion_rules import EmotionRule
 from sts_trio.tools.tool import CallContext, Tool, ToolResult
-from sts_trio.values.emotion_rules import EmotionRule
 from tests.call.fakes import FRAME, FakeAgent, begin, spoken
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ async def test_a_tool_runs_with_its_arguments_and_its_call(
 ) -> None:
     bench = Bench(seconds=1.0)
     scene = await begin(nursery, rules=CallRules(tools=(bench.tool,)), uuid=UUID, query={"from": "2000"})
-    assert [offer.name for offer in scene.agent.calls[0].brief.tools] == ["lookup"]
+    assert [offer.name for offer in scene.agent.calls[0].session_config.tools] == ["lookup"]
     scene.agent.feed(call_tool())
     await trio.sleep(1.1)
     assert scene.agent.answered == [("t1", "shipped")]
@@ -148,7 +148,7 @@ async def test_call_control_is_not_offered_where_it_cannot_work(
 ) -> None:
     transfer, lookup = Bench("dsai_transfer"), Bench()
     scene = await begin(nursery, rules=control_rules(transfer, lookup), uuid=uuid)
-    assert [offer.name for offer in scene.agent.calls[0].brief.tools] == ["lookup"]
+    assert [offer.name for offer in scene.agent.calls[0].session_config.tools] == ["lookup"]
     scene.agent.feed(call_tool("dsai_transfer"))
     await trio.sleep(5)
     assert scene.agent.refused == ["t1"]
@@ -524,7 +524,7 @@ async def test_instructions_are_loaded_for_each_call_that_brings_none(
 
     scene = await begin(nursery, services=partial(Services, instructions=instructions))
     await trio.sleep(1)
-    assert scene.agent.calls[0].brief.instructions == "Be brief."
+    assert scene.agent.calls[0].session_config.instructions == "Be brief."
     scene.core.hang_up()
 
 
@@ -535,9 +535,11 @@ async def test_a_call_that_brings_its_own_prompt_loads_none(
     async def instructions(_: object) -> str:
         raise AssertionError("nobody needs them")
 
-    rules = CallRules(briefing=Briefing(overrides=True))
+    rules = CallRules(session_policy=SessionPolicy(overrides=True))
     query = {own: "its own"}
     scene = await begin(nursery, rules=rules, services=partial(Services, instructions=instructions), query=query)
-    brief = scene.agent.calls[0].brief
-    assert (brief.instructions, brief.config) == (("its own", None) if own == "instructions" else (None, "its own"))
+    session_config = scene.agent.calls[0].session_config
+    assert (session_config.instructions, session_config.config) == (
+        ("its own", None) if own == "instructions" else (None, "its own")
+    )
     scene.core.hang_up()

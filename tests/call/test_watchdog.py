@@ -13,10 +13,10 @@ import trio.testing
 from sts_trio.call.outcome import Cause
 from sts_trio.call.rules import CallRules
 from sts_trio.call.services import Services
-from sts_trio.call.silence import SilenceRules
+from sts_trio.call.silence import NoInputRules
 from sts_trio.core.wire import Digit, Error
 from sts_trio.errors import ProviderLost, ProviderRefused
-from sts_trio.providers.events import AgentText, AgentTurnEnd, ToolCall, UserInterruption, UserTurn
+from sts_trio.providers.base import AgentText, AgentTurnEnd, ToolCall, UserInterruption, UserTurn
 from tests.call.fakes import FakeAgent, begin, spoken, tone
 from tests.call.test_tools import UUID, Bench
 
@@ -31,7 +31,7 @@ async def test_a_silent_caller_is_asked_and_then_hung_up_on(
     async def release(uuid: str, cause: Cause) -> None:
         released.append((uuid, cause))
 
-    rules = CallRules(silence=SilenceRules(20, "Are you still there?"))
+    rules = CallRules(silence=NoInputRules(20, "Are you still there?"))
     scene = await begin(nursery, rules=rules, services=partial(Services, release=release), uuid=UUID)
     began = trio.current_time()
     await trio.sleep(19.9)
@@ -50,7 +50,7 @@ async def test_a_silent_caller_is_asked_and_then_hung_up_on(
 async def test_who_answers_is_not_hung_up_on(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, sign: str
 ) -> None:
-    scene = await begin(nursery, rules=CallRules(silence=SilenceRules(20, "Hello?")))
+    scene = await begin(nursery, rules=CallRules(silence=NoInputRules(20, "Hello?")))
     for _ in range(10):
         await trio.sleep(25)
         if sign == "word":
@@ -66,7 +66,7 @@ async def test_an_agent_that_speaks_or_works_is_no_silence(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
     bench = Bench(seconds=50.0)
-    scene = await begin(nursery, rules=CallRules(silence=SilenceRules(20, "Hello?"), tools=(bench.tool,)))
+    scene = await begin(nursery, rules=CallRules(silence=NoInputRules(20, "Hello?"), tools=(bench.tool,)))
     scene.agent.feed(AgentText("r", "A story."), *[spoken(0.1, "r") for _ in range(300)], AgentTurnEnd())
     await trio.sleep(49)
     assert scene.agent.said == []

@@ -11,13 +11,13 @@ import trio.testing
 from sts_trio.call.outcome import Cause
 from sts_trio.call.registry import Registry
 from sts_trio.check import check_all
-from sts_trio.emulator import Emulator, EmulatorOptions, serve_stream
 from sts_trio.errors import ConfigError, ProviderLost
-from sts_trio.providers.events import CallInfo
+from sts_trio.lab.emulator import Emulator, EmulatorOptions, serve_stream
+from sts_trio.providers.base import CallInfo
 from sts_trio.settings import Settings
+from sts_trio.settings.emotion_rules import EmotionRule
 from sts_trio.tools.ami import AmiFailed
-from sts_trio.values.emotion_rules import EmotionRule
-from sts_trio.wiring.calls import build_rules, build_switchboard
+from sts_trio.wiring.calls import build_handler, build_rules
 from sts_trio.wiring.provider import open_provider
 from sts_trio.wiring.services import open_ami, open_http, reach_services
 from sts_trio.wiring.tools import find_tools, rule_problems
@@ -118,10 +118,10 @@ def test_the_rules_of_calls_are_the_operators_in_seconds() -> None:
     assert (rules.tool_grace, rules.keypad, rules.keypad_gap) == (1.5, "context", 0.7)
     assert (rules.emotions, rules.emotion_rules) == (False, (rule,))
     assert (rules.init_seconds, rules.most_seconds) == (7, 99)
-    assert rules.briefing.variables == ("from",)
-    assert (rules.briefing.overrides, rules.briefing.declare_tools) == (True, False)
-    assert rules.briefing.greeting_for({}) == ""  # a configuration greets by itself
-    assert build_rules(settings(), ()).briefing.greeting_for({}) != ""
+    assert rules.session_policy.variables == ("from",)
+    assert (rules.session_policy.overrides, rules.session_policy.declare_tools) == (True, False)
+    assert rules.session_policy.greeting_for({}) == ""  # a configuration greets by itself
+    assert build_rules(settings(), ()).session_policy.greeting_for({}) != ""
 
 
 @pytest.mark.parametrize(("config", "prompt"), [(None, "Be brief."), ("config", None)])
@@ -133,7 +133,7 @@ async def test_a_stored_configuration_holds_the_prompt(config: str | None, promp
 
 @pytest.mark.parametrize("milliseconds", [100, 900])
 def test_the_lead_is_the_operators(milliseconds: int, tmp_path: Path) -> None:
-    board = build_switchboard(settings(playout_lead_ms=milliseconds, tools_dir=str(tmp_path)), Registry())
+    board = build_handler(settings(playout_lead_ms=milliseconds, tools_dir=str(tmp_path)), Registry())
     assert board.pace.lead == milliseconds / 1000
 
 

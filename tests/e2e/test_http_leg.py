@@ -15,9 +15,9 @@ import pytest
 import structlog.testing
 import trio
 
-from sts_trio.harness.address import CallFailed
-from sts_trio.harness.caller import place_call
-from sts_trio.harness.script import Speak, WaitForAgent
+from sts_trio.lab.harness.address import CallFailed
+from sts_trio.lab.harness.caller import place_call
+from sts_trio.lab.harness.script import Speak, WaitForAgent
 from sts_trio.main import run_service
 from sts_trio.settings import Settings
 from tests.call.fakes import tone

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 import trustme
 
-from sts_trio.harness.load.service import free_port
-from sts_trio.harness.load.usage import listener_on, usage
+from sts_trio.lab.harness.load.service import free_port
+from sts_trio.lab.harness.load.usage import listener_on, usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable

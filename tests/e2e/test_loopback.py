@@ -21,11 +21,11 @@ import trustme
 from trio_websocket import ConnectionClosed
 from websockets.sync.client import connect as foreign_connect
 
-from sts_trio.emulator import Emulator, EmulatorOptions, serve_emulator, serve_stream
 from sts_trio.errors import ProviderRefused
+from sts_trio.lab.emulator import Emulator, EmulatorOptions, serve_emulator, serve_stream
 from sts_trio.main import run_service
+from sts_trio.providers.base import AgentReady, CallInfo
 from sts_trio.providers.dial import TcpDial
-from sts_trio.providers.events import AgentReady, CallInfo
 from sts_trio.settings import Settings
 from sts_trio.wiring.provider import open_provider
 from tests.call.stage import BOTH, agent_settings, as_heard

@@ -9,7 +9,7 @@ from typing import Any
 
 import trio
 
-from sts_trio.emulator import Emulator, EmulatorOptions, Reset, Script, serve_emulator
+from sts_trio.lab.emulator import Emulator, EmulatorOptions, Reset, Script, serve_emulator
 from tests.call.stage import PROVIDERS, as_heard
 from tests.e2e.evi import open_core, until
 from tests.e2e.test_loopback import service

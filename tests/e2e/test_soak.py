@@ -17,7 +17,7 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed
 
-from sts_trio.emulator import (
+from sts_trio.lab.emulator import (
     CloseWith,
     Emulator,
     EmulatorOptions,

@@ -13,7 +13,7 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed
 
-from sts_trio.emulator import Emulator, EmulatorOptions, serve_emulator
+from sts_trio.lab.emulator import Emulator, EmulatorOptions, serve_emulator
 from sts_trio.main import run_service
 from sts_trio.settings import Settings
 from sts_trio.tools.ami import AmiClient

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from sts_trio.web.app import Scrape
     from sts_trio.web.asgi import Answer
     from sts_trio.web.asgi_stream import AnswerStream
-    from sts_trio.web.gate import Gate
+    from sts_trio.web.auth import Authorizer
 
 
 class FakeSocket:
@@ -131,12 +131,12 @@ async def open_door(
     scrape: Scrape | None = None,
     ping_seconds: float = 20,
     dead_seconds: float = 60,
-    gate: Gate | None = None,
+    authorizer: Authorizer | None = None,
     most: int = 1000,
 ) -> AsyncIterator[Wire]:
     """Open the door in memory; on leaving, what still runs is cancelled."""
     install_guards()
-    app = create_app(answer, stream, FakeKeeper(refuse), status, scrape, gate)
+    app = create_app(answer, stream, FakeKeeper(refuse), status, scrape, authorizer)
     config = make_config(ping_seconds=ping_seconds, dead_seconds=dead_seconds, most=most)
     async with trio.open_nursery() as clients:
         servers = await clients.start(_hold_nursery)

@@ -10,13 +10,13 @@ import trio
 import trio.testing
 
 from sts_trio.errors import ConversationGone, ProviderError, ProviderRefused, ProviderUnavailable
+from sts_trio.providers.base import CallInfo, SessionConfig
 from sts_trio.providers.breaker import Breaker, guarded
-from sts_trio.providers.events import AgentBrief, CallInfo
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from sts_trio.providers.events import AgentLink
+    from sts_trio.providers.base import AgentLink
 
 
 class Provider:
@@ -153,10 +153,12 @@ async def test_a_session_that_breaks_later_does_not_count(autojump_clock: trio.t
     assert not breaker.open
 
 
-OWN = [AgentBrief(config="theirs"), AgentBrief(voice="theirs")]
+OWN = [SessionConfig(config="theirs"), SessionConfig(voice="theirs")]
 
 
-@pytest.mark.parametrize("call", [*[CallInfo("a", brief=brief) for brief in OWN], CallInfo("a", resume="group")])
+@pytest.mark.parametrize(
+    "call", [*[CallInfo("a", session_config=session_config) for session_config in OWN], CallInfo("a", resume="group")]
+)
 async def test_who_may_always_ask(provider: Provider, call: CallInfo, autojump_clock: trio.testing.MockClock) -> None:
     """A call with its own configuration, and one that lost its session."""
     breaker = Breaker(2, 10)
@@ -165,12 +167,12 @@ async def test_who_may_always_ask(provider: Provider, call: CallInfo, autojump_c
     assert provider.asked == 3
 
 
-@pytest.mark.parametrize("brief", OWN)
+@pytest.mark.parametrize("session_config", OWN)
 async def test_a_bad_configuration_of_one_call_says_nothing_of_the_provider(
-    provider: Provider, brief: AgentBrief, autojump_clock: trio.testing.MockClock
+    provider: Provider, session_config: SessionConfig, autojump_clock: trio.testing.MockClock
 ) -> None:
     breaker = Breaker(2, 10)
-    await fail(provider, breaker, 9, CallInfo("a", brief=brief))
+    await fail(provider, breaker, 9, CallInfo("a", session_config=session_config))
     assert not breaker.open
 
 

@@ -12,7 +12,7 @@ import trustme
 from sts_trio.errors import ConfigError, ProviderRefused
 from sts_trio.providers.dial import Endpoint, TcpDial
 from sts_trio.settings import Settings
-from sts_trio.values.secret import Secret
+from sts_trio.settings.secret import Secret
 from sts_trio.wiring.provider import trust
 
 if TYPE_CHECKING:

@@ -13,23 +13,23 @@ import trio.testing
 from structlog.testing import capture_logs
 from trio_websocket import ConnectionClosed, wrap_server_stream
 
-from sts_trio.emulator import Emulator, EmulatorOptions, serve_stream
-from sts_trio.emulator.wire import ToolError, ToolResponse
 from sts_trio.errors import ProviderLost
-from sts_trio.providers.dial import Endpoint
-from sts_trio.providers.events import (
+from sts_trio.lab.emulator import Emulator, EmulatorOptions, serve_stream
+from sts_trio.lab.emulator.wire import ToolError, ToolResponse
+from sts_trio.providers.base import (
     AgentAudio,
-    AgentBrief,
     AgentClosed,
     AgentEvent,
     AgentReady,
     AgentText,
     AgentTurnEnd,
     CallInfo,
+    SessionConfig,
     ToolCall,
     ToolOffer,
     UserTurn,
 )
+from sts_trio.providers.dial import Endpoint
 from sts_trio.providers.hume.link import HumeLink, HumeProvider
 
 if TYPE_CHECKING:
@@ -59,13 +59,13 @@ async def open_provider(
 
 @asynccontextmanager
 async def open_chat(
-    brief: AgentBrief | None = None, options: EmulatorOptions | None = None
+    session_config: SessionConfig | None = None, options: EmulatorOptions | None = None
 ) -> AsyncIterator[tuple[HumeLink, Emulator]]:
     """A chat with an emulator."""
     evi = Emulator(options or EmulatorOptions(seed=1))
     async with (
         open_provider(partial(serve_stream, evi)) as provider,
-        provider(CallInfo("call-1", brief=brief or AgentBrief())) as link,
+        provider(CallInfo("call-1", session_config=session_config or SessionConfig())) as link,
     ):
         yield link, evi
 
@@ -108,8 +108,8 @@ async def test_one_message_holds_all_that_is_late_and_goes_before_words_and_audi
     resume: str | None, autojump_clock: trio.testing.MockClock
 ) -> None:
     scribe = Scribe()
-    brief = AgentBrief(instructions=LONG, variables={"from": "2000", "note": "n" * 1001}, tools=(WEATHER,))
-    call = CallInfo("call-1", resume=resume, brief=brief)
+    session_config = SessionConfig(instructions=LONG, variables={"from": "2000", "note": "n" * 1001}, tools=(WEATHER,))
+    call = CallInfo("call-1", resume=resume, session_config=session_config)
     async with open_provider(scribe.serve) as provider, provider(call) as link:
         await link.send_audio(bytes(320))
         await link.say("Hello.")
@@ -122,7 +122,7 @@ async def test_one_message_holds_all_that_is_late_and_goes_before_words_and_audi
     assert scribe.heard[0] == {
         "type": "session_settings",
         "system_prompt": LONG,
-        "variables": dict(brief.variables),
+        "variables": dict(session_config.variables),
         "tools": [
             {
                 "type": "function",
@@ -147,9 +147,9 @@ async def test_nothing_is_sent_where_nothing_is_late(autojump_clock: trio.testin
 
 async def test_a_call_brings_its_own_config_prompt_voice_and_variables(autojump_clock: trio.testing.MockClock) -> None:
     evi = Emulator(EmulatorOptions(greetings={"own": "Hello {{from}}, welcome."}))
-    brief = AgentBrief("own", "own voice", "You answer for {{from}}.", {"from": "2000"}, (WEATHER,))
+    session_config = SessionConfig("own", "own voice", "You answer for {{from}}.", {"from": "2000"}, (WEATHER,))
     settings = {"config_id": "ours", "voice_id": "our voice", "instructions": "our prompt"}
-    call = CallInfo("call-1", brief=brief)
+    call = CallInfo("call-1", session_config=session_config)
     async with open_provider(partial(serve_stream, evi), **settings) as provider, provider(call) as link:
         assert (await hear(link, AgentText)).text == "Hello 2000, welcome."
         (session,) = evi.live
@@ -184,7 +184,7 @@ async def test_context_alone_is_not_answered(autojump_clock: trio.testing.MockCl
 
 
 async def test_a_tool_is_asked_for_and_its_result_spoken(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_chat(AgentBrief(tools=(WEATHER,))) as (link, evi):
+    async with open_chat(SessionConfig(tools=(WEATHER,))) as (link, evi):
         await link.user_text('call weather {"city":"Oslo"}')
         call = await hear(link, ToolCall)
         assert (call.name, call.arguments, call.response_required) == ("weather", '{"city":"Oslo"}', True)
@@ -205,7 +205,7 @@ async def test_a_tool_is_asked_for_and_its_result_spoken(autojump_clock: trio.te
 
 
 async def test_a_good_bye_is_heard_before_the_tool_that_hangs_up(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_chat(AgentBrief(tools=(ToolOffer("dsai_hangup", "Hang up.", "{}"),))) as (link, _):
+    async with open_chat(SessionConfig(tools=(ToolOffer("dsai_hangup", "Hang up.", "{}"),))) as (link, _):
         await link.user_text("(The caller pressed 9 on the telephone keypad.)")
         kinds: list[type[AgentEvent]] = []
         while ToolCall not in kinds:
@@ -255,7 +255,7 @@ async def test_a_tool_error_of_humes_is_logged_by_its_id_alone_and_not_for_ever(
 
 
 async def test_an_answer_that_comes_too_late_is_logged(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_chat(AgentBrief(tools=(WEATHER,)), EmulatorOptions(tool_limit=5.0)) as (link, _):
+    async with open_chat(SessionConfig(tools=(WEATHER,)), EmulatorOptions(tool_limit=5.0)) as (link, _):
         with capture_logs() as logs:
             await link.user_text("call weather")
             call = await hear(link, ToolCall)

@@ -16,19 +16,19 @@ import trio
 import trio.testing
 from trio_websocket import ConnectionClosed, wrap_server_stream
 
-from sts_trio.emulator import Emulator, EmulatorOptions, serve_stream
 from sts_trio.errors import ProviderLost, ProviderRefused, ProviderTimeout
-from sts_trio.providers.dial import Endpoint
-from sts_trio.providers.events import (
-    AgentBrief,
+from sts_trio.lab.emulator import Emulator, EmulatorOptions, serve_stream
+from sts_trio.providers.base import (
     AgentClosed,
     AgentReady,
     AgentText,
     CallInfo,
+    SessionConfig,
     ToolCall,
     ToolOffer,
     UserTurn,
 )
+from sts_trio.providers.dial import Endpoint
 from sts_trio.providers.openai.dialect import OPENAI, XAI, Dialect
 from sts_trio.providers.openai.link import RealtimeLink, RealtimeProvider
 from sts_trio.providers.openai.opening import Options
@@ -37,7 +37,7 @@ from tests.call.fakes import tone
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-    from sts_trio.providers.events import AgentEvent
+    from sts_trio.providers.base import AgentEvent
 
 KEY = "key-that-nobody-may-see"
 WEATHER = ToolOffer("weather", "What the weather is like.", '{"type":"object"}')
@@ -349,8 +349,8 @@ async def test_a_session_takes_over_what_was_said(dialect: Dialect, autojump_clo
 
 async def test_a_tool_is_asked_for_and_its_result_spoken(autojump_clock: Clock) -> None:
     evi, options = emulator()
-    brief = AgentBrief(tools=(WEATHER,))
-    call = CallInfo("call-1", brief=brief)
+    session_config = SessionConfig(tools=(WEATHER,))
+    call = CallInfo("call-1", session_config=session_config)
     async with open_provider(partial(serve_stream, evi), options) as provider, provider(call) as link:
         await link.user_text('call weather {"city":"Oslo"}')
         assert (await hear(link, UserTurn)).text == 'call weather {"city":"Oslo"}'

@@ -15,14 +15,14 @@ from pydantic import TypeAdapter
 
 from sts_trio.audio.resample import TelephoneResampler
 from sts_trio.errors import ProviderProtocolError
+from sts_trio.providers.base import AgentClosed, AgentFault, SessionConfig, ToolOffer
 from sts_trio.providers.dial import Endpoint
-from sts_trio.providers.events import AgentBrief, AgentClosed, AgentFault, ToolOffer
 from sts_trio.providers.openai import wire
 from sts_trio.providers.openai.codec import open_codec
 from sts_trio.providers.openai.dialect import OPENAI, XAI
-from sts_trio.providers.openai.heard import Cut, Heard
+from sts_trio.providers.openai.heard import Cut, PlaybackEstimate
+from sts_trio.providers.openai.history import History
 from sts_trio.providers.openai.meaning import closed, fault
-from sts_trio.providers.openai.memory import Memory
 from sts_trio.providers.openai.opening import (
     Options,
     TurnDetection,
@@ -62,7 +62,7 @@ def unknown(read: Any) -> list[str]:
 
 
 TOOL = ToolOffer("weather", "What the weather is like.", '{"type":"object","properties":{"city":{"type":"string"}}}')
-BRIEF = AgentBrief(
+BRIEF = SessionConfig(
     voice="cedar", instructions="You answer for {{from}}, {{ to }}.", variables={"from": "2000"}, tools=(TOOL,)
 )
 
@@ -87,12 +87,12 @@ def test_the_session_is_what_the_vendor_takes(format_: Format, options: Options)
 
 
 def test_every_other_message_is_what_the_vendor_takes() -> None:
-    memory = Memory()
-    memory.user_turn("a")
-    memory.agent_words("b", "Good evening.")
-    memory.user_words("a", "Hello?")
-    memory.tool(("call_1", "weather", "{}"), "rain")
-    memory.note("The caller pressed 1.")
+    history = History()
+    history.user_turn("a")
+    history.agent_words("b", "Good evening.")
+    history.user_words("a", "Hello?")
+    history.tool(("call_1", "weather", "{}"), "rain")
+    history.note("The caller pressed 1.")
     messages = [
         wire.Append(b"\xff" * 160),
         wire.ItemDelete("cut_1", "item_1"),
@@ -100,7 +100,7 @@ def test_every_other_message_is_what_the_vendor_takes() -> None:
         wire.ResponseCancel("cancel_1", "resp_1"),
         wire.ResponseCreate("respond_1"),
         wire.ResponseCreate("respond_2", {"instructions": "Say: x", "tool_choice": "none", "input": []}),
-        *(wire.ItemCreate("seed", item) for item in memory.items()),
+        *(wire.ItemCreate("seed", item) for item in history.items()),
     ]
     sent = [checked(message) for message in messages]
     assert {type(message) for message in messages} | {wire.SessionUpdate} == set(get_args(wire.ToService))
@@ -115,7 +115,7 @@ def test_xai_has_voice_and_turns_at_the_top_and_linear_audio() -> None:
     options = Options(
         dialect=XAI, voice="eve", format="pcm", rate=8000, language="en-GB", transcription="grok-transcribe"
     )
-    shape = session(options, open_codec("pcm", 8000), AgentBrief())
+    shape = session(options, open_codec("pcm", 8000), SessionConfig())
     assert set(shape) == {"instructions", "tools", "voice", "turn_detection", "audio", "resumption"}
     assert shape["audio"]["input"] == {
         "format": {"type": "audio/pcm", "rate": 8000},
@@ -317,7 +317,7 @@ def test_24_khz_up_and_down_again_is_what_was_said() -> None:
     ],
 )
 def test_a_barge_in_cuts_the_item_that_was_heard_and_all_after_it(unheard: float, cuts: list[Cut]) -> None:
-    heard = Heard()
+    heard = PlaybackEstimate()
     for item in "aabb":
         heard.give(item, 1.0 if item == "a" else 0.5, 10.0)
     assert heard.playing(13.1)
@@ -329,7 +329,7 @@ def test_a_barge_in_cuts_the_item_that_was_heard_and_all_after_it(unheard: float
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0.02, 2.0)), max_size=9), st.floats(0, 30))
 def test_no_more_is_cut_than_was_given(chunks: list[tuple[str, float]], unheard: float) -> None:
-    heard = Heard()
+    heard = PlaybackEstimate()
     for item, seconds in chunks:
         heard.give(item, seconds, 0.0)
     cuts = heard.cut(unheard)
@@ -338,28 +338,28 @@ def test_no_more_is_cut_than_was_given(chunks: list[tuple[str, float]], unheard:
 
 
 def test_a_voice_of_countless_items_is_forgotten_bit_by_bit() -> None:
-    heard = Heard()
+    heard = PlaybackEstimate()
     for number in range(5000):
         heard.give(f"item {number}", 0.1, 0.0)
     assert len(heard.cut(500.0)) < 1000
 
 
 def test_a_memory_keeps_what_was_heard_in_order_and_is_bounded() -> None:
-    memory = Memory()
-    memory.user_turn("u1")
-    memory.agent_words("a1", "One two three four five six.")
-    memory.user_words("u1", "Count.")  # later than the answer
-    memory.agent_heard("a1", 0.5)
-    texts = [item["content"][0]["text"] for item in memory.items()]
+    history = History()
+    history.user_turn("u1")
+    history.agent_words("a1", "One two three four five six.")
+    history.user_words("u1", "Count.")  # later than the answer
+    history.agent_heard("a1", 0.5)
+    texts = [item["content"][0]["text"] for item in history.items()]
     assert texts[:2] == ["Count.", "One two three …"]
-    memory.agent_heard("a1", 0.0)
-    assert len(list(memory.items())) == 2
+    history.agent_heard("a1", 0.0)
+    assert len(list(history.items())) == 2
     for number in range(1000):
-        memory.agent_words(f"x{number}", "y" * 10_000)
-    memory.tool(("call", "weather", "z" * 10_000), "rain")
-    assert [item["arguments"] for item in memory.items() if item["type"] == "function_call"] == ["{}"]
-    memory.agent_words("x", "y" * 10_000)
-    items = list(memory.items())
+        history.agent_words(f"x{number}", "y" * 10_000)
+    history.tool(("call", "weather", "z" * 10_000), "rain")
+    assert [item["arguments"] for item in history.items() if item["type"] == "function_call"] == ["{}"]
+    history.agent_words("x", "y" * 10_000)
+    items = list(history.items())
     assert len(items) == 102
     assert len(str(items)) < 250_000
-    assert "yyy" not in repr(memory)
+    assert "yyy" not in repr(history)

@@ -189,11 +189,11 @@ async def test_no_reset_destroys_the_tail_of_a_response() -> None:
     """It still lies with our kernel when the call is over: the caller is busy sending, and its window is small."""
     said = b"x" * 16_000
 
-    async def brief(stream: CallerStream, arrival: Arrival) -> None:
+    async def session_config(stream: CallerStream, arrival: Arrival) -> None:
         await stream.receive()
         await stream.send(said)
 
-    async with serving(stream=brief) as (address, _):
+    async with serving(stream=session_config) as (address, _):
         host, _, port = address.rpartition(":")
         plain = socket.socket()
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -174,10 +174,10 @@ async def test_a_body_may_have_a_length(version: str, autojump_clock: Clock) -> 
 
 
 async def test_an_http_1_0_response_ends_although_the_caller_goes_on(autojump_clock: Clock) -> None:
-    async def brief(stream: CallerStream, arrival: Arrival) -> None:
+    async def session_config(stream: CallerStream, arrival: Arrival) -> None:
         await stream.send(b"bye")
 
-    async with open_door(no_socket, stream=brief) as wire:
+    async with open_door(no_socket, stream=session_config) as wire:
         stream = await wire.connect()
         await stream.send_all(b"POST / HTTP/1.0\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 320)
         assert (await hear(stream)).body == b"bye"
@@ -400,10 +400,10 @@ async def test_our_end_reaches_a_caller_who_goes_on_sending(autojump_clock: Cloc
 
 
 async def test_a_caller_who_never_notices_our_end_is_cut_off(autojump_clock: Clock) -> None:
-    async def brief(stream: CallerStream, arrival: Arrival) -> None:
+    async def session_config(stream: CallerStream, arrival: Arrival) -> None:
         await stream.send(b"good-bye")
 
-    async with open_door(no_socket, stream=brief) as wire:
+    async with open_door(no_socket, stream=session_config) as wire:
         caller = await wire.stream()
         with suppress(trio.BrokenResourceError):
             while trio.current_time() < 10:

@@ -20,17 +20,17 @@ from sts_trio.call.actions import (
     RunTool,
     Say,
     SendAudio,
-    TypeIn,
+    SendUserText,
 )
 from sts_trio.call.bridge import Bridge
-from sts_trio.call.briefing import Briefing
+from sts_trio.call.config import SessionPolicy
 from sts_trio.call.outcome import Cause
 from sts_trio.call.playout import Pace, Playout
 from sts_trio.call.rules import CallRules
 from sts_trio.core.link import SocketClosed
 from sts_trio.core.wire import CallerAudio, Digit, Error, Init, Interruption, NotUnderstood, PlayoutAudio
 from sts_trio.errors import ProviderLost
-from sts_trio.providers.events import (
+from sts_trio.providers.base import (
     AgentAudio,
     AgentClosed,
     AgentFault,
@@ -42,8 +42,8 @@ from sts_trio.providers.events import (
     UserInterruption,
     UserTurn,
 )
+from sts_trio.settings.emotion_rules import EmotionRule
 from sts_trio.tools.tool import CallContext, Tool, ToolResult
-from sts_trio.values.emotion_rules import EmotionRule
 
 TOOLS = st.sampled_from(["hours", "dsai_transfer", "unknown"])
 REPLIES = st.sampled_from(["", "a", "b", "c", "d"])
@@ -56,7 +56,7 @@ async def _never_run(_: str, __: CallContext) -> ToolResult:
 HOURS = Tool("hours", "When we are open.", "{}", _never_run)
 TRANSFER = Tool("dsai_transfer", "Put through.", "{}", _never_run, ends_call=True)
 RULES = CallRules(
-    briefing=Briefing(greeting="Hello!"),
+    session_policy=SessionPolicy(greeting="Hello!"),
     tools=(HOURS, TRANSFER),
     emotion_rules=(EmotionRule("Anger", 0.5, 2, tool="hours"),),
     init_seconds=10,
@@ -119,7 +119,7 @@ class BridgeMachine(RuleBasedStateMachine):
                     self.running.add(tool)
                 case CancelTool(id=tool):
                     self.running.remove(tool)
-                case TypeIn():
+                case SendUserText():
                     self.entered += 1
                 case Attach(number=number):
                     assert number in self.sessions

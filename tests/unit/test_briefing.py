@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sts_trio.call.briefing import Briefing, is_real_uuid, usable_id, variable_name
-from sts_trio.providers.events import AgentBrief, ToolOffer
+from sts_trio.call.config import SessionPolicy, is_real_uuid, usable_id, variable_name
+from sts_trio.providers.base import SessionConfig, ToolOffer
 from sts_trio.tools.tool import CallContext, Tool, ToolResult
 
 QUERY = {
@@ -30,16 +30,16 @@ TOOL = Tool("hours", "When we are open.", '{"type":"object"}', _run)
 
 
 def test_by_default_nothing_of_the_url_reaches_the_agent() -> None:
-    briefing = Briefing(greeting="Hello!")
-    assert briefing.brief(QUERY, ()) == AgentBrief()
-    assert briefing.greeting_for(QUERY) == "Hello!"
+    session_policy = SessionPolicy(greeting="Hello!")
+    assert session_policy.session_config(QUERY, ()) == SessionConfig()
+    assert session_policy.greeting_for(QUERY) == "Hello!"
 
 
 def test_listed_parameters_become_variables() -> None:
-    briefing = Briefing(variables=("from", "vicidial[leadId]", "missing"))
-    brief = briefing.brief(QUERY | {"vicidial[leadId]": "7"}, ())
-    assert brief.variables == {"from": "2000", "vicidial_leadId": "7"}
-    assert "2000" not in repr(brief)
+    session_policy = SessionPolicy(variables=("from", "vicidial[leadId]", "missing"))
+    session_config = session_policy.session_config(QUERY | {"vicidial[leadId]": "7"}, ())
+    assert session_config.variables == {"from": "2000", "vicidial_leadId": "7"}
+    assert "2000" not in repr(session_config)
 
 
 @pytest.mark.parametrize(
@@ -50,47 +50,49 @@ def test_of_parameters_that_make_the_same_variable_the_first_listed_that_came_co
     listed: tuple[str, ...], value: str
 ) -> None:
     query = {"from": "plain", "from[]": "bracketed"}
-    assert Briefing(variables=listed).brief(query, ()).variables == {"from": value}
+    assert SessionPolicy(variables=listed).session_config(query, ()).variables == {"from": value}
     query = dict(reversed(query.items()))
-    assert Briefing(variables=listed).brief(query, ()).variables == {"from": value}
+    assert SessionPolicy(variables=listed).session_config(query, ()).variables == {"from": value}
 
 
 def test_a_call_may_bring_its_own_settings_where_that_is_allowed() -> None:
-    briefing = Briefing(greeting="Hello!", overrides=True)
-    assert briefing.brief(QUERY, ()) == AgentBrief("theirs", "their voice", "Be rude.")
-    assert briefing.greeting_for(QUERY) == "Yo!"
+    session_policy = SessionPolicy(greeting="Hello!", overrides=True)
+    assert session_policy.session_config(QUERY, ()) == SessionConfig("theirs", "their voice", "Be rude.")
+    assert session_policy.greeting_for(QUERY) == "Yo!"
     empty = dict.fromkeys(QUERY, "")
-    assert briefing.brief(empty, ()) == AgentBrief()
+    assert session_policy.session_config(empty, ()) == SessionConfig()
 
 
 @pytest.mark.parametrize(
-    ("briefing", "query", "greeting"),
+    ("session_policy", "query", "greeting"),
     [
-        (Briefing("Hello!"), {}, "Hello!"),
-        (Briefing("Hello!", has_config=True), {}, ""),
-        (Briefing("Hello!", has_config=True, greet_with_config=True), {}, "Hello!"),
-        (Briefing("Hello!", overrides=True), {"config_id": "c"}, ""),
-        (Briefing("Hello!", overrides=False), {"config_id": "c"}, "Hello!"),
-        (Briefing("Hello!", overrides=True, greet_with_config=True), {"config_id": "c"}, "Hello!"),
-        (Briefing("Hello!", overrides=True, has_config=True), {"welcome_message": "Yo!"}, "Yo!"),
-        (Briefing("Hello!", overrides=True), {"welcome_message": ""}, ""),
-        (Briefing("Hello!", overrides=True), {"welcome_message": " \n"}, ""),
-        (Briefing("Hello!", overrides=False), {"welcome_message": ""}, "Hello!"),
+        (SessionPolicy("Hello!"), {}, "Hello!"),
+        (SessionPolicy("Hello!", has_config=True), {}, ""),
+        (SessionPolicy("Hello!", has_config=True, greet_with_config=True), {}, "Hello!"),
+        (SessionPolicy("Hello!", overrides=True), {"config_id": "c"}, ""),
+        (SessionPolicy("Hello!", overrides=False), {"config_id": "c"}, "Hello!"),
+        (SessionPolicy("Hello!", overrides=True, greet_with_config=True), {"config_id": "c"}, "Hello!"),
+        (SessionPolicy("Hello!", overrides=True, has_config=True), {"welcome_message": "Yo!"}, "Yo!"),
+        (SessionPolicy("Hello!", overrides=True), {"welcome_message": ""}, ""),
+        (SessionPolicy("Hello!", overrides=True), {"welcome_message": " \n"}, ""),
+        (SessionPolicy("Hello!", overrides=False), {"welcome_message": ""}, "Hello!"),
     ],
 )
-def test_who_greets(briefing: Briefing, query: dict[str, str], greeting: str) -> None:
-    assert briefing.greeting_for(query) == greeting
+def test_who_greets(session_policy: SessionPolicy, query: dict[str, str], greeting: str) -> None:
+    assert session_policy.greeting_for(query) == greeting
 
 
 def test_tools_are_declared_unless_the_configuration_does_it() -> None:
-    assert Briefing().brief({}, (TOOL,)).tools == (ToolOffer("hours", "When we are open.", '{"type":"object"}'),)
-    assert Briefing(declare_tools=False).brief({}, (TOOL,)).tools == ()
+    assert SessionPolicy().session_config({}, (TOOL,)).tools == (
+        ToolOffer("hours", "When we are open.", '{"type":"object"}'),
+    )
+    assert SessionPolicy(declare_tools=False).session_config({}, (TOOL,)).tools == ()
 
 
 @given(st.dictionaries(st.text(max_size=80), st.text(max_size=400), max_size=8))
 def test_a_variable_is_one_short_printable_line(query: dict[str, str]) -> None:
-    brief = Briefing(variables=tuple(query)).brief(query, ())
-    for name, value in brief.variables.items():
+    session_config = SessionPolicy(variables=tuple(query)).session_config(query, ())
+    for name, value in session_config.variables.items():
         assert name.isascii()
         assert name.replace("_", "a").isalnum()
         assert value.isprintable()

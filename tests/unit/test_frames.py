@@ -11,7 +11,7 @@ from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 from wsproto.utilities import ProtocolError
 
-from sts_trio.websocket.frames import BINARY, PING, PONG, TEXT, Masks, Splitter, frame, mask
+from sts_trio.websocket.frames import BINARY, PING, PONG, TEXT, ClientFramer, FrameParser, frame, mask
 
 MOST = 70_000
 CONTINUATION, CLOSE = 0x80, 0x88
@@ -47,7 +47,7 @@ conversations = st.lists(
 
 
 def built(frames: list[tuple[int, bytes]], *, masked: bool) -> bytes:
-    make = Masks().frame if masked else frame
+    make = ClientFramer().frame if masked else frame
     return b"".join(make(kind, payload) for kind, payload in frames)
 
 
@@ -92,7 +92,7 @@ def test_beside_the_lane_the_library_hears_what_it_would_alone(
     frames: list[tuple[int, bytes]], cuts: list[int], masked: bool
 ) -> None:
     """The oracle is wsproto, given everything. Pings may be answered before messages that came with them: no matter."""
-    alone, beside, splitter = Library(masked=masked), Library(masked=masked), Splitter(masked=masked, most=MOST)
+    alone, beside, splitter = Library(masked=masked), Library(masked=masked), FrameParser(masked=masked, most=MOST)
     passed: list[object] = []
     for piece in cut(built(frames, masked=masked), cuts):
         alone.feed(piece)
@@ -110,7 +110,7 @@ def is_control(heard: object) -> bool:
 
 @given(st.lists(plain, max_size=6), st.lists(st.integers(0, 2**20), max_size=12), st.booleans())
 def test_plain_messages_never_reach_the_library(frames: list[tuple[int, bytes]], cuts: list[int], masked: bool) -> None:
-    splitter = Splitter(masked=masked, most=MOST)
+    splitter = FrameParser(masked=masked, most=MOST)
     heard: list[str | bytes] = []
     for piece in cut(built(frames, masked=masked), cuts):
         messages, others = splitter.feed(piece)
@@ -127,12 +127,12 @@ def test_plain_messages_never_reach_the_library(frames: list[tuple[int, bytes]],
         b"\x81\x7e\x00\x05hello",  # a length with more bytes than it needs (RFC 6455, 5.2)
         b"\x81\x7f" + (5).to_bytes(8) + b"hello",
         b"\x81\x7f" + (1 << 63).to_bytes(8),
-        Masks().frame(TEXT, b"masked, by a server"),
+        ClientFramer().frame(TEXT, b"masked, by a server"),
     ],
     ids=["too long", "padded 16", "padded 64", "endless", "masked"],
 )
 def test_what_is_not_plain_is_left_to_the_library_from_its_first_byte(data: bytes) -> None:
-    splitter = Splitter(masked=False, most=MOST)
+    splitter = FrameParser(masked=False, most=MOST)
     before = frame(TEXT, b"before")
     heard: list[str | bytes] = []
     seen = b""
@@ -144,7 +144,7 @@ def test_what_is_not_plain_is_left_to_the_library_from_its_first_byte(data: byte
 
 
 def test_a_client_that_does_not_mask_is_left_to_the_library() -> None:
-    splitter = Splitter(masked=True, most=MOST)
+    splitter = FrameParser(masked=True, most=MOST)
     assert splitter.feed(frame(TEXT, b"plain")) == ([], frame(TEXT, b"plain"))
 
 
@@ -156,7 +156,7 @@ def test_masking_is_what_the_rfc_says_and_its_own_inverse(payload: bytes, key: b
 
 
 def test_no_key_of_a_client_is_used_twice_in_a_row() -> None:
-    masks = Masks()
+    masks = ClientFramer()
     keys = [masks.frame(BINARY, b"")[2:] for _ in range(500)]
     assert len(set(keys)) == len(keys)
 

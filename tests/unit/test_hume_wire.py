@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sts_trio.errors import ProviderProtocolError
-from sts_trio.providers.events import (
+from sts_trio.providers.base import (
     AgentAudio,
     AgentClosed,
     AgentEvent,
@@ -28,7 +28,7 @@ from sts_trio.providers.events import (
 )
 from sts_trio.providers.hume import wire
 from sts_trio.providers.hume.emotions import EMOTIONS
-from sts_trio.providers.hume.meaning import closed, describe, to_event
+from sts_trio.providers.hume.events import closed, describe, to_event
 from sts_trio.providers.hume.wire import parse_from_hume
 from tests.unit.signals import chunk, fmt, riff
 

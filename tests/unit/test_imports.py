@@ -13,49 +13,32 @@ import sts_trio
 SOURCE = Path(sts_trio.__file__).parent
 MODULES = sorted(".".join(path.relative_to(SOURCE).with_suffix("").parts) for path in SOURCE.rglob("*.py"))
 
-# Imports point from a room to those beneath it: `cli → main → web → call → {core, providers, tools} → audio`.
-# The emulator and the harness stand on the other side of the wire: a codec shared with us would hide its own faults.
-BASE = {"errors", "http_client", "values"}
+# Imports point from a room to those beneath it: `cli → main → workers → web → wiring → call → {core, providers, tools}
+# → {websocket, audio, settings}`. The lab stands on the other side of the wire: a codec shared with the service would
+# hide its own faults.
+BASE = {"errors", "http_client"}
 AUDIO = BASE | {"audio"}
 LINK = AUDIO | {"websocket"}
-CALL = LINK | {"core", "providers", "tools", "call"}
-SERVICE = {
-    "settings",
-    "web",
-    "emulator",
-    "harness",
-    "logs",
-    "metrics",
-    "wiring",
-    "main",
-    "check",
-    "demo",
-    "cli",
-    "workers",
-}
-TOP = CALL | SERVICE
+CALL = LINK | {"core", "providers", "tools", "call", "settings"}
 MAY_IMPORT = {
     "errors": set(),
-    "values": {"values"},
-    "http_client": {"errors", "values"},
+    "http_client": {"errors", "settings"},
     "logs": BASE,
-    "settings": {"errors", "values", "settings"},
+    "settings": {"errors", "settings"},
     "audio": AUDIO,
-    "core": AUDIO | {"core"},
+    "core": AUDIO | {"core", "settings"},
     "websocket": {"websocket"},
-    "providers": LINK | {"providers"},
-    "tools": AUDIO | {"tools"},
+    "providers": LINK | {"providers", "settings"},
+    "tools": AUDIO | {"tools", "settings"},
     "call": CALL,
     "web": CALL | {"web"},
     "metrics": {"audio", "call", "metrics"},
-    "emulator": AUDIO | {"emulator"},
-    "harness": AUDIO | {"harness"},
-    "wiring": CALL | {"settings", "wiring"},
+    "wiring": CALL | {"wiring"},
     "workers": {"call", "errors", "settings", "web", "workers"},
-    "main": TOP - {"cli", "check", "demo", "emulator", "harness"},
-    "check": TOP - {"workers", "cli", "demo", "emulator", "harness", "web", "call", "metrics", "main"},
-    "demo": TOP - {"workers", "cli", "check", "web", "call", "core", "metrics"},
-    "cli": TOP,
+    "main": CALL | {"main", "logs", "metrics", "web", "wiring", "workers"},
+    "check": LINK | {"call", "core", "logs", "providers", "settings", "tools", "wiring"},
+    "lab": AUDIO | {"lab", "core", "logs", "main", "providers", "settings", "wiring"},
+    "cli": CALL | {"check", "cli", "lab", "logs", "main", "metrics", "web", "wiring", "workers"},
     "__init__": set(),
     "__main__": {"cli"},
 }
@@ -64,110 +47,21 @@ ONLY_IN = {  # library: where it may be imported
     "quart": {"web"},
     "quart_trio": {"web"},
     "hypercorn": {"web"},
-    "wsproto": {"web", "providers.socket", "harness"},
-    "h11": {"web", "harness"},
-    "trio_websocket": {"providers.socket", "emulator", "harness"},
-    "decouple": {"settings.environment", "values.plain"},
-    "soxr": {"emulator", "harness"},
+    "wsproto": {"web", "providers.socket", "lab"},
+    "h11": {"web", "lab"},
+    "trio_websocket": {"providers.socket", "lab"},
+    "decouple": {"settings"},
+    "soxr": {"lab"},
     "httpx": {"http_client"},
-    "prometheus_client": {"metrics", "workers.ledger", "workers.scrapes"},
+    "prometheus_client": {"metrics", "workers"},
     "docstring_parser": {"tools.schema"},
-    "audioop": {"providers.openai.codec", "emulator.openai.g711"},
+    "audioop": {"providers.openai", "lab"},
     "click": {"cli"},
-    "rich": {"cli", "demo", "harness"},
+    "rich": {"cli", "lab"},
 }
 
-PURE = [
-    "audio",
-    "core.wire",
-    "core.arrival",
-    "providers.hume.emotions",
-    "providers.hume.meaning",
-    "providers.hume.opening",
-    "providers.hume.wire",
-    "providers.messages",
-    "providers.openai.codec",
-    "providers.openai.dialect",
-    "providers.openai.dialogue",
-    "providers.openai.heard",
-    "providers.openai.meaning",
-    "providers.openai.memory",
-    "providers.openai.opening",
-    "providers.openai.responses",
-    "providers.openai.toolbox",
-    "providers.openai.wire",
-    "call.actions",
-    "call.admission",
-    "call.alarms",
-    "call.allowance",
-    "call.bridge",
-    "call.meter",
-    "call.trail",
-    "call.turn",
-    "call.outcome",
-    "call.playout",
-    "call.keypad",
-    "call.mood",
-    "call.briefing",
-    "call.ending",
-    "call.recovery",
-    "call.toolcalls",
-    "call.keys",
-    "call.lifeline",
-    "call.rules",
-    "call.silence",
-    "call.speech",
-    "call.trouble",
-    "call.voice",
-    "websocket.frames",
-    "tools.tool",
-    "tools.schema",
-    "errors",
-    "values",
-    "settings",
-    "logs",
-    "web.gate",
-    "workers.choice",
-    "workers.ledger",
-    "workers.wire",
-    "emulator.actions",
-    "emulator.chat",
-    "emulator.openai",
-    "emulator.talk",
-    "emulator.disorder",
-    "emulator.emotions",
-    "emulator.faults_file",
-    "emulator.junk",
-    "emulator.options",
-    "emulator.outbox",
-    "emulator.parrot",
-    "emulator.plan",
-    "emulator.query",
-    "emulator.script",
-    "emulator.settings",
-    "emulator.turns",
-    "emulator.typed",
-    "emulator.voice",
-    "emulator.wire",
-    "harness.fidelity",
-    "harness.load.coarse",
-    "harness.load.evi",
-    "harness.load.exact",
-    "harness.load.figures",
-    "harness.load.forms",
-    "harness.load.frames",
-    "harness.load.gate",
-    "harness.load.levels",
-    "harness.load.profile",
-    "harness.load.realtime",
-    "harness.load.realtime_wire",
-    "harness.load.stamps",
-    "harness.load.tongue",
-    "harness.measure",
-    "harness.recording",
-    "harness.speech",
-    "harness.wire",
-]
+# A module is pure when its docstring says so (its first paragraph ends with "Pure."); these must be.
+PURE = ["audio.pcm", "audio.resample", "call.bridge", "call.playout", "call.speech", "core.wire", "websocket.frames"]
 NOT_PURE = {
     "trio",
     "trio_websocket",
@@ -207,7 +101,7 @@ def within(module: str, room: str) -> bool:
 def test_the_walk_sees_the_house() -> None:
     assert len(MODULES) > 40
     assert "sts_trio.core.wire.Init" in imports("call.bridge")
-    assert "sts_trio.providers.events.AgentEvent" in imports("call.bridge")  # under TYPE_CHECKING
+    assert "sts_trio.providers.base.AgentEvent" in imports("call.bridge")  # under TYPE_CHECKING
     assert "trio_websocket" in imports("providers.socket")
 
 
@@ -246,19 +140,25 @@ def test_the_environment_is_read_in_one_place() -> None:
     assert readers == set()  # decouple does it, where `ONLY_IN` lets it
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if any(within(name, room) for room in PURE)])
+def called_pure(module: str) -> bool:
+    """Whether the docstring of a module promises that it neither waits nor knows the clock or the network."""
+    first, _, _ = (ast.get_docstring(tree(module)) or "").partition("\n\n")
+    return " ".join(first.split()).endswith("Pure.") or "Pure: " in first
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if called_pure(name)])
 def test_a_pure_module_neither_waits_nor_knows_the_clock_or_the_network(module: str) -> None:
     waiting = (ast.Await, ast.AsyncFor, ast.AsyncWith, ast.AsyncFunctionDef)
     assert not [node.lineno for node in ast.walk(tree(module)) if isinstance(node, waiting)]
     known = {name.split(".")[0] for name in imports(module)}
     assert not known & NOT_PURE
-    # The emulator stamps some messages with the time of day; nothing is decided by it.
-    assert "time" not in known or module in ("emulator.chat", "emulator.openai.chat", "emulator.openai.agent")
+    # The emulators stamp some messages with the time of day; nothing is decided by it.
+    assert "time" not in known or within(module, "lab.emulator")
 
 
-@pytest.mark.parametrize("room", PURE)
-def test_every_module_called_pure_exists(room: str) -> None:
-    assert any(within(module, room) for module in MODULES)
+@pytest.mark.parametrize("module", PURE)
+def test_what_must_be_pure_says_so(module: str) -> None:
+    assert called_pure(module)
 
 
 def test_providers_are_built_in_one_place_only() -> None:

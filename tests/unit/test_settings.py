@@ -21,10 +21,10 @@ from sts_trio.errors import ConfigError
 from sts_trio.logs import set_up_logging
 from sts_trio.settings import Settings
 from sts_trio.settings.agent import DEFAULT_INSTRUCTIONS
+from sts_trio.settings.emotion_rules import EmotionRule, emotion_rules
 from sts_trio.settings.environment import load_settings
-from sts_trio.values.emotion_rules import EmotionRule, emotion_rules
-from sts_trio.values.secret import HiddenValueError, Secret
-from sts_trio.values.urls import shown_url
+from sts_trio.settings.secret import HiddenValueError, Secret
+from sts_trio.settings.urls import shown_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,8 +14,8 @@ import trustme
 
 from sts_trio.errors import ProviderLost
 from sts_trio.providers.dial import Endpoint, TcpDial
-from sts_trio.websocket.frames import BINARY, TEXT, Masks, Splitter
-from sts_trio.websocket.lane import Lane
+from sts_trio.websocket.fast_path import FastPath
+from sts_trio.websocket.frames import BINARY, TEXT, ClientFramer, FrameParser
 from sts_trio.websocket.tls import TlsStream
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ async def test_a_lane_over_tls_keeps_every_message_whole_and_in_order(nursery: t
 
     async def answer(stream: trio.SocketStream) -> None:
         server = trio.SSLStream(stream, theirs(), server_side=True, https_compatible=True)
-        plain = Splitter(masked=True, most=2**20)
+        plain = FrameParser(masked=True, most=2**20)
         await server.do_handshake()
         await reading.wait()
         while len(received) < 2 * len(many):
@@ -185,12 +185,12 @@ async def test_a_lane_over_tls_keeps_every_message_whole_and_in_order(nursery: t
     socket.socket.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_SNDBUF, 4096)
     client = TlsStream(socket, ours(), "evi.example")
     await client.do_handshake()
-    lane = Lane(client, Splitter(masked=False, most=2**20), queued=10, make=Masks().frame)
-    lane.open()
+    fast_path = FastPath(client, FrameParser(masked=False, most=2**20), queued=10, make=ClientFramer().frame)
+    fast_path.open()
 
     async def say(kind: int) -> None:
         for one in many:
-            await lane.send(kind, one if kind == BINARY else one[:4])
+            await fast_path.send(kind, one if kind == BINARY else one[:4])
 
     with trio.fail_after(10):
         async with trio.open_nursery() as speakers:
@@ -198,10 +198,10 @@ async def test_a_lane_over_tls_keeps_every_message_whole_and_in_order(nursery: t
             speakers.start_soon(say, TEXT)
             await trio.sleep(0.05)
             reading.set()
-        assert [await lane.receive() for _ in many] == many
+        assert [await fast_path.receive() for _ in many] == many
     assert [message for message in received if isinstance(message, bytes)] == many
     assert [message for message in received if isinstance(message, str)] == [one[:4].decode() for one in many]
-    await trio.aclose_forcefully(lane)
+    await trio.aclose_forcefully(fast_path)
     nursery.cancel_scope.cancel()
 
 
@@ -236,11 +236,11 @@ async def test_a_lane_learns_of_the_end_of_tls_though_the_connection_stays_open(
     nursery.start_soon(trio.serve_listeners, answer, [listener])
     client = TlsStream(await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1]), ours(), "evi.example")
     await client.do_handshake()
-    lane = Lane(client, Splitter(masked=False, most=1000), queued=10)
-    lane.open()
+    fast_path = FastPath(client, FrameParser(masked=False, most=1000), queued=10)
+    fast_path.open()
     with trio.fail_after(2):
-        heard = [await lane.receive() for _ in range(2)]
+        heard = [await fast_path.receive() for _ in range(2)]
         assert heard == (["bye", None] if how.startswith("words") else [None, None])
-        assert await lane.receive_some() == b""
-    await trio.aclose_forcefully(lane)
+        assert await fast_path.receive_some() == b""
+    await trio.aclose_forcefully(fast_path)
     nursery.cancel_scope.cancel()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sts_trio.workers import cores
-from sts_trio.workers.choice import MOST_ON_THE_WAY, Backoff, Load, is_open, ranked, shares
+from sts_trio.workers.balancer import MOST_ON_THE_WAY, Backoff, Load, is_open, ranked, shares
 from sts_trio.workers.cores import cores_of, usable_cores, worker_count
 from sts_trio.workers.wire import Report
 

@@ -13,9 +13,9 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from sts_trio.workers.channel import Channel, open_pair, read_text
-from sts_trio.workers.crew import _OPEN_SECONDS, Crew
+from sts_trio.workers.collect import WORKER_SECONDS, Scrapes
+from sts_trio.workers.pool import _OPEN_SECONDS, Crew
 from sts_trio.workers.process import START_SECONDS, how_it_ended, tell_of_slow_start
-from sts_trio.workers.scrapes import WORKER_SECONDS, Scrapes
 from sts_trio.workers.wire import Handed, Message, Others, Report, Tell, Text
 
 if TYPE_CHECKING:

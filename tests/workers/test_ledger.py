@@ -15,9 +15,9 @@ from sts_trio.call.meter import HTTP, WEBSOCKET, CallRecord
 from sts_trio.call.outcome import CallCounts
 from sts_trio.call.registry import Registry
 from sts_trio.metrics import Metrics
-from sts_trio.workers.crew import Crew
-from sts_trio.workers.ledger import HIGHEST_GAUGES, SUMMED_GAUGES, Ledger
-from sts_trio.workers.scrapes import Scrapes
+from sts_trio.workers.collect import Scrapes
+from sts_trio.workers.merge import HIGHEST_GAUGES, SUMMED_GAUGES, Ledger
+from sts_trio.workers.pool import Crew
 from tests.unit.test_metrics import used
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")

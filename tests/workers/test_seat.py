@@ -17,8 +17,8 @@ from sts_trio.call.registry import Registry
 from sts_trio.web.connections import NEW_SECONDS, Connections
 from sts_trio.web.listening import listen, notice_dead_peers
 from sts_trio.workers.channel import Channel, open_pair, read_text
-from sts_trio.workers.seat import SCRAPE_SECONDS, HandedOver, Keeper, Seat
 from sts_trio.workers.wire import Ask, Handed, Message, Others, Report, Tell, Text
+from sts_trio.workers.worker import SCRAPE_SECONDS, HandedOver, Keeper, Seat
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -133,7 +133,7 @@ async def test_what_changes_is_reported_and_what_changes_together_is_reported_to
     async with seated(most=100) as bench:
         keeper = Keeper(bench.registry, bench.seat)
         await bench.until(Report())
-        with bench.connections.enter(), bench.connections.newcomer() as asked:
+        with bench.connections.enter(), bench.connections.track_idle() as asked:
             await bench.until(Report(new=1, taken=1))
             asked()
             with keeper.admit():
@@ -150,9 +150,9 @@ async def test_what_changes_is_reported_and_what_changes_together_is_reported_to
 
 async def test_a_connection_that_says_nothing_is_new_for_a_moment_only(mock_clock: trio.testing.MockClock) -> None:
     connections = Connections(10)
-    with connections.newcomer(), connections.newcomer() as asked:
+    with connections.track_idle(), connections.track_idle() as asked:
         mock_clock.jump(NEW_SECONDS * 0.9)
-        with connections.newcomer():
+        with connections.track_idle():
             assert connections.new == 3
             mock_clock.jump(NEW_SECONDS * 0.2)
             assert connections.new == 1

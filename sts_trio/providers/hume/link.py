@@ -10,20 +10,20 @@ import structlog
 import trio
 
 from sts_trio.errors import ConversationGone, ProviderLost, ProviderRefused, ProviderTimeout
+from sts_trio.providers.base import AgentClosed, AgentFault, AgentReady
 from sts_trio.providers.dial import one_line, without_key
-from sts_trio.providers.events import AgentClosed, AgentFault, AgentReady
 from sts_trio.providers.hume import wire
-from sts_trio.providers.hume.meaning import closed, to_event
-from sts_trio.providers.hume.opening import chat_request, plan_opening
+from sts_trio.providers.hume.events import closed, to_event
+from sts_trio.providers.hume.handshake import chat_request, plan_opening
 from sts_trio.providers.socket import SocketEnd, SocketTimes, open_socket
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
+    from sts_trio.providers.base import AgentEvent, CallInfo
     from sts_trio.providers.dial import Dial, Endpoint
-    from sts_trio.providers.events import AgentEvent, CallInfo
-    from sts_trio.providers.hume.opening import Opening
+    from sts_trio.providers.hume.handshake import Opening
     from sts_trio.providers.socket import ProviderSocket
 
 log = structlog.get_logger(__name__)
@@ -99,9 +99,9 @@ class HumeLink:
         self._warnings_logged = 0
 
     @property
-    def doubtful(self) -> bool:
-        """See `AgentLink.doubtful`."""
-        return self._socket.doubtful
+    def ping_overdue(self) -> bool:
+        """See `AgentLink.ping_overdue`."""
+        return self._socket.ping_overdue
 
     async def wait_ready(self, late: wire.SessionSettings | None) -> None:
         """Wait for `chat_metadata`, then send the `late` settings: those that the URL could not hold.
@@ -182,7 +182,7 @@ class HumeLink:
         """Let EVI's next reply know `text`; a later one replaces it until then (hume-evi.md 2.2)."""
         await self._send(wire.SessionSettings(context=wire.Context(text, "temporary")))
 
-    async def cut_off(self, unheard: float) -> None:
+    async def truncate(self, unheard: float) -> None:
         """Nothing to say: EVI keeps count of what has been played by itself."""
 
     async def tool_response(self, call_id: str, content: str) -> None:

@@ -7,7 +7,7 @@ from time import time
 from typing import TYPE_CHECKING, TypeVar
 
 from sts_trio.errors import ProviderLost, ProviderRefused
-from sts_trio.providers.events import AgentReady
+from sts_trio.providers.base import AgentReady
 from sts_trio.providers.openai import wire
 from sts_trio.providers.openai.meaning import closed, describe, fault
 from sts_trio.providers.openai.opening import SETTINGS, lasts, other_format
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     from sts_trio.providers.openai.codec import Codec
     from sts_trio.providers.openai.dialect import Dialect
     from sts_trio.providers.openai.hearing import Hearing
-    from sts_trio.providers.openai.memory import Memory
+    from sts_trio.providers.openai.history import History
 
 Opened = TypeVar("Opened", bound=wire.FromService)
 
 
-class Beginning:
+class SessionSetup:
     """Of one session. `run` it once, within a time limit; `complaint` then says what was wrong, if anything was."""
 
     def __init__(
         self,
         dialect: Dialect,
-        memory: Memory,
+        history: History,
         hearing: Hearing,
         send: Callable[[wire.ToService], Awaitable[None]],
     ) -> None:
         self._dialect = dialect
-        self._memory = memory
+        self._history = history
         self._hearing = hearing
         self._send = send
         self._reported = ""
@@ -46,7 +46,7 @@ class Beginning:
         Raises:
             ProviderError: the service reported an error, closed, or will speak in another format than `codec`'s.
         """
-        asked, resumed = self._memory.conversation, self._memory.sessions > 1
+        asked, resumed = self._history.conversation, self._history.sessions > 1
         created = await self._wait_for(wire.SessionCreated)
         with suppress(ProviderLost):  # what follows will tell why
             await self._send(wire.SessionUpdate(SETTINGS, settings))
@@ -55,11 +55,11 @@ class Beginning:
             wanted, prefix = " ".join(str(part) for part in codec.format.values()), self._dialect.prefix
             text = f"{self._dialect.name} was asked for {wanted} and set up {other}"
             raise ProviderRefused(f"{text}; check the {prefix}_ settings")
-        if resumed and (asked is None or self._memory.conversation != asked):
+        if resumed and (asked is None or self._history.conversation != asked):
             with suppress(ProviderLost):
-                for item in self._memory.items():
+                for item in self._history.items():
                     await self._send(wire.ItemCreate("seed", item))
-        return AgentReady(created.session.id or "", self._memory, lasts(created.session.expires_at, time()))
+        return AgentReady(created.session.id or "", self._history, lasts(created.session.expires_at, time()))
 
     def complaint(self, end: str) -> str:
         """Say how it ended, and what the service had complained of before."""
@@ -68,7 +68,7 @@ class Beginning:
     async def _wait_for(self, kind: type[Opened]) -> Opened:
         while not isinstance(heard := await self._hear(), kind):
             if isinstance(heard, wire.ConversationCreated) and self._dialect.resumes and heard.conversation.id:
-                self._memory.conversation = heard.conversation.id
+                self._history.conversation = heard.conversation.id
         return heard
 
     async def _hear(self) -> wire.FromService | None:

@@ -28,7 +28,7 @@ class _Voice:
     seconds: float
 
 
-class Heard:
+class PlaybackEstimate:
     """The voice that a session has given since the last silence.
 
     It knows by the clock whether the caller still listens: the call plays at real time. How much was not heard the call

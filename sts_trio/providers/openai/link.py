@@ -14,21 +14,21 @@ from sts_trio.audio.pcm import FRAME_BYTES, FRAME_SECONDS
 from sts_trio.errors import ProviderError, ProviderLost, ProviderTimeout
 from sts_trio.providers.dial import without_key
 from sts_trio.providers.openai import wire
-from sts_trio.providers.openai.beginning import Beginning
+from sts_trio.providers.openai.beginning import SessionSetup
 from sts_trio.providers.openai.codec import open_codec
-from sts_trio.providers.openai.dialogue import Dialogue
 from sts_trio.providers.openai.hearing import Hearing
+from sts_trio.providers.openai.history import History
 from sts_trio.providers.openai.meaning import closed, hints
-from sts_trio.providers.openai.memory import Memory
 from sts_trio.providers.openai.opening import credentials, session, target
+from sts_trio.providers.openai.protocol import RealtimeProtocol
 from sts_trio.providers.socket import SocketEnd, SocketTimes, open_socket
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
+    from sts_trio.providers.base import AgentEvent, AgentReady, CallInfo
     from sts_trio.providers.dial import Dial, Endpoint
-    from sts_trio.providers.events import AgentEvent, AgentReady, CallInfo
     from sts_trio.providers.openai.codec import Codec
     from sts_trio.providers.openai.dialect import Dialect
     from sts_trio.providers.openai.opening import Options
@@ -61,18 +61,18 @@ class RealtimeProvider:
         Raises (on entry):
             ProviderError: refused, not ready in time, lost, or not speaking the protocol.
         """
-        return self._open(call, call.resume if isinstance(call.resume, Memory) else Memory())
+        return self._open(call, call.resume if isinstance(call.resume, History) else History())
 
     @asynccontextmanager
-    async def _open(self, call: CallInfo, memory: Memory) -> AsyncIterator[RealtimeLink]:
+    async def _open(self, call: CallInfo, history: History) -> AsyncIterator[RealtimeLink]:
         """Open a session. One that is refused though it may be only for the conversation it asks for is asked for anew.
 
         How a service says that it has forgotten a conversation is not documented; without it, a wrong key is still one.
         """
-        asked = memory.conversation
+        asked = history.conversation
         while True:
             try:
-                async with self._session(call, memory) as link:
+                async with self._session(call, history) as link:
                     asked = None  # what fails from here on is no refusal
                     yield link
                 return
@@ -80,16 +80,16 @@ class RealtimeProvider:
                 if asked is None or exc.retryable:
                     raise
                 log.info("the conversation is not taken up; it is told anew", call=call.id, cause=str(exc))
-            asked = memory.conversation = None
+            asked = history.conversation = None
 
     @asynccontextmanager
-    async def _session(self, call: CallInfo, memory: Memory) -> AsyncIterator[RealtimeLink]:
+    async def _session(self, call: CallInfo, history: History) -> AsyncIterator[RealtimeLink]:
         dialect = self.options.dialect
         codec = open_codec(self.options.format, self.options.rate)
         ready_by = trio.current_time() + self.times.open
         async with open_socket(
             self.endpoint,
-            path=target(self.endpoint, self.options, memory.conversation),
+            path=target(self.endpoint, self.options, history.conversation),
             headers=credentials(self.endpoint, self.api_key),
             dial=self.dial,
             times=self.times,
@@ -97,16 +97,16 @@ class RealtimeProvider:
             hide=self._without_key,
         ) as socket:
             hearing = Hearing(socket, dialect.name, self._without_key)
-            link = RealtimeLink(socket, hearing, dialect, codec, memory)
-            beginning = Beginning(dialect, memory, hearing, link.send)
+            link = RealtimeLink(socket, hearing, dialect, codec, history)
+            beginning = SessionSetup(dialect, history, hearing, link.send)
             try:
                 with trio.move_on_at(ready_by) as waiting:
-                    link.begin(await beginning.run(session(self.options, codec, call.brief), codec))
+                    link.begin(await beginning.run(session(self.options, codec, call.session_config), codec))
                 if waiting.cancelled_caught:
                     text = f"{self.endpoint} took the connection but sent no session.updated within"
                     raise ProviderTimeout(beginning.complaint(f"{text} {self.times.open:g} s"))
             except ProviderError:
-                memory.conversation = None  # perhaps it is that which it cannot take up
+                history.conversation = None  # perhaps it is that which it cannot take up
                 raise
             try:
                 yield link
@@ -122,13 +122,13 @@ class RealtimeLink:
     """An open session; see `providers.events.AgentLink`."""
 
     def __init__(
-        self, socket: ProviderSocket, hearing: Hearing, dialect: Dialect, codec: Codec, memory: Memory
+        self, socket: ProviderSocket, hearing: Hearing, dialect: Dialect, codec: Codec, history: History
     ) -> None:
         self._socket = socket
         self._dialect = dialect
         self._hearing = hearing
         self._codec = codec
-        self._dialogue = Dialogue(dialect, codec, memory)
+        self._dialogue = RealtimeProtocol(dialect, codec, history)
         self._reading = trio.CancelScope()  # who waits for the next message does so in here
         self._audio_at = inf  # when caller audio was sent last
         self._silence_until = -inf
@@ -139,9 +139,9 @@ class RealtimeLink:
         return self._dialogue.tokens
 
     @property
-    def doubtful(self) -> bool:
-        """See `AgentLink.doubtful`."""
-        return self._socket.doubtful
+    def ping_overdue(self) -> bool:
+        """See `AgentLink.ping_overdue`."""
+        return self._socket.ping_overdue
 
     def begin(self, ready: AgentReady) -> None:
         """The session is ready; this is its first event."""
@@ -208,9 +208,9 @@ class RealtimeLink:
         self._dialogue.add_context(text)
         await self._flush()
 
-    async def cut_off(self, unheard: float) -> None:
+    async def truncate(self, unheard: float) -> None:
         """Have the service forget what of its voice the caller did not hear."""
-        self._dialogue.cut_off(unheard)
+        self._dialogue.truncate(unheard)
         await self._flush()
 
     async def tool_response(self, call_id: str, content: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sts_trio.providers.events import AgentClosed, AgentFault
+from sts_trio.providers.base import AgentClosed, AgentFault
 
 if TYPE_CHECKING:
     from sts_trio.providers.openai.dialect import Dialect

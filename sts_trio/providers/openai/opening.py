@@ -17,8 +17,8 @@ import msgspec
 from sts_trio.providers.openai.dialect import OPENAI, Dialect
 
 if TYPE_CHECKING:
+    from sts_trio.providers.base import SessionConfig, ToolOffer
     from sts_trio.providers.dial import Endpoint
-    from sts_trio.providers.events import AgentBrief, ToolOffer
     from sts_trio.providers.openai.codec import Codec, Format
 
 SETTINGS = "settings"  # the event id of our `session.update`
@@ -91,14 +91,14 @@ def credentials(endpoint: Endpoint, key: str) -> dict[str, str]:
     return {"api-key": key} if endpoint.host.endswith(_AZURE) else {"Authorization": f"Bearer {key}"}
 
 
-def session(options: Options, codec: Codec, brief: AgentBrief) -> dict[str, Any]:
+def session(options: Options, codec: Codec, session_config: SessionConfig) -> dict[str, Any]:
     """The whole session, as `session.update` has it. The call's own voice and prompt stand above the operator's."""
-    voice = brief.voice or options.voice
-    prompt = _filled(brief.instructions or options.instructions, brief)
+    voice = session_config.voice or options.voice
+    prompt = _filled(session_config.instructions or options.instructions, session_config)
     turns = options.turns.shape()
     heard = {"format": codec.format, "transcription": _transcription(options)}
     spoken: dict[str, object] = {"format": codec.format}
-    common = {"instructions": prompt, "tools": [_tool(offer) for offer in brief.tools]}
+    common = {"instructions": prompt, "tools": [_tool(offer) for offer in session_config.tools]}
     if options.dialect.flat:
         both = {"input": heard, "output": spoken}
         resumption = {"resumption": {"enabled": True}} if options.dialect.resumes else {}
@@ -162,5 +162,5 @@ def _tool(offer: ToolOffer) -> dict[str, object]:
     }
 
 
-def _filled(prompt: str, brief: AgentBrief) -> str:
-    return _VARIABLE.sub(lambda match: brief.variables.get(match[1], match[0]), prompt)
+def _filled(prompt: str, session_config: SessionConfig) -> str:
+    return _VARIABLE.sub(lambda match: session_config.variables.get(match[1], match[0]), prompt)

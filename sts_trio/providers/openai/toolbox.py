@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sts_trio.providers.events import ToolCall
+from sts_trio.providers.base import ToolCall
 
 if TYPE_CHECKING:
     from sts_trio.providers.openai.wire import Item
@@ -24,7 +24,7 @@ class _Asked:
     response: str
 
 
-class Toolbox:
+class ToolQueue:
     """What the agent asks for stays open until it is answered, whatever is said meanwhile."""
 
     def __init__(self) -> None:

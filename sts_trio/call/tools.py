@@ -1,0 +1,202 @@
+"""The tools of one call: which of them run, and that each call of the agent gets exactly one answer. Pure.
+
+The agent asks for one tool at a time (hume-evi.md 5.4). When the caller changes his mind the provider asks again under
+a new id, or drops the call by simply going on: the old work is stopped, and its id is answered as out of date. Where
+requests stay open until they are answered, a lookup runs on; what takes the call away is stopped there, too.
+A tool that takes the telephone call away waits until the caller has heard the good-bye.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING
+
+from sts_trio.call.actions import AnswerTool, CancelTool, LogWarning, RunTool
+from sts_trio.tools.tool import ToolResult
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sts_trio.call.actions import Actions
+    from sts_trio.call.playout import Playout
+    from sts_trio.providers.base import ToolCall
+    from sts_trio.tools.tool import Tool
+
+# The words of a good-bye may be announced a moment before their audio comes.
+_SETTLE_SECONDS = 0.3
+# Core's own buffer and the line lag behind our clock; a good-bye must not lose its last syllable.
+LINE_SECONDS = 0.2
+_ANSWERED_REMEMBERED = 64  # ids, to give no call a second answer
+_OUT_OF_DATE = ToolResult("Not done: the request has changed.", failed=True)
+_ON_ITS_WAY = ToolResult("The call is on its way elsewhere already.", failed=True)
+# A thread goes on, and a command that has been sent cannot be taken back.
+_STOPPED = ToolResult("Stopped: the request has changed. It may have been done all the same.", failed=True)
+
+
+@dataclass(slots=True)
+class _Work:
+    tool: Tool
+    arguments: str
+    asked_at: float
+    for_agent: bool
+    earliest: float
+    stays_open: bool = False
+    running: bool = False
+    caller_spoke: bool = False
+
+    @property
+    def may_be_dropped(self) -> bool:
+        """Whether an agent that goes on now has perhaps dropped it."""
+        return self.caller_spoke and self.for_agent and (self.tool.ends_call or not self.stays_open)
+
+
+class ToolCalls:
+    """Tool calls come in, actions go out. `deadline` says when `expire` wants to be called."""
+
+    def __init__(self, playout: Playout, grace: float) -> None:
+        self.deadline = inf
+        self._playout = playout
+        self._counts = playout.counts
+        self._grace = grace
+        self._tools: dict[str, Tool] = {}
+        self._work: dict[str, _Work] = {}
+        self._answered: deque[str] = deque(maxlen=_ANSWERED_REMEMBERED)
+
+    def offer(self, tools: Iterable[Tool]) -> None:
+        """These tools can be had in this call."""
+        self._tools = {tool.name: tool for tool in tools}
+
+    def ask(self, call: ToolCall, now: float) -> Actions:
+        """The agent asks for a tool."""
+        if not call.response_required or call.id in self._work or call.id in self._answered:
+            return ()  # a tool of the provider's own, or said twice
+        self._counts.tool_calls += 1
+        out_of_date = self._stop()
+        tool = self._tools.get(call.name)
+        if tool is None:
+            reply = ToolResult(f"The tool {call.name[:64]} is not available in this call.", failed=True)
+            return (*out_of_date, self._answer(call.id, reply))
+        if tool.ends_call and (why := tool.check(call.arguments)):  # now, and not after the good-bye
+            self._counts.tools_failed += 1
+            return (*out_of_date, self._answer(call.id, ToolResult(why, failed=True)))
+        if tool.ends_call and self.takes_call:
+            return (*out_of_date, self._answer(call.id, _ON_ITS_WAY))
+        started = self._start(call.id, tool, call.arguments, now, for_agent=True, stays_open=call.stays_open)
+        return (*out_of_date, *started)
+
+    def order(self, name: str, arguments: str, now: float) -> Actions:
+        """A rule of the operator's asks for a tool; nobody waits for its answer."""
+        tool = self._tools.get(name)
+        if tool is None:
+            return (LogWarning(f"a rule asks for the tool {name}, which is not available in this call"),)
+        if tool.ends_call and self.takes_call:
+            return (LogWarning(f"a rule asks for {name}, but the call is on its way already"),)
+        id_ = f"rule {self._counts.rules_fired}"
+        while id_ in self._work or id_ in self._answered:  # the ids of the agent's work are the provider's choice
+            id_ += "+"
+        return self._start(id_, tool, arguments, now, for_agent=False)
+
+    def done(self, id_: str, result: ToolResult) -> Actions:
+        """A tool has come to its end."""
+        work = self._work.pop(id_, None)
+        self._counts.tools_failed += result.failed
+        if work is None or not work.for_agent:
+            return ()
+        return (self._answer(id_, result),)
+
+    @property
+    def takes_call(self) -> bool:
+        """Whether a tool is about to take the telephone call away from the agent."""
+        return any(work.tool.ends_call for work in self._work.values())
+
+    @property
+    def busy(self) -> bool:
+        """Whether a tool is at work, or about to be."""
+        return bool(self._work)
+
+    def tool_of(self, id_: str) -> Tool | None:
+        """The tool of work that waits or runs; None for work that is done, or was stopped."""
+        return self._work[id_].tool if id_ in self._work else None
+
+    def user_turn(self) -> None:
+        """The caller has said something while a tool may be at work."""
+        for work in self._work.values():
+            work.caller_spoke = True
+
+    def agent_turn_end(self) -> Actions:
+        """The agent has finished a turn. After words of the caller, and no new request, it has dropped the old one.
+
+        Whether one that stays open was taken back nobody can tell: only a transfer must then not be made.
+        """
+        if any(work.may_be_dropped for work in self._work.values()):
+            return self._stop()
+        return ()
+
+    def barge_in(self) -> None:
+        """The caller cuts the good-bye off, perhaps to take the request back: the agent gets time to drop it."""
+        for work in self._work.values():
+            if work.tool.ends_call:
+                work.earliest = inf
+        self._wake()
+
+    def expire(self, now: float) -> Actions:
+        """Run what has waited for the good-bye; harmless when nothing has."""
+        actions: list[RunTool] = []
+        for id_, work in self._work.items():
+            if work.running:
+                continue
+            heard_at = self._playout.played_at(now)
+            if work.tool.ends_call and heard_at > now:  # more of the good-bye has come since
+                work.earliest = max(work.earliest, heard_at + LINE_SECONDS)
+            if self._due(work) <= now:
+                work.running = True
+                actions.append(RunTool(id_, work.tool, work.arguments))
+        self._wake()
+        return tuple(actions)
+
+    def session_over(self) -> Actions:
+        """The session that asked is gone, and nobody waits for its work; a promised transfer is still made."""
+        actions = []
+        for id_, work in list(self._work.items()):
+            if not work.for_agent:
+                continue
+            if work.tool.ends_call:
+                work.for_agent = False
+                continue
+            del self._work[id_]
+            self._answered.append(id_)
+            actions.append(CancelTool(id_))
+        return tuple(actions)
+
+    def _start(
+        self, id_: str, tool: Tool, arguments: str, now: float, *, for_agent: bool, stays_open: bool = False
+    ) -> Actions:
+        earliest = now
+        if tool.ends_call:
+            earliest = max(now + _SETTLE_SECONDS, self._playout.played_at(now) + LINE_SECONDS)
+        self._work[id_] = _Work(tool, arguments, now, for_agent, earliest, stays_open)
+        return self.expire(now)
+
+    def _stop(self) -> Actions:
+        """Stop what the agent asked for, and answer it."""
+        actions: list[CancelTool | AnswerTool] = []
+        for id_, work in list(self._work.items()):
+            if work.for_agent:
+                del self._work[id_]
+                if work.running:
+                    actions.append(CancelTool(id_))
+                actions.append(self._answer(id_, _STOPPED if work.running else _OUT_OF_DATE))
+        self._wake()
+        return tuple(actions)
+
+    def _answer(self, id_: str, result: ToolResult) -> AnswerTool:
+        self._answered.append(id_)
+        return AnswerTool(id_, result)
+
+    def _due(self, work: _Work) -> float:
+        return min(work.earliest, work.asked_at + self._grace) if work.tool.ends_call else work.earliest
+
+    def _wake(self) -> None:
+        self.deadline = min((self._due(work) for work in self._work.values() if not work.running), default=inf)

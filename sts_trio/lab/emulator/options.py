@@ -1,0 +1,59 @@
+"""How an emulator behaves. The defaults are EVI's own, where they are known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from sts_trio.lab.emulator.script import AnyFault, Outage, Script, faithful
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class EmulatorOptions:
+    """Settings of an emulator, read by every chat.
+
+    Raises:
+        ValueError: on making one, when a number makes no sense.
+    """
+
+    service: Literal["humeai", "openai", "xai"] = "humeai"  # whose protocol it speaks
+    api_keys: frozenset[str] | None = field(default=None, repr=False)  # None: any that is not empty
+    rate: int = 48_000  # Hz of the agent's audio; documented 48000, observed 24000
+    channels: int = 1
+    chunk_ms: tuple[int, int] = (100, 200)  # shortest and longest `audio_output`
+    speed: float = 4.0  # chunks are sent this many times faster than they play; may be math.inf
+    end_of_turn_silence_ms: int = 800
+    min_interruption_ms: int = 800
+    interrupt_after_end: bool = True  # `user_interruption` also after `assistant_end`, while the client still plays
+    known_configs: frozenset[str] | None = None  # None: any config id is taken
+    greetings: Mapping[str | None, str] = field(default_factory=dict)  # on_new_chat text by config id; None: no id
+    inactivity: float = 120.0  # seconds without a user message
+    max_duration: float = 1800.0
+    tool_limit: float = 10.0  # seconds for a tool's answer; EVI's own limit is not documented
+    max_chats: int | None = None  # at once; one more is answered with 429 (what EVI does is not documented)
+    seed: int | None = None  # for ids, chunk lengths, and the faults that come by chance
+    script: Callable[[int], Script] = faithful  # by number of connection, from 0
+    faults: tuple[AnyFault, ...] = ()  # besides the script; each says which connections it befalls
+    outages: tuple[Outage, ...] = ()  # of `serve_emulator`
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        shortest, longest = self.chunk_ms
+        checks = {
+            "rate": 8000 <= self.rate <= 48_000,
+            "channels": self.channels in (1, 2),
+            "chunk_ms": 1 <= shortest <= longest,
+            "speed": self.speed >= 1,  # slower than real time would need a client that starves
+            "end_of_turn_silence_ms": self.end_of_turn_silence_ms > 0,
+            "min_interruption_ms": self.min_interruption_ms > 0,
+            "inactivity": self.inactivity > 0,
+            "max_duration": self.max_duration > 0,
+            "tool_limit": self.tool_limit > 0,
+            "max_chats": self.max_chats is None or self.max_chats >= 0,
+            "seed": self.seed is None or self.seed >= 0,
+        }
+        if wrong := [name for name, good in checks.items() if not good]:
+            raise ValueError("EmulatorOptions: out of range: " + ", ".join(wrong))

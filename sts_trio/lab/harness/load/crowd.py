@@ -1,0 +1,196 @@
+"""Hundreds of sockets in one task: an epoll of our own, whose descriptor is what the task waits for.
+
+A Trio task for each socket costs some 60 microseconds a wake-up, which is ten times the work that there is to do for a
+message. An epoll descriptor is readable when one of its sockets is, so Trio waits for that, and all that is ready is
+then read in one step. Writing is by the clock, and never waits: what a socket does not take stays in a bounded buffer
+until it does. A socket may be encrypted (`ssl.SSLSocket`): it then takes and gives a TLS record at a time.
+
+Once no connection has been opened for a second, the task waits in its own epoll, and lets Trio look up every 5 ms: an
+event loop must not be blocked, but in a process that has nothing else to do it is the cheapest way to wait.
+"""
+
+from __future__ import annotations
+
+import select
+import ssl
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+
+from sts_trio.lab.harness.load.frames import CLOSE, PING, PONG, FrameReader, FramingError
+from sts_trio.lab.harness.load.handshake import NOT_NOW, READ_BYTES
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from sts_trio.lab.harness.load.frames import Message
+    from sts_trio.lab.harness.load.wheel import Wheel
+
+# What the far end has not read: 10 s of caller audio, or 2 s of the agent's. Beyond, it has stopped reading.
+_MOST_UNSENT = 2**18
+_BATCH = 64  # sockets read before the writers get their turn again
+_CALM_AFTER_NS = 1_000_000_000
+_LOOK_UP_NS = 5_000_000
+
+
+class Member(Protocol):
+    """What a connection's messages are for."""
+
+    def hear(self, message: Message, /) -> None:
+        """Take a message; control frames are answered elsewhere, but a close comes by."""
+        ...
+
+    def gone(self, why: str, /) -> None:
+        """The connection is over. Told once, and not if it was we who closed."""
+        ...
+
+
+class Connection:
+    """One socket after its handshake."""
+
+    def __init__(
+        self, crowd: Crowd, sock: socket.socket, member: Member, encode: Callable[[int, bytes], bytes]
+    ) -> None:
+        self._crowd = crowd
+        self._sock = sock
+        self._member = member
+        self._encode = encode
+        self._reader = FrameReader()
+        self._unsent = b""
+        self.open = True
+
+    def send(self, opcode: int, data: bytes) -> None:
+        """Send a message, or as much of it as the socket takes now; the rest goes when it takes more."""
+        if not self.open:
+            return
+        frame = self._encode(opcode, data)
+        self._write(self._unsent + frame if self._unsent else frame)
+        if len(self._unsent) > _MOST_UNSENT:
+            self._end("the far end has stopped reading")
+
+    def close(self, code: int = 1000) -> None:
+        """Send a close frame and go; what the far end has to say to it is of no interest."""
+        self.send(CLOSE, code.to_bytes(2, "big"))
+        self._leave()
+
+    def ready(self, events: int) -> None:
+        """Write what is left, and read what there is."""
+        if events & select.EPOLLOUT:
+            self._write(self._unsent)
+        if not self.open or events == select.EPOLLOUT:
+            return
+        try:
+            data = self._sock.recv(READ_BYTES)
+        except NOT_NOW:
+            return
+        except OSError as exc:
+            self._end(f"the connection broke: {exc.strerror}")
+            return
+        if not data:
+            self._end("the far end closed the connection")
+            return
+        self.feed(data)
+
+    def _write(self, data: bytes) -> None:
+        try:
+            while data:  # of one that is encrypted, a record at a time
+                data = data[self._sock.send(data) :]
+        except NOT_NOW:
+            pass
+        except OSError as exc:
+            self._end(f"the connection broke: {exc.strerror}")
+            return
+        if bool(data) != bool(self._unsent):
+            self._crowd.watch(self._sock, writing=bool(data))
+        self._unsent = data
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes that have been read."""
+        try:
+            for message in self._reader.feed(data):
+                opcode = message.opcode
+                if opcode == PING:
+                    self.send(PONG, message.data)
+                elif opcode != PONG:
+                    self._member.hear(message)
+                    if opcode == CLOSE and self.open:
+                        self.send(CLOSE, message.data[:2])
+                        self._end("the far end hung up")
+        except FramingError as exc:
+            self._end(str(exc))
+
+    def _end(self, why: str) -> None:
+        if self.open:
+            self._leave()
+            self._member.gone(why)
+
+    def _leave(self) -> None:
+        if self.open:
+            self.open = False
+            self._crowd.forget(self._sock)
+            if isinstance(self._sock, ssl.SSLSocket):
+                with suppress(OSError, ValueError):  # its close_notify; not waiting for the other's
+                    self._sock.unwrap()
+            self._sock.close()
+
+
+class Crowd:
+    """All connections of a process, and what they do by the clock."""
+
+    def __init__(self, wheel: Wheel) -> None:
+        self._wheel = wheel
+        self._poll = select.epoll()
+        self._members: dict[int, Connection] = {}
+        self._calm_at = 0
+
+    def stir(self) -> None:
+        """A connection is being opened, by other tasks of Trio's: they shall not wait for ours."""
+        self._calm_at = time.monotonic_ns() + _CALM_AFTER_NS
+
+    def join(
+        self, sock: socket.socket, rest: bytes, member: Member, encode: Callable[[int, bytes], bytes]
+    ) -> Connection:
+        """Add a non-blocking socket; `rest` has been read from it before."""
+        connection = Connection(self, sock, member, encode)
+        self._members[sock.fileno()] = connection
+        self._poll.register(sock, select.EPOLLIN)
+        if rest:
+            connection.feed(rest)
+        return connection
+
+    def watch(self, sock: socket.socket, *, writing: bool) -> None:
+        """Look whether a socket can be read, and, if so told, whether it takes more."""
+        self._poll.modify(sock, select.EPOLLIN | (select.EPOLLOUT if writing else 0))
+
+    def forget(self, sock: socket.socket) -> None:
+        """Take a socket out that is about to be closed."""
+        if self._members.pop(sock.fileno(), None) is not None:
+            with suppress(OSError):
+                self._poll.unregister(sock)
+
+    async def run(self) -> None:
+        """Read whatever is ready, and do whatever is due."""
+        poll, members = self._poll.poll, self._members
+        looked_up = 0
+        try:
+            while True:
+                wait = min(self._wheel.turn(), _LOOK_UP_NS)
+                now = time.monotonic_ns()
+                if now < self._calm_at:
+                    with trio.move_on_after(wait / 1e9):
+                        await trio.lowlevel.wait_readable(self._poll.fileno())
+                    ready = poll(0, _BATCH)
+                else:
+                    if now - looked_up >= _LOOK_UP_NS:
+                        looked_up = now
+                        await trio.lowlevel.checkpoint()
+                    ready = poll(wait / 1e9, _BATCH)
+                for fd, events in ready:
+                    connection = members.get(fd)
+                    if connection is not None:  # one that was read before it may have closed it
+                        connection.ready(events)
+        finally:
+            self._poll.close()

@@ -1,0 +1,222 @@
+"""The seam between a call and its agent: what every provider says and hears, whoever it is.
+
+A provider is one function, `OpenAgent`: it opens a session for one call and yields an `AgentLink`. Nothing above this
+line knows JSON, sockets or a vendor's words. Times are not part of events: who receives one knows when.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import inf
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import AbstractAsyncContextManager
+
+    from sts_trio.audio.wav import Wav
+
+
+@dataclass(frozen=True, slots=True)
+class AgentReady:
+    """The session is open and its settings are in force: caller audio and a greeting may be sent.
+
+    `session` names this session for support requests; `resume` is what reopens the conversation after a drop. Only the
+    provider that made it looks into it. `lasts` is how many seconds the provider says that it gives the session.
+    """
+
+    session: str
+    resume: object | None = None
+    lasts: float = inf
+
+
+@dataclass(frozen=True, slots=True)
+class UserTurn:
+    """What the caller said, as the provider understood it (final text only), with emotion scores by name.
+
+    Without `text` the turn is over, and its words may follow as `UserWords`.
+    """
+
+    text: str
+    emotions: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class UserWords:
+    """The words of a turn that came without them: another model writes them down, in its own time."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentText:
+    """What the agent says in one segment of its turn; `reply` joins it with its audio."""
+
+    reply: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentAudio:
+    """A chunk of the agent's voice, faster than real time, in the provider's own rate and channels."""
+
+    reply: str
+    wav: Wav
+
+
+@dataclass(frozen=True, slots=True)
+class AgentTurnEnd:
+    """The provider has sent the whole turn (the caller may still be listening to it)."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserInterruption:
+    """Barge-in: the provider has stopped speaking because the caller spoke."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """The agent asks for a function; `arguments` is JSON text. An answer is due when `response_required`.
+
+    `stays_open`: the agent waits for it whatever is said meanwhile. Otherwise an agent that goes on has dropped it.
+    """
+
+    id: str
+    name: str
+    arguments: str
+    response_required: bool
+    stays_open: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AgentFault:
+    """The provider reported an error. `ends_session`: it is about to end the session, or as good as ended it.
+
+    `retryable`: a new session may well do better. `forgotten`: the conversation to resume is not there.
+    """
+
+    message: str
+    ends_session: bool
+    retryable: bool = False
+    forgotten: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AgentClosed:
+    """The last event of a session: the provider closed it in an orderly way, or it broke.
+
+    `normal`: it meant good-bye. `mute`: nothing more came of the provider, not even an answer to pings.
+    """
+
+    message: str
+    normal: bool
+    retryable: bool = False
+    mute: bool = False
+
+
+AgentEvent = (
+    AgentReady
+    | UserTurn
+    | UserWords
+    | AgentText
+    | AgentAudio
+    | AgentTurnEnd
+    | UserInterruption
+    | ToolCall
+    | AgentFault
+    | AgentClosed
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOffer:
+    """A function that the agent may ask for; `parameters` is the JSON Schema of its arguments, as text."""
+
+    name: str
+    description: str
+    parameters: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionConfig:
+    """What the agent is told about this one call when its session is opened.
+
+    `config`, `voice`, `instructions` are this call's own, and stand above the provider's settings; None leaves those.
+    `variables` are values by name for the prompt.
+    """
+
+    config: str | None = None
+    voice: str | None = None
+    instructions: str | None = field(default=None, repr=False)
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    tools: tuple[ToolOffer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CallInfo:
+    """What is known of a call when its agent session is opened.
+
+    `id` names the call in logs and at the provider; `uuid` is Core's own id when it gave a usable one (call control
+    needs it); `resume` is an `AgentReady.resume` of an earlier session of this same call.
+    """
+
+    id: str
+    uuid: str | None = None
+    query: Mapping[str, str] = field(default_factory=dict, repr=False)
+    resume: object | None = None
+    session_config: SessionConfig = field(default_factory=SessionConfig)
+
+
+class AgentLink(Protocol):
+    """An open session with the agent. Every method but `receive` may raise `ProviderLost`."""
+
+    @property
+    def ping_overdue(self) -> bool:
+        """Whether the provider may be gone unnoticed, so that what is sent now may never arrive."""
+        ...
+
+    async def receive(self) -> AgentEvent:
+        """Wait for the next event. After `AgentClosed` there is none.
+
+        Raises:
+            ProviderError: the session broke, or the provider broke its protocol.
+        """
+        ...
+
+    async def send_audio(self, pcm: bytes) -> None:
+        """Send caller audio: 8000 Hz, 16 bit little-endian, mono, whole samples, 20 ms to 200 ms."""
+        ...
+
+    async def say(self, text: str) -> None:
+        """Have the agent speak `text` as it stands."""
+        ...
+
+    async def user_text(self, text: str) -> None:
+        """Give the agent `text` as if the caller had said it; it answers."""
+        ...
+
+    async def add_context(self, text: str) -> None:
+        """Let the agent know `text` for its next reply; it does not answer now."""
+        ...
+
+    async def truncate(self, unheard: float) -> None:
+        """A `UserInterruption` has been acted on: of the voice so far, the last `unheard` seconds were not heard."""
+        ...
+
+    async def tool_response(self, call_id: str, content: str) -> None:
+        """Answer a `ToolCall` with its result."""
+        ...
+
+    async def tool_error(self, call_id: str, message: str) -> None:
+        """Answer a `ToolCall` that could not be carried out; the agent hears `message`."""
+        ...
+
+
+class OpenAgent(Protocol):
+    """Open a session for one call; leaving the context closes it, in bounded time.
+
+    Raises (on entry):
+        ProviderError: no session could be opened; its subclass says whether trying again makes sense.
+    """
+
+    def __call__(self, call: CallInfo) -> AbstractAsyncContextManager[AgentLink]: ...

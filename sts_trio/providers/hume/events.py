@@ -1,0 +1,107 @@
+"""What Hume EVI's messages and closes mean to a call: its words become events of the seam. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from sts_trio.audio.wav import WavError, parse_wav
+from sts_trio.errors import ProviderProtocolError
+from sts_trio.providers.base import (
+    AgentAudio,
+    AgentClosed,
+    AgentFault,
+    AgentReady,
+    AgentText,
+    AgentTurnEnd,
+    ToolCall,
+    UserInterruption,
+    UserTurn,
+)
+from sts_trio.providers.hume.wire import (
+    AssistantEnd,
+    AssistantMessage,
+    AudioOutput,
+    ChatMetadata,
+    HumeError,
+    ToolRequest,
+    UserInterrupted,
+    UserMessage,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sts_trio.providers.base import AgentEvent
+    from sts_trio.providers.hume.wire import HumeMessage, Models
+
+# Errors after which EVI is known to go on (hume-evi.md 6.3); the list of codes is not complete, so any other ends it.
+_CHAT_GOES_ON = frozenset({"E0100", "E0101", "E0201", "E0202", "E0712"})
+_FORGOTTEN = frozenset({"E0708", "E0710"})
+_WORTH_RESUMING = frozenset({1001, 1006, 1011, 1012, 1013, 1014})
+_LONGEST_ID = 256  # of a tool call; without an id, or with an absurd one, it could not be answered
+_LONGEST_DETAIL = 200
+
+
+def to_event(message: HumeMessage) -> AgentEvent | None:
+    """Say the same in the words of the seam; None for what a call does not need.
+
+    Raises:
+        ProviderProtocolError: the audio is no WAV file that we can play.
+    """
+    match message:
+        case AudioOutput() if message.data:
+            try:
+                return AgentAudio(message.id or "", parse_wav(message.data))
+            except WavError as exc:
+                raise ProviderProtocolError(f"Hume sent audio that cannot be played: {exc}") from exc
+        case UserMessage() if message.message.content and not message.interim:
+            return UserTurn(message.message.content, _emotions(message.models))
+        case AssistantMessage() if message.message.content:
+            return AgentText(message.id or "", message.message.content)
+        case AssistantEnd():
+            return AgentTurnEnd()
+        case UserInterrupted():
+            return UserInterruption()
+        case ToolRequest(tool_call_id=str(id_)) if 0 < len(id_) <= _LONGEST_ID:
+            given = message.parameters
+            arguments = given if isinstance(given, str) else msgspec.json.encode(given).decode() if given else ""
+            return ToolCall(id_, str(message.name or ""), arguments or "{}", bool(message.response_required))
+        case HumeError() if not (code := str(message.code or "")).startswith("W"):
+            return AgentFault(
+                message=f"Hume reports an error: {describe(message)}",
+                ends_session=code not in _CHAT_GOES_ON,
+                retryable=code.startswith("I"),
+                forgotten=code in _FORGOTTEN,
+            )
+        case ChatMetadata():
+            return AgentReady(session=message.chat_id, resume=message.chat_group_id)
+        case _:
+            return None
+
+
+def _emotions(models: Models | None) -> Mapping[str, float]:
+    scores = (models and models.prosody and models.prosody.scores) or {}
+    return {name: score for name, score in scores.items() if score is not None}
+
+
+def describe(error: HumeError) -> str:
+    """One line for a person: what Hume said, its code and slug."""
+    said = " ".join(str(error.message or "").split())[:_LONGEST_DETAIL]
+    name = " ".join(" ".join(str(part) for part in (error.code, error.slug) if part).split())[:_LONGEST_DETAIL]
+    return f"{said} ({name})" if said and name else said or name or "no details given"
+
+
+def closed(code: int, reason: str) -> AgentClosed:
+    """What a close code of EVI means (hume-evi.md 6.4)."""
+    if code == 1000:
+        return AgentClosed("Hume ended the chat (close 1000)", normal=True)
+    said = f": {' '.join(reason.split())[:_LONGEST_DETAIL]}" if reason else ""
+    if code == 1006:
+        # No peer can send this code: a reason is our own, that nothing answers.
+        message = f"the connection to Hume broke{said} (1006)"
+        return AgentClosed(message, normal=False, retryable=True, mute=bool(reason))
+    # Not "Hume closed it": of 1002, 1007 and 1009 it is often we who failed the connection.
+    message = f"the chat with Hume was closed with code {code}{said}"
+    return AgentClosed(message, normal=False, retryable=code in _WORTH_RESUMING)

@@ -1,0 +1,111 @@
+"""Who may come in: the callers' shared secret (`STS_TOKEN`), and which pages a browser may call from. Pure.
+
+A gate knows no peer address: behind one Core all calls come from the same, so a limit for each would limit the house.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from sts_trio.settings.urls import origin
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from sts_trio.settings.secret import Secret
+
+    Headers = Iterable[tuple[bytes, bytes]]
+
+PARAMETER = b"token"
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class Denial(NamedTuple):
+    """Why a request is turned away: an HTTP status, and words that its sender may see."""
+
+    status: int
+    message: str
+
+
+_NO_TOKEN = Denial(
+    401,
+    "This needs the secret that STS_TOKEN holds: Authorization: Bearer SECRET, or X-STS-Token: SECRET, "
+    "or ?token=SECRET at the end of STS_URL.",
+)
+_FOREIGN = Denial(403, "Pages of this origin may not call; the operator can list it in ALLOWED_ORIGINS.")
+
+
+@dataclass(frozen=True, slots=True)
+class Authorizer:
+    """What an operator decided about callers. `token`: None lets everybody in. `origins`: beside that of our own host.
+
+    Comparing an origin with the host keeps pages of other sites out, not one whose name its owner points at us (DNS
+    rebinding): against that there is the token.
+    """
+
+    token: Secret | None = None
+    origins: Collection[str] = ()
+
+    def denies_call(self, headers: Headers, query: bytes) -> Denial | None:
+        """Why this caller may not place a call, or None. Header names in lower case, as ASGI gives them."""
+        known = list(headers)
+        return self._denies_origin(known) or self.denies_reader(known, query)
+
+    def denies_reader(self, headers: Headers, query: bytes) -> Denial | None:
+        """Why this request may not see what only the operator should, or None."""
+        if self.token is None:
+            return None
+        expected, admitted = self.token.reveal().encode(), False
+        for offered in (*_tokens_of(headers), *split_query(query)[1]):
+            admitted |= hmac.compare_digest(offered, expected)
+        return None if admitted else _NO_TOKEN
+
+    def _denies_origin(self, headers: Headers) -> Denial | None:
+        """A browser always says where a page comes from; nobody else does, Core neither."""
+        hosts = [value.decode("latin-1").strip().lower() for name, value in headers if name == b"host"]
+        for name, value in headers:
+            if name == b"origin" and not self._admits_origin(value.decode("latin-1").strip(), hosts):
+                return _FOREIGN
+        return None
+
+    def _admits_origin(self, text: str, hosts: list[str]) -> bool:
+        try:
+            plain = origin(text)
+        except ValueError:  # `null`, for example: a page without a home
+            return False
+        if plain in self.origins:
+            return True
+        parts = urlsplit(plain)
+        port = _DEFAULT_PORTS.get(parts.scheme)
+        return any(parts.netloc == host.removesuffix(f":{port}") for host in hosts)
+
+
+def split_query(query: bytes) -> tuple[bytes, list[bytes]]:
+    """Part a query string from the tokens in it: the first is all that anybody else may see.
+
+    A plus sign stays one: no token holds a space. Whoever adds parameters to a URL without looking begins with a
+    second question mark; what follows it is theirs.
+    """
+    rest, tokens = [], []
+    for part in query.split(b"&"):
+        name, _, value = part.partition(b"=")
+        if unquote_to_bytes(name) != PARAMETER:
+            rest.append(part)
+            continue
+        value, _, more = value.partition(b"?")
+        tokens.append(unquote_to_bytes(value))
+        rest += [more] if more else []
+    return (b"&".join(rest), tokens) if tokens else (query, [])
+
+
+def _tokens_of(headers: Headers) -> Iterable[bytes]:
+    for name, value in headers:
+        if name == b"x-sts-token":
+            yield value.strip()
+        elif name == b"authorization":
+            scheme, _, credentials = value.strip().partition(b" ")
+            if scheme.lower() == b"bearer":
+                yield credentials.strip()
