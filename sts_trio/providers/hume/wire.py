@@ -85,7 +85,7 @@ class ToolResult(_FromHume, tag="tool_response"):
 
 
 class ToolFailure(_FromHume, tag="tool_error"):
-    """A tool of Hume's own failed, or Hume could not use an answer of ours: late, malformed, or out of date (3.7)."""
+    """A tool of Hume's own failed, or an answer of ours was late, bad or out of date (docs/protocols/evi.md 3.7)."""
 
     tool_call_id: object = None
 
