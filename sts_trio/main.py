@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-# Nothing can call audio back that Core has got over plain HTTP (contract 1.5): single frames, two ahead at the most.
+# Nothing can call audio back that Core has got over plain HTTP (docs/protocols/core.md 1.5): single frames, two ahead
+# at the most.
 _STREAM_PACE = Pace(lead=0.04, message=0.02)
 _PINGS_BEFORE_DEAD = 3
 # How soon a busy thread (a tool of the operator's that computes) lets the event loop on. Measured beside 25 calls, with

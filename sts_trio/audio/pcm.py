@@ -1,6 +1,6 @@
 """The format of a telephone call, and how its bytes are cut. Pure.
 
-Everywhere on Core's side audio is PCM, signed 16 bit, little-endian, 8000 Hz, mono (Core contract, section 3).
+Everywhere on Core's side audio is PCM, signed 16 bit, little-endian, 8000 Hz, mono (docs/protocols/core.md 3).
 A *frame* is 20 ms of it: 160 samples, 320 bytes.
 """
 

@@ -1,8 +1,8 @@
 """Reading the WAV files that a provider sends: one complete RIFF file in every chunk of audio.
 
-Nothing is assumed of the header (rates of 24 and 48 kHz are both seen from EVI, hume-evi.md 4.2); it is walked anew
-each time. Streaming writers leave the `data` size at 0 or 0xFFFFFFFF; then, or when it exceeds what is there, the rest
-of the file is the audio.
+Nothing is assumed of the header (rates of 24 and 48 kHz are both seen from EVI, docs/protocols/evi.md 4.2); it is
+walked anew each time. Streaming writers leave the `data` size at 0 or 0xFFFFFFFF; then, or when it exceeds what is
+there, the rest of the file is the audio.
 """
 
 from __future__ import annotations

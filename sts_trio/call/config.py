@@ -84,12 +84,12 @@ def named(call: CallInfo, uuid: object) -> CallInfo:
 
 
 def usable_id(text: str) -> bool:
-    """Whether Core's id of a call can name it. Any short text can, but ``unknown`` means none (contract 1.6)."""
+    """Whether Core's id of a call can name it: any short text but ``unknown`` can (docs/protocols/core.md 1.6)."""
     return 0 < len(text) <= _LONGEST_ID and text.isprintable() and text != "unknown"
 
 
 def is_real_uuid(text: str | None) -> bool:
-    """Whether call control can find the call by this id (contract 5.2): only one in the form of a UUID."""
+    """Whether call control can find the call by this id: only if it is a UUID (docs/protocols/core.md 5.2)."""
     try:
         return text is not None and str(uuid.UUID(text)) == text.lower()
     except ValueError:

@@ -50,7 +50,7 @@ class DtmfEntries:
         """The agent is ready: give it what was keyed before."""
         told = [describe(entry) for entry in self._entries]
         if told and self._mode == "context":
-            # All in one, and again with the next entry: a later context replaces an earlier one (hume-evi.md 2.2).
+            # All in one, and again with the next entry: a later context replaces it (docs/protocols/evi.md 2.2).
             return (AddContext(" ".join(told)),)
         self._entries.clear()
         return tuple(SendUserText(text) for text in told)

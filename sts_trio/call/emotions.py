@@ -1,7 +1,8 @@
 """How the caller sounds: emotion scores of user turns in; a rolling view, and the operator's rules that fire. Pure.
 
-Scores are floats by name, nominally 0 to 1, independent of each other; slightly negative ones occur (hume-evi.md 8).
-They rate how a voice sounds, not what a person feels. Whoever sends them may send anything, so they are cleaned first.
+Scores are floats by name, nominally 0 to 1, independent of each other; slightly negative ones occur
+(docs/protocols/evi.md 8). They rate how a voice sounds, not what a person feels. Whoever sends them may send anything,
+so they are cleaned first.
 """
 
 from __future__ import annotations

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from sts_trio.call.tools import ToolCalls
     from sts_trio.core.link import SocketClosed
 
-# After a transfer or a hang-up that was ordered, Core closes by itself (contract 5.2); until then we leave it time to.
+# After a transfer or a hang-up that was ordered, Core closes by itself (docs/protocols/core.md 5.2); until then we
+# leave it time to.
 CORE_LEAVES_SECONDS = 3.0
 # Close codes of Core's side that are no hang-up: nothing came, not even a close; or what came was no WebSocket.
 _GONE = {1006: Cause.CALLER_LOST} | dict.fromkeys((1002, 1007, 1008, 1009), Cause.CALLER_BROKE_PROTOCOL)

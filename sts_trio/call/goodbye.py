@@ -42,7 +42,7 @@ async def close_call(
 
 
 async def _release(services: Services, uuid: str | None, outcome: CallOutcome) -> bool:
-    """Closing Core's side may not be enough for the telephone line to drop (contract 8). True: it goes on."""
+    """Closing Core's side may not be enough for the line to drop (docs/protocols/core.md 8). True: it goes on."""
     if uuid is not None and is_real_uuid(uuid):
         with trio.move_on_after(_RELEASE_SECONDS, shield=True):
             return bool(await services.release(uuid, outcome.cause))

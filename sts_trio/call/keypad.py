@@ -1,6 +1,6 @@
 """The caller's telephone keypad: single keys in, whole entries out. Pure.
 
-Keys come one at a time (Core contract, section 2.1). An entry ends with ``#``, with a pause, or when it is full.
+Keys come one at a time (docs/protocols/core.md 2.1). An entry ends with ``#``, with a pause, or when it is full.
 An entry may be a PIN or the number of a card: nothing here shows one.
 """
 

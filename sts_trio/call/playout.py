@@ -2,7 +2,7 @@
 
 Providers speak faster than real time. What we hold back can be taken back, so we stay at most a *lead* ahead of what
 the caller hears: a barge-in is exact, and Core's memory is bounded. Core plays in real time, first in, first out
-(Core contract, section 3); the clock below follows what it has been given. Time is an argument.
+(docs/protocols/core.md 3); the clock below follows what it has been given. Time is an argument.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A call's sessions with the provider: which one is in use, and how the next takes its place. Pure.
 
-A session that breaks is reopened with the conversation it held (hume-evi.md 5.5): at once, then backed off, for as long
-as the rules say. One that nears the provider's limit is renewed in a quiet moment: the next is ready before it goes.
+A session that breaks is reopened with the conversation it held (docs/protocols/evi.md 5.5): at once, then backed off,
+for as long as the rules say. One that nears the provider's limit is renewed in a quiet moment: the next is ready before
+it goes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The tools of one call: which of them run, and that each call of the agent gets exactly one answer. Pure.
 
-The agent asks for one tool at a time (hume-evi.md 5.4). When the caller changes his mind the provider asks again under
-a new id, or drops the call by simply going on: the old work is stopped, and its id is answered as out of date. Where
-requests stay open until they are answered, a lookup runs on; what takes the call away is stopped there, too.
+The agent asks for one tool at a time (docs/protocols/evi.md 5.4). When the caller changes his mind the provider asks
+again under a new id, or drops the call by simply going on: the old work is stopped, and its id is answered as out of
+date. Where requests stay open until they are answered, a lookup runs on; what takes the call away is stopped there,
+too.
 A tool that takes the telephone call away waits until the caller has heard the good-bye.
 """
 

@@ -9,8 +9,9 @@ from urllib.parse import parse_qsl
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-# Core sends seven short parameters, and one for each field that a webhook of the operator's adds (contract 6.1): of a
-# whole record, perhaps. These bounds keep a hostile URL, 64 KiB at most (`web.head`), from living on in a call.
+# Core sends seven short parameters, and one for each field that a webhook of the operator's adds
+# (docs/protocols/core.md 6.1): of a whole record, perhaps. These bounds keep a hostile URL, 64 KiB at most
+# (`web.head`), from living on in a call.
 MAX_PARAMETERS = 256
 MAX_NAME = 64
 MAX_VALUE = 1024
@@ -21,8 +22,8 @@ class Arrival:
     """How a caller reached us.
 
     `query` holds the URL's parameters, unchecked: any name, any character. `uuid` is Core's id of the call, from the
-    `X-UUID` header or else the parameter `uuid` (contract 1.3, 6.1); None when neither came. Both may be telephone
-    numbers or nonsense: log and forward with care.
+    `X-UUID` header or else the parameter `uuid` (docs/protocols/core.md 1.3, 6.1); None when neither came. Both may be
+    telephone numbers or nonsense: log and forward with care.
     """
 
     query: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""Core's link over a streaming HTTP request: raw audio both ways, and nothing else (Core contract, section 1.5)."""
+"""Core's link over a streaming HTTP request: raw audio both ways, and nothing else (docs/protocols/core.md 1.5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Core's link over a WebSocket: one JSON object in each message (Core contract, section 1.3)."""
+"""Core's link over a WebSocket: one JSON object in each message (docs/protocols/core.md 1.3)."""
 
 from __future__ import annotations
 

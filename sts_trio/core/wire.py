@@ -1,4 +1,4 @@
-"""Core's messages: JSON text to typed values and back (Core contract, section 2). Pure.
+"""Core's messages: JSON text to typed values and back (docs/protocols/core.md 2). Pure.
 
 A message that is not understood never raises: it becomes `NotUnderstood`, and the call decides what that means.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Init(msgspec.Struct, tag_field="type", tag="init", frozen=True):
-    """The first message of a call. `uuid` may be missing, odd, or the literal ``unknown`` (contract 1.6)."""
+    """The first message of a call. `uuid` may be missing, odd, or just ``unknown`` (docs/protocols/core.md 1.6)."""
 
     uuid: object = None
 
@@ -61,7 +61,7 @@ class Interruption(msgspec.Struct, tag_field="type", tag="interruption", frozen=
 class Transcript(msgspec.Struct, tag_field="type", tag="transcript", frozen=True, omit_defaults=True):
     """The text of a finished turn. `role` is ``user`` or ``agent``.
 
-    Beyond the contract: `emotions` holds a user turn's strongest, if any; `heard_ms` is how much of an interrupted
+    Beyond Core's protocol: `emotions` holds a user turn's strongest, if any; `heard_ms` is how much of an interrupted
     agent turn the caller heard, in milliseconds of its audio.
     """
 
@@ -91,7 +91,7 @@ _KNOWN = ("init", "audio", "dtmf_digit")
 
 
 def parse_from_core(message: str | bytes) -> FromCore:
-    """Read one WebSocket message, text or binary, as the old connectors do (contract 1.3). Never raises."""
+    """Read a WebSocket message, text or binary, as old connectors do (docs/protocols/core.md 1.3). Never raises."""
     try:
         heard: Init | CallerAudio | Digit = _decode(message)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:

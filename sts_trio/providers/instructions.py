@@ -1,6 +1,7 @@
 """Where an agent's instructions come from: the settings, else a URL of the operator's, else a file.
 
-They are loaded for each call, so that an edit works with the next one, and a URL can tell calls apart (contract 7.3).
+They are loaded for each call, so that an edit works with the next one, and a URL can tell calls apart
+(docs/protocols/core.md 7.3).
 """
 
 from __future__ import annotations

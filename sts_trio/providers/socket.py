@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 # Messages read but not yet taken by the call, which does so at once; the rest waits in TCP, at the provider.
 _QUEUED_MESSAGES = 16
-# EVI's documented limit (hume-evi.md 6.1): over two minutes of 48 kHz audio in one message.
+# EVI's documented limit (docs/protocols/evi.md 6.1): over two minutes of 48 kHz audio in one message.
 _MAX_MESSAGE_BYTES = 16 * 2**20
 _READ_BYTES = 2**16
 # A ping is answered within the round trip, far below this.

@@ -11,7 +11,7 @@ from sts_trio.settings.setting import PROVIDERS, setting
 if TYPE_CHECKING:
     from sts_trio.settings.secret import Secret
 
-DEFAULT_INSTRUCTIONS = "You are a helpful assistant"  # what the family's documents say (contract 7.2)
+DEFAULT_INSTRUCTIONS = "You are a helpful assistant"  # what the family's documents say (docs/protocols/core.md 7.2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

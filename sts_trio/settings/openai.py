@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sts_trio.settings.secret import Secret
 
 CURRENT_MODEL = "gpt-realtime-2.1"
-# The vendor's table of deprecations (openai-realtime.md 0).
+# The vendor's table of deprecations (docs/protocols/realtime.md 0).
 _GONE = ("gpt-4o-realtime", "gpt-4o-mini-realtime")
 ENDING_MODELS = dict.fromkeys(
     ("gpt-realtime", "gpt-realtime-2025-08-28", "gpt-realtime-mini", "gpt-realtime-mini-2025-12-15"), "20 January 2027"

@@ -1,4 +1,4 @@
-"""The AMI service, through which Asterisk is told to transfer a call or to end it (Core contract, section 5.2).
+"""The AMI service, through which Asterisk is told to transfer a call or to end it (docs/protocols/core.md 5.2).
 
 It answers 200 when a command is queued: what Asterisk made of it, it does not say.
 """

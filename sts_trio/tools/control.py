@@ -1,4 +1,4 @@
-"""Call control for agents: `dsai_transfer` and `dsai_hangup` (Core contract, section 5.1), and the end of a call."""
+"""Call control for agents: `dsai_transfer` and `dsai_hangup` (docs/protocols/core.md 5.1), and the end of a call."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 _DIALPLAN_WORD = re.compile(r"[A-Za-z0-9_*#+.-]{1,79}")
 
 
-_CONTEXT = "demo"  # the family's default (contract 5.1)
+_CONTEXT = "demo"  # the family's default (docs/protocols/core.md 5.1)
 
 
 def call_control_tools(ami: AmiClient) -> tuple[Tool, ...]:

@@ -18,7 +18,7 @@ class CallContext:
     """The call that a tool works for. A parameter of a custom tool with this type gets it.
 
     `uuid` is Core's id of the call, None if it gave none. `query` holds the parameters of the URL that Core called
-    (``from``, ``to``, ...; Core contract, section 6.1): they come from outside and may be anything.
+    (``from``, ``to``, ...; docs/protocols/core.md 6.1): they come from outside and may be anything.
     """
 
     uuid: str | None = None

@@ -1,4 +1,4 @@
-"""Events of a call for an operator's own service, in the shape that DSAI Core gives its webhooks (contract 6.2)."""
+"""Events of a call for an operator's own service, in the shape of Core's own webhooks (docs/protocols/core.md 6.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The door: which request gets which answer (Core contract, section 1.2).
+"""The door: which request gets which answer (docs/protocols/core.md 1.2).
 
 A WebSocket upgrade is a call, whatever its path; so is a POST on one of `CALL_PATHS`. Everything else is plain HTTP,
 and is quart's.

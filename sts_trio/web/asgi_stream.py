@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# When the response begins at the latest. Core may limit how long it waits for headers (contract 1.5, consequence 3).
+# When the response begins at the latest. Core may limit how long it waits for headers (docs/protocols/core.md 1.5).
 HEADERS_SECONDS = 0.06
 
 # The connection cannot be used again while its request is not over, and a call ends whenever it likes: hence `close`.

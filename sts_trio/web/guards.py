@@ -106,7 +106,7 @@ class Answered(Event):
 
 
 class Http1Only(H11Protocol):
-    """Stays with HTTP/1.1, the only version Core speaks (contract 1.3), and lets a response reach its peer.
+    """Stays with HTTP/1.1, all that Core speaks (docs/protocols/core.md 1.3), and lets a response reach its peer.
 
     hypercorn changes to HTTP/2 on an `h2c` upgrade or an HTTP/2 preface, whose streams none of these guards covers.
 

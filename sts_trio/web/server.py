@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
     from hypercorn.typing import Framework, LifespanState
 
-# A message of Core is below 1 KiB (contract 1.3). Ten may wait for a call that does not read: 10 MiB at the worst.
+# A message of Core is below 1 KiB (docs/protocols/core.md 1.3). Ten may wait for a call that does not read: 10 MiB at
+# the worst.
 MAX_MESSAGE_BYTES = 2**20
 MAX_WAITING_MESSAGES = 10  # 0.2 s of audio at 50 messages a second; beyond that TCP holds the caller back
-MAX_HEADER_BYTES = 2**16  # request line and headers in all; webhooks may add parameters to the URL (contract 6.1)
+# Request line and headers in all; webhooks may add parameters to the URL (docs/protocols/core.md 6.1).
+MAX_HEADER_BYTES = 2**16
 HEADER_SECONDS = 5.0  # to send a request in full, and how long an idle keep-alive connection stays
 GRACEFUL_SECONDS = 5.0  # after shutdown: what still runs is then cancelled, which costs up to CLOSE_SECONDS more
 

@@ -1,4 +1,4 @@
-"""Which request gets which answer (Core contract, section 1.2), and what is read of a call's URL."""
+"""Which request gets which answer (docs/protocols/core.md 1.2), and what is read of a call's URL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Core's messages as JSON: the exact shapes of the contract, and what is not understood."""
+"""Core's messages as JSON: the exact shapes of the protocol, and what is not understood."""
 
 from __future__ import annotations
 

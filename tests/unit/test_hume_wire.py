@@ -143,7 +143,7 @@ def test_the_oracle_sees_a_missing_or_misspelt_field(wrong: dict[str, Any]) -> N
         known_to_vendor(json.dumps(wrong), PUBLISHED)
 
 
-# What EVI says (hume-evi.md, section 3).
+# What EVI says (docs/protocols/evi.md 3).
 
 SAID: list[tuple[dict[str, Any], AgentEvent | None]] = [
     (
@@ -420,7 +420,7 @@ def test_any_message_is_an_event_or_nothing_or_a_protocol_error(message: str | b
         pass
 
 
-# Errors and closes (hume-evi.md 6.3, 6.4).
+# Errors and closes (docs/protocols/evi.md 6.3, 6.4).
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def take_all(playout: Playout, now: float) -> list[bytes]:
 
 @dataclass
 class Caller:
-    """Plays in real time what it is given, first in, first out: Core's side of the contract (section 3)."""
+    """Plays in real time what it is given, first in, first out: Core's side of docs/protocols/core.md 3."""
 
     silent_from: float = -inf
 

@@ -504,7 +504,7 @@ def test_a_wrong_value_of_an_alias_is_told_by_the_name_that_was_used(environment
 
 
 def test_no_name_that_the_panel_refuses_is_without_an_alias_that_it_takes() -> None:
-    refused = re.compile(r".*_URL|PROVIDER_.*")  # contract 7.5; PORT and AMI_URL are set by the panel itself
+    refused = re.compile(r".*_URL|PROVIDER_.*")  # docs/protocols/core.md 7.5; the panel itself sets PORT and AMI_URL
     for each in fields(Settings):
         names = [each.metadata["name"], *each.metadata["aliases"]]
         # The first is a limit that a panel's operator can do without.

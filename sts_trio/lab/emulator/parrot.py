@@ -197,7 +197,7 @@ class Parrot:
                 return [self._say(words + _context(settings), self._greeting, now)]
 
     def _call(self, tool: Tool, arguments: str, first: str, now: float) -> list[Action]:
-        """Ask for a tool. What is said first goes out before the request, and the turn is not over with it (5.4)."""
+        """Ask for a tool; what is said first goes out before it, and ends no turn (docs/protocols/evi.md 5.4)."""
         call = ToolCall(
             name=tool.name,
             parameters=arguments,

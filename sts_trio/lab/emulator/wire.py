@@ -27,7 +27,7 @@ class WireError(Exception):
 
 
 class BadAnswer(WireError):
-    """An answer to a tool call that cannot be read: EVI tells by a `tool_error` with the same id (hume-evi.md 3.7)."""
+    """An unreadable answer to a tool call: EVI tells by a `tool_error` with the same id (docs/protocols/evi.md 3.7)."""
 
     def __init__(self, tool_call_id: str, message: str) -> None:
         super().__init__("E0101", "invalid_message", message)

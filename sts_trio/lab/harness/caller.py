@@ -1,6 +1,6 @@
 """Place one call as DSAI Core does: over a WebSocket or plain HTTP, a frame each 20 ms in real time.
 
-Works against any STS connector (Core contract, sections 1 and 2). What carries the call is a `line`, what the caller
+Works against any STS connector (docs/protocols/core.md 1 and 2). What carries the call is a `line`, what the caller
 does is in `script`, what he hears in `recording`; here is the connection, and the clock.
 """
 

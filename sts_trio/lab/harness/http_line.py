@@ -1,4 +1,4 @@
-"""The line that Core's `http://` gives: raw audio both ways in one streaming POST (Core contract, section 1.5)."""
+"""The line that Core's `http://` gives: raw audio both ways in one streaming POST (docs/protocols/core.md 1.5)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What was heard and said on the telephone, sample by sample. Pure: times are arguments, in seconds of the call.
 
-`Ear` models Core's playout (Core contract, section 3): first in, first out, at real time from arrival, emptied by
+`Ear` models Core's playout (docs/protocols/core.md 3): first in, first out, at real time from arrival, emptied by
 `interruption`. So the line that the caller heard is known exactly, including what never reached him.
 """
 

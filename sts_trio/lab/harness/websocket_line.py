@@ -1,4 +1,4 @@
-"""The line that Core's `ws://` gives: JSON messages over a WebSocket (Core contract, sections 1.3 and 2)."""
+"""The line that Core's `ws://` gives: JSON messages over a WebSocket (docs/protocols/core.md 1.3 and 2)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Messages between socket and listener, who never waits: it only smooths bursts. 64 of 20 ms are 1.3 s.
 _QUEUE = 64
-# A minute of audio in one message, as JSON. The contract knows of 16 KB.
+# A minute of audio in one message, as JSON. The largest known have 16 KB (docs/protocols/core.md 2.2).
 _MAX_MESSAGE = 2**21
 
 

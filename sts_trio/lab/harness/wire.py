@@ -1,4 +1,4 @@
-"""Core's messages as Core itself writes and reads them (Core contract, section 2). Pure.
+"""Core's messages as Core itself writes and reads them (docs/protocols/core.md 2). Pure.
 
 Written apart from the service's own codec on purpose: a mistake shared by both sides would hide itself.
 """
@@ -30,7 +30,7 @@ class Interruption:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """The text of a finished turn. `emotions` (not part of the contract) are scores by name, if any came."""
+    """The text of a finished turn. `emotions` (not part of the protocol) are scores by name, if any came."""
 
     role: Literal["user", "agent"]
     text: str
@@ -79,7 +79,7 @@ _encode = msgspec.json.Encoder().encode
 def decode(message: str | bytes) -> FromConnector:
     """Read one WebSocket message of a connector. Never raises: what Core could not use becomes `Unknown`.
 
-    Strict where the contract is: text frames only, `role` is ``user`` or ``agent``, base64 in its standard
+    Strict where the protocol is: text frames only, `role` is ``user`` or ``agent``, base64 in its standard
     alphabet, whole samples.
     """
     if isinstance(message, bytes):

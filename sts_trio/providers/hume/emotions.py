@@ -1,4 +1,4 @@
-"""The names of the emotions that EVI scores in the caller's voice (hume-evi.md 8)."""
+"""The names of the emotions that EVI scores in the caller's voice (docs/protocols/evi.md 8)."""
 
 from __future__ import annotations
 

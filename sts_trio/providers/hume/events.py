@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from sts_trio.providers.base import AgentEvent
     from sts_trio.providers.hume.wire import HumeMessage, Models
 
-# Errors after which EVI is known to go on (hume-evi.md 6.3); the list of codes is not complete, so any other ends it.
+# Errors after which EVI is known to go on (docs/protocols/evi.md 6.3); the list of codes is not complete, so any other
+# ends it.
 _CHAT_GOES_ON = frozenset({"E0100", "E0101", "E0201", "E0202", "E0712"})
 _FORGOTTEN = frozenset({"E0708", "E0710"})
 _WORTH_RESUMING = frozenset({1001, 1006, 1011, 1012, 1013, 1014})
@@ -94,7 +95,7 @@ def describe(error: HumeError) -> str:
 
 
 def closed(code: int, reason: str) -> AgentClosed:
-    """What a close code of EVI means (hume-evi.md 6.4)."""
+    """What a close code of EVI means (docs/protocols/evi.md 6.4)."""
     if code == 1000:
         return AgentClosed("Hume ended the chat (close 1000)", normal=True)
     said = f": {' '.join(reason.split())[:_LONGEST_DETAIL]}" if reason else ""

@@ -1,8 +1,8 @@
 """How a chat with Hume EVI is opened: what its URL asks for, and what is left for a message. Pure.
 
-The URL is in force before the chat begins, so before a stored configuration greets (hume-evi.md 1.4). But it has a
-length: the vendor's own SDK warns that a prompt of more than 1000 characters may be cut, and servers refuse URLs of
-some thousands. What does not fit, and tools, which a URL cannot hold, go in one `session_settings` message.
+The URL is in force before the chat begins, so before a stored configuration greets (docs/protocols/evi.md 1.4). But it
+has a length: the vendor's own SDK warns that a prompt of more than 1000 characters may be cut, and servers refuse URLs
+of some thousands. What does not fit, and tools, which a URL cannot hold, go in one `session_settings` message.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sts_trio.providers.base import CallInfo, ToolOffer
 
-_LONGEST_VALUE = 1000  # characters of one value, percent-encoded (hume-evi.md 1.4)
+_LONGEST_VALUE = 1000  # characters of one value, percent-encoded (docs/protocols/evi.md 1.4)
 _LONGEST_TARGET = 4000  # characters of path and query; servers take 8 kB for the request line and the headers together
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+")  # a bracket in a name would make another parameter of it
 

@@ -167,7 +167,7 @@ class HumeLink:
         self._warnings_logged += 1
 
     async def send_audio(self, pcm: bytes) -> None:
-        """Send caller audio as a binary frame: no base64, a quarter less to send (hume-evi.md 2.1)."""
+        """Send caller audio as a binary frame: no base64, a quarter less to send (docs/protocols/evi.md 2.1)."""
         await self._socket.send(pcm)
 
     async def say(self, text: str) -> None:
@@ -179,7 +179,7 @@ class HumeLink:
         await self._send(wire.UserInput(text))
 
     async def add_context(self, text: str) -> None:
-        """Let EVI's next reply know `text`; a later one replaces it until then (hume-evi.md 2.2)."""
+        """Let EVI's next reply know `text`; a later one replaces it until then (docs/protocols/evi.md 2.2)."""
         await self._send(wire.SessionSettings(context=wire.Context(text, "temporary")))
 
     async def truncate(self, unheard: float) -> None:

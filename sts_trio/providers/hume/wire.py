@@ -1,6 +1,6 @@
 """Hume EVI's messages: JSON text to structs, structs to JSON text. Pure.
 
-The shapes are those of the vendor's SDK (hume-evi.md, sections 2 and 3); a test parses all that we write with the SDK's
+The shapes are those of the vendor's SDK (docs/protocols/evi.md 2 and 3); a test parses all that we write with the SDK's
 own types. Read leniently: unknown types and fields are ignored, and what we do not need may be absent or null.
 """
 
@@ -12,9 +12,9 @@ import msgspec
 
 from sts_trio.providers.messages import Messages
 
-SPOKEN_RATES = (24_000, 48_000)  # Hz of the agent's voice: seen, and documented (hume-evi.md 4.2)
+SPOKEN_RATES = (24_000, 48_000)  # Hz of the agent's voice: seen, and documented (docs/protocols/evi.md 4.2)
 
-# What EVI says (hume-evi.md, section 3): the twelve types of the SDK's SubscribeEvent.
+# What EVI says (docs/protocols/evi.md 3): the twelve types of the SDK's SubscribeEvent.
 
 
 class Scores(msgspec.Struct):
@@ -85,7 +85,7 @@ class ToolResult(_FromHume, tag="tool_response"):
 
 
 class ToolFailure(_FromHume, tag="tool_error"):
-    """A tool of Hume's own failed, or Hume could not use an answer of ours: late, malformed, or out of date (3.7)."""
+    """A tool of Hume's own failed, or an answer of ours was late, bad or out of date (docs/protocols/evi.md 3.7)."""
 
     tool_call_id: object = None
 
@@ -126,11 +126,11 @@ def parse_from_hume(message: str | bytes) -> HumeMessage | None:
     return _messages.parse(message)
 
 
-# What we say (hume-evi.md, section 2). Caller audio needs no message: it goes as binary frames.
+# What we say (docs/protocols/evi.md 2). Caller audio needs no message: it goes as binary frames.
 
 
 class ToolDeclaration(msgspec.Struct, tag_field="type", tag="function"):
-    """A function that EVI may ask for; `parameters` is JSON Schema as text (hume-evi.md 2.2)."""
+    """A function that EVI may ask for; `parameters` is JSON Schema as text (docs/protocols/evi.md 2.2)."""
 
     name: str
     description: str
@@ -163,7 +163,7 @@ class AssistantInput(msgspec.Struct, tag_field="type", tag="assistant_input"):
 
 
 class ToolAnswer(msgspec.Struct, tag_field="type", tag="tool_response"):
-    """A result is text, whatever it is: an object goes as its JSON (hume-evi.md 2.4)."""
+    """A result is text, whatever it is: an object goes as its JSON (docs/protocols/evi.md 2.4)."""
 
     tool_call_id: str
     content: str

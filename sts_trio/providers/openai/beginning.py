@@ -1,4 +1,4 @@
-"""How a session begins: the service greets, takes our settings, and is told what it does not know (7.5)."""
+"""How a session begins: greeting, our settings, and what it does not know yet (docs/protocols/realtime.md 7.5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Telephone audio in the formats of the Realtime protocol, both ways (openai-realtime.md, section 3). Pure.
+"""Telephone audio in the formats of the Realtime protocol, both ways (docs/protocols/realtime.md 3). Pure.
 
 G.711 is the standard library's `audioop`, which left it with Python 3.13 and goes on as the package audioop-lts:
 0.4 µs a frame. With it nothing is resampled: a line that is G.711 itself (most are) comes through bit exact.

@@ -1,4 +1,4 @@
-"""Who speaks the Realtime protocol, and how their ways of it differ: data, no code (openai-realtime.md 9). Pure."""
+"""Who speaks the Realtime protocol, and how their ways differ: data, no code (docs/protocols/realtime.md 9). Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much of the agent's voice has been played: by item, as truncation wants it (openai-realtime.md 7.2). Pure."""
+"""How much of the agent's voice has been played, by item, for truncation (docs/protocols/realtime.md 7.2). Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What has been said in a call, kept so that another session can be told: the protocol has no resume (7.5). Pure.
+"""What has been said in a call, to tell another session: nothing is resumed (docs/protocols/realtime.md 7.5). Pure.
 
 One memory belongs to one call, and its sessions take turns with it. It is the handle by which the call resumes, so it
 goes with the call.

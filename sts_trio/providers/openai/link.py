@@ -188,7 +188,7 @@ class RealtimeLink:
     # Sending.
 
     async def send_audio(self, pcm: bytes) -> None:
-        """Send caller audio; there is no binary form of it (openai-realtime.md 1)."""
+        """Send caller audio; there is no binary form of it (docs/protocols/realtime.md 1)."""
         self._audio_at = trio.current_time()
         if data := self._codec.encode(pcm):
             await self.send(wire.Append(data))

@@ -1,4 +1,4 @@
-"""What a service's errors and closes mean to a call (openai-realtime.md, section 8). Pure."""
+"""What a service's errors and closes mean to a call (docs/protocols/realtime.md 8). Pure."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """How a session is opened: the URL, the headers, and the one `session.update` that says all we rely on. Pure.
 
-A service's own defaults differ from its documents (openai-realtime.md, section 2), so nothing is left to them. Prompts
+A service's own defaults differ from its documents (docs/protocols/realtime.md 2), so nothing is left to them. Prompts
 have no variables here: they are filled in before.
 """
 
@@ -87,7 +87,7 @@ def target(endpoint: Endpoint, options: Options, conversation: str | None) -> st
 
 
 def credentials(endpoint: Endpoint, key: str) -> dict[str, str]:
-    """The header that carries the key: Azure's keys have one of their own (openai-realtime.md, section 9)."""
+    """The header that carries the key: Azure's keys have one of their own (docs/protocols/realtime.md 9)."""
     return {"api-key": key} if endpoint.host.endswith(_AZURE) else {"Authorization": f"Bearer {key}"}
 
 

@@ -1,6 +1,7 @@
 """The functions that the agent has asked for: one at a time to the call, and one new response when all are in. Pure.
 
-A response may ask for several (openai-realtime.md 7.4); a call takes them one after another, as the seam has it.
+A response may ask for several (docs/protocols/realtime.md 7.4); a call takes them one after another, as the seam has
+it.
 """
 
 from __future__ import annotations

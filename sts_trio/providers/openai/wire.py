@@ -1,6 +1,6 @@
 """The Realtime protocol's messages: JSON text to structs, structs to JSON text. Pure.
 
-The shapes are those of the general release (openai-realtime.md, sections 2 to 7); a test reads all that we write with
+The shapes are those of the general release (docs/protocols/realtime.md 2 to 7); a test reads all that we write with
 the vendor's own types. Read leniently: unknown types and fields are ignored, and what we do not need may be absent.
 """
 

@@ -16,7 +16,7 @@ def test_what_core_says_is_the_contract_to_the_letter() -> None:
     pcm = bytes(range(256)) + bytes(64)
     assert json.loads(wire.init("0b6f-7e11")) == {"type": "init", "uuid": "0b6f-7e11"}
     assert json.loads(wire.audio(pcm)) == {"type": "audio", "audio": base64.b64encode(pcm).decode()}
-    assert len(wire.audio(bytes(320))) == 455  # as measured of Core, contract 1.3
+    assert len(wire.audio(bytes(320))) == 455  # docs/protocols/core.md 1.3
     assert json.loads(wire.dtmf_digit("#")) == {"type": "dtmf_digit", "digit": "#"}
 
 

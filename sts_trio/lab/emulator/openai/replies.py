@@ -1,4 +1,4 @@
-"""How the parrot's replies are told: the events of a response in their order (openai-realtime.md 6.1). No waiting."""
+"""How the parrot's replies are told: each in its order of events (docs/protocols/realtime.md 6.1). No waiting."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The Realtime protocol's client messages, seen from the server, and the sessions that they ask for. Nothing waits.
 
-Unknown fields are errors here, as they are there: an update with one is refused as a whole (openai-realtime.md 2).
-This codec is the emulator's own, on purpose: one shared with the client would hide a mistake made on both sides.
+Unknown fields are errors here, as they are there: an update with one is refused as a whole
+(docs/protocols/realtime.md 2). This codec is the emulator's own, on purpose: one shared with the client would hide a
+mistake made on both sides.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""EVI in a light mode (hume-evi.md): enough of the protocol that any client of it is content. Pure.
+"""EVI in a light mode (docs/protocols/evi.md): enough of the protocol that any client of it is content. Pure.
 
 `chat_metadata` first, words before their voice, `assistant_end`, a `user_message` with its 48 scores for each turn,
 `user_interruption`. Caller audio may come as binary frames or as `audio_input`, in pieces of any size.

@@ -46,7 +46,7 @@ class Profile:
         lead = round(self.ahead / CHUNK_SECONDS)
         spoken = [(max(0, chunk - lead) * CHUNK_SECONDS, Step.CHUNK) for chunk in range(chunks)]
         if self.cut_every and number % self.cut_every == self.cut_every - 1:
-            # Audio of a reply that has been interrupted may still come (hume-evi.md 4.4); one late chunk stands for it.
+            # Audio of an interrupted reply may still come (docs/protocols/evi.md 4.4); one late chunk stands for it.
             before = [(at, step) for at, step in spoken if at < self.cut_at]
             said = [*before, *((self.cut_at, step) for step in (Step.CUT, Step.CHUNK, Step.CUT_OVER))]
         else:

@@ -1,8 +1,8 @@
-"""A Realtime service in a light mode, OpenAI's or xAI's (openai-realtime.md): any client of it is content. Pure.
+"""A Realtime service in a light mode, OpenAI's or xAI's: any client of it is content. Pure.
 
-It asks nothing of a session but formats that it has. The order of its events is that of section 6.1 there; as with the
-real service, what is under way of a response that is cut off still comes. A response that a client asks for has no
-voice, since who speaks when is the load's to say: it is begun and done at once.
+It asks nothing of a session but formats that it has. The order of its events is that of docs/protocols/realtime.md 6.1;
+as with the real service, what is under way of a response that is cut off still comes. A response that a client asks for
+has no voice, since who speaks when is the load's to say: it is begun and done at once.
 """
 
 from __future__ import annotations
