@@ -1,16 +1,78 @@
-"""Caller audio on its way to the agent: straight through while a session is attached, else kept for a moment."""
+"""Caller audio on its way to the agent: whole samples, in frames, no faster than real time.
+
+It goes straight through while a session is attached, and is kept for a moment while none is.
+"""
 
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 from typing import TYPE_CHECKING
 
-from sts_trio.audio.pcm import BYTES_PER_SECOND, FRAME_BYTES, seconds
+from sts_trio.audio.pcm import BYTES_PER_SECOND, FRAME_BYTES, SampleAligner, is_loud, pieces, seconds
+from sts_trio.call.actions import LogWarning, SendAudio
 from sts_trio.errors import ProviderLost
+from sts_trio.websocket.frames import TokenBucket
 
 if TYPE_CHECKING:
-    from sts_trio.call.outcome import CallCounts
+    from sts_trio.call.actions import Actions
+    from sts_trio.call.meter import CallCounts
     from sts_trio.providers.base import AgentLink
+
+
+# Clocks differ, and a resampler on the way may be a little off; nobody speaks 5 % faster than time for hours.
+_RATE = 1.05
+# A stall of TCP ends with a burst. A minute of it is no attack, and bounded; what a caller sends all the time is.
+BURST_SECONDS = 60.0
+
+
+class RealTimeLimit:
+    """Lets a caller's audio through in real time. What comes faster, beyond a burst, is dropped: the newest.
+
+    `excess_seconds` is how much that was. Dropping whole samples keeps the rest in phase.
+    """
+
+    def __init__(self, now: float) -> None:
+        self.excess_seconds = 0.0
+        self._allowance = TokenBucket(_RATE * BYTES_PER_SECOND, BURST_SECONDS * BYTES_PER_SECOND, now)
+
+    def admit(self, pcm: bytes, now: float) -> bytes:
+        """Return what of `pcm`, whole samples, may pass now."""
+        room = int(self._allowance.take(len(pcm), now)) & ~1
+        if room == len(pcm):
+            return pcm
+        self.excess_seconds += seconds(len(pcm) - room)
+        return pcm[:room]
+
+
+class UpstreamFrames:
+    """Takes what Core sends as it comes: any number of bytes, at any pace."""
+
+    def __init__(self, counts: CallCounts, now: float) -> None:
+        self._counts = counts
+        self._aligner = SampleAligner()
+        self._rate = RealTimeLimit(now)
+        self._loud_at = -inf
+
+    def feed(self, data: bytes, now: float, *, listen: bool) -> Actions:
+        """Return the pieces to send. `listen`: somebody asks for `quiet_for` at the moment; it costs a little."""
+        pcm = self._rate.admit(self._aligner.feed(data), now)
+        if listen and is_loud(pcm):
+            self._loud_at = now
+        if self._rate.excess_seconds > self._counts.upstream_excess_seconds:
+            return (*self._too_fast(), *(SendAudio(piece) for piece in pieces(pcm)))
+        if 0 < len(pcm) <= FRAME_BYTES:
+            return (SendAudio(pcm),)
+        return tuple(SendAudio(piece) for piece in pieces(pcm))
+
+    def quiet_for(self, now: float) -> float:
+        """Seconds since the caller was last loud, while it was listened to."""
+        return now - self._loud_at
+
+    def _too_fast(self) -> Actions:
+        told = self._counts.upstream_excess_seconds > 0
+        self._counts.upstream_excess_seconds = self._rate.excess_seconds
+        return () if told else (LogWarning("Core sends audio faster than real time; what is too much is dropped"),)
 
 
 _KEPT_BEFORE = 1 * BYTES_PER_SECOND

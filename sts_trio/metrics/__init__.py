@@ -22,9 +22,8 @@ from prometheus_client import (
 )
 from prometheus_client.registry import Collector
 
-from sts_trio.call.admission import REASONS
-from sts_trio.call.meter import CANCELLED, CONNECT_KINDS, CONNECT_RESULTS, LEGS, TOOL_RESULTS
-from sts_trio.call.outcome import Cause
+from sts_trio.call.handler import REASONS
+from sts_trio.call.meter import CANCELLED, CONNECT_KINDS, CONNECT_RESULTS, LEGS, TOOL_RESULTS, Cause
 from sts_trio.metrics.counts import CallTotals
 from sts_trio.metrics.families import counter, gauge, histogram
 
@@ -33,8 +32,8 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
+    from sts_trio.call.handler import Registry
     from sts_trio.call.meter import CallRecord
-    from sts_trio.call.registry import Registry
 
 MOST_EMOTIONS = 64  # EVI has 48
 _TURN_BUCKETS = (0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10)

@@ -11,8 +11,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from sts_trio.audio.pcm import BYTES_PER_SECOND
-from sts_trio.call.meter import LEGS
-from sts_trio.call.outcome import CallCounts
+from sts_trio.call.meter import LEGS, CallCounts
 from sts_trio.metrics.families import counter, gauge
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sts_trio.call.admission import Shedder
+    from sts_trio.call.handler import Shedder
 
 log = structlog.get_logger(__name__)
 

@@ -23,10 +23,9 @@ from sts_trio.call.actions import (
     SendUserText,
 )
 from sts_trio.call.bridge import Bridge
-from sts_trio.call.config import SessionPolicy
-from sts_trio.call.outcome import Cause
+from sts_trio.call.config import CallRules, SessionPolicy
+from sts_trio.call.meter import Cause
 from sts_trio.call.playout import Pace, Playout
-from sts_trio.call.rules import CallRules
 from sts_trio.core.link import SocketClosed
 from sts_trio.core.wire import CallerAudio, Digit, Error, Init, Interruption, NotUnderstood, PlayoutAudio
 from sts_trio.errors import ProviderLost

@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from sts_trio.call.meter import HTTP, WEBSOCKET, CallRecord
-from sts_trio.call.outcome import CallCounts
-from sts_trio.call.registry import Registry
+from sts_trio.call.handler import Registry
+from sts_trio.call.meter import HTTP, WEBSOCKET, CallCounts, CallRecord
 from sts_trio.metrics import MOST_EMOTIONS, Metrics
 from sts_trio.metrics.counts import FROM_COUNTS, IN_SECONDS, TOLD_ELSEWHERE
 

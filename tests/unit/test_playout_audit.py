@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from sts_trio.audio.wav import Wav
 from sts_trio.call.meter import NoMeter
 from sts_trio.call.playout import Pace, Playout
-from sts_trio.call.speech import AgentSpeech
-from sts_trio.call.turn import AgentTurn
+from sts_trio.call.speech import AgentSpeech, AgentTurn
 from sts_trio.core.wire import Interruption, PlayoutAudio
 
 if TYPE_CHECKING:
