@@ -127,8 +127,8 @@ class Call:
             else:
                 await self._carry_out(self._bridge.on_core(message, trio.current_time()))
 
-    async def heard(self, event: AgentEvent, session: int) -> None:
-        """Take what a session says; see `Listener`."""
+    async def on_agent_event(self, event: AgentEvent, session: int) -> None:
+        """Take what a session says; see `SessionEvents`."""
         if not isinstance(event, AgentAudio) or event.wav.seconds <= _SLICE_SECONDS:
             await self._carry_out(self._bridge.on_agent(event, session, trio.current_time()))
             return
@@ -136,8 +136,8 @@ class Call:
             await self._carry_out(self._bridge.on_agent(AgentAudio(event.reply, part), session, trio.current_time()))
             await trio.lowlevel.checkpoint()
 
-    async def failed(self, error: ProviderError, session: int) -> None:
-        """Take the end of a session that broke; see `Listener`."""
+    async def on_session_failed(self, error: ProviderError, session: int) -> None:
+        """Take the end of a session that broke; see `SessionEvents`."""
         await self._carry_out(self._bridge.on_agent_failed(error, session, trio.current_time()))
 
     async def _playout_to_core(self) -> None:

@@ -53,14 +53,14 @@ class Services:
     meter: Meter = field(default_factory=NoMeter)
 
 
-class Listener(Protocol):
-    """Whoever decides what becomes of the sessions."""
+class SessionEvents(Protocol):
+    """Takes what happens to sessions, and decides what becomes of them."""
 
-    async def heard(self, event: AgentEvent, number: int) -> None:
+    async def on_agent_event(self, event: AgentEvent, number: int) -> None:
         """Session `number` says this."""
         ...
 
-    async def failed(self, error: ProviderError, number: int) -> None:
+    async def on_session_failed(self, error: ProviderError, number: int) -> None:
         """Session `number` could not be opened, or broke."""
         ...
 
@@ -80,7 +80,7 @@ class AgentSessions:
         self._agent: AgentLink | None = None
         self._brief: SessionConfig | None = None
 
-    def open(self, order: OpenSession, nursery: trio.Nursery, listener: Listener) -> None:
+    def open(self, order: OpenSession, nursery: trio.Nursery, listener: SessionEvents) -> None:
         """Begin to open a session, in a task of its own; what becomes of it is told to `listener`."""
         scope = self._scopes[order.number] = trio.CancelScope()
         nursery.start_soon(self._downstream_receiver, order, scope, listener, name="downstream receiver")
@@ -116,7 +116,7 @@ class AgentSessions:
             case AnswerTool(id=id_, result=result):
                 await self._agent.tool_response(id_, result.content)
 
-    async def _downstream_receiver(self, order: OpenSession, scope: trio.CancelScope, listener: Listener) -> None:
+    async def _downstream_receiver(self, order: OpenSession, scope: trio.CancelScope, listener: SessionEvents) -> None:
         """Provider to playout: holds one session. Another can take its place while the call lives on."""
         number = order.number
         try:
@@ -129,18 +129,18 @@ class AgentSessions:
                         del self._links[number]
                         self._upstream_buffer.detach(link)
         except ProviderError as exc:
-            await listener.failed(exc, number)
+            await listener.on_session_failed(exc, number)
         finally:
             del self._scopes[number]
 
-    async def _listen(self, link: AgentLink, order: OpenSession, attempt: Attempt, listener: Listener) -> None:
+    async def _listen(self, link: AgentLink, order: OpenSession, attempt: Attempt, listener: SessionEvents) -> None:
         event: AgentEvent | None = None
         while not isinstance(event, AgentClosed):
             event = await link.receive()
             if isinstance(event, AgentReady):
                 took = round(attempt.ready() * 1000)
                 log.info("agent ready", call=order.call.id, session=event.session, number=order.number, took_ms=took)
-            await listener.heard(event, order.number)
+            await listener.on_agent_event(event, order.number)
 
     async def _instructed(self, call: CallInfo) -> CallInfo:
         """Add the agent's prompt, unless the call brings its own, or a stored configuration that holds one.

@@ -80,7 +80,7 @@ _KEPT_BETWEEN = 5 * BYTES_PER_SECOND
 # What waits leaves in messages of up to 200 ms. With one for each piece, which costs a turn of the event loop, a loop
 # whose turns take longer than a piece would never catch up: the caller would be unheard for as long as it is busy.
 _MOST_JOINED = 10
-_MOST_DOUBTFUL = _KEPT_BETWEEN // FRAME_BYTES  # pieces; none is longer than a frame
+_MOST_UNCONFIRMED = _KEPT_BETWEEN // FRAME_BYTES  # pieces; none is longer than a frame
 
 
 class UpstreamBuffer:
@@ -95,7 +95,7 @@ class UpstreamBuffer:
         self._counts = counts
         self._room = _KEPT_BEFORE
         self._waiting: deque[bytes] = deque()
-        self._doubtful: deque[bytes] = deque()  # sent to the session in use, which has not shown since that it lives
+        self._unconfirmed: deque[bytes] = deque()  # sent to the session in use, which has not shown since that it lives
         self._agent: AgentLink | None = None
         self._begun = False
 
@@ -107,8 +107,8 @@ class UpstreamBuffer:
             except ProviderLost:
                 self.detach(agent)  # and if another has been attached meanwhile, it goes there
             else:
-                if agent.ping_overdue or self._doubtful:
-                    self._doubt(agent, pcm)
+                if agent.ping_overdue or self._unconfirmed:
+                    self._hold_unconfirmed(agent, pcm)
                 else:
                     self._counts.upstream_seconds += seconds(len(pcm))
                 return
@@ -134,7 +134,7 @@ class UpstreamBuffer:
                 raise
             self._counts.upstream_seconds += seconds(len(pcm))
         self._agent = agent
-        self._believe()
+        self._confirm()
         if not self._begun:
             self._begun = True
             self._room += _KEPT_BETWEEN - _KEPT_BEFORE
@@ -145,24 +145,24 @@ class UpstreamBuffer:
             return
         self._agent = None
         if agent.ping_overdue:
-            for pcm in self._doubtful:
+            for pcm in self._unconfirmed:
                 self._keep(pcm)
-            self._doubtful.clear()
-        self._believe()
+            self._unconfirmed.clear()
+        self._confirm()
 
-    def _doubt(self, agent: AgentLink, pcm: bytes) -> None:
-        """Count as sent what cannot be sent again any more; of the rest it is not known yet."""
+    def _hold_unconfirmed(self, agent: AgentLink, pcm: bytes) -> None:
+        """While a ping is overdue keep the last 5 s, to send them again; a piece counts as sent once it leaves them."""
         if agent.ping_overdue and self._agent is agent:
-            self._doubtful.append(pcm)
-            pcm = self._doubtful.popleft() if len(self._doubtful) > _MOST_DOUBTFUL else b""
+            self._unconfirmed.append(pcm)
+            pcm = self._unconfirmed.popleft() if len(self._unconfirmed) > _MOST_UNCONFIRMED else b""
         elif not agent.ping_overdue:
-            self._believe()
+            self._confirm()
         self._counts.upstream_seconds += seconds(len(pcm))
 
-    def _believe(self) -> None:
-        """What was in doubt has been heard, as far as anybody knows."""
-        self._counts.upstream_seconds += sum(seconds(len(pcm)) for pcm in self._doubtful)
-        self._doubtful.clear()
+    def _confirm(self) -> None:
+        """Count what is unconfirmed as sent: the session has shown that it lives, or another has taken its place."""
+        self._counts.upstream_seconds += sum(seconds(len(pcm)) for pcm in self._unconfirmed)
+        self._unconfirmed.clear()
 
     def _keep(self, pcm: bytes) -> None:
         self._waiting.append(pcm)
