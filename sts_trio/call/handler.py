@@ -15,7 +15,7 @@ import trio
 from sts_trio.call.bridge import Bridge
 from sts_trio.call.call import Call
 from sts_trio.call.config import named
-from sts_trio.call.meter import CANCELLED, WEBSOCKET, CallRecord, Cause
+from sts_trio.call.meter import CANCELLED, WEBSOCKET, CallCounts, CallRecord, Cause
 from sts_trio.call.playout import Playout
 from sts_trio.core.wire import Error, Transcript
 from sts_trio.providers.base import CallInfo
@@ -202,12 +202,12 @@ class CallHandler:
             return None
         known = named(CallInfo(id=f"call-{secrets.token_hex(4)}", query=arrival.query), arrival.uuid)
         began = trio.current_time()
-        playout = Playout(pace or self.pace, self.services.meter)
+        record = CallRecord(leg, CallCounts())
+        playout = Playout(pace or self.pace, record.counts, self.services.meter)
         bridge = Bridge(self.rules, playout, known, began)
         if self.log_transcripts:
             core = _TranscriptLog(core, bridge)
         call = Call(core, self.services, bridge, playout)
-        record = CallRecord(leg, bridge.counts)
         self.services.meter.call_began(record)
         try:
             with self.registry.enter(call):

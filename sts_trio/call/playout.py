@@ -13,11 +13,10 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from sts_trio.audio.pcm import BYTES_PER_SECOND, FRAME_BYTES, FRAME_SECONDS, seconds
-from sts_trio.call.meter import CallCounts, NoMeter
+from sts_trio.call.meter import CallCounts, Meter
 from sts_trio.core.wire import Interruption, PlayoutAudio
 
 if TYPE_CHECKING:
-    from sts_trio.call.meter import Meter
     from sts_trio.core.wire import ToCore
 
 
@@ -44,9 +43,9 @@ class Playout:
     `counts` are the call's; `trail` measures what leaves.
     """
 
-    def __init__(self, pace: Pace, meter: Meter | None = None) -> None:
-        self.counts = CallCounts()
-        self.trail = PlayoutAudit(self.counts, meter or NoMeter())
+    def __init__(self, pace: Pace, counts: CallCounts, meter: Meter | None = None) -> None:
+        self.counts = counts
+        self.trail = PlayoutAudit(counts, meter or Meter())
         self._lead = max(pace.lead, FRAME_SECONDS)
         longest = min(max(pace.message, FRAME_SECONDS), self._lead)
         self._longest = int((longest + _EPSILON) / FRAME_SECONDS) * FRAME_BYTES

@@ -10,7 +10,7 @@ import structlog
 import trio
 
 from sts_trio.call.actions import AddContext, AnswerTool, Attach, Say, SendUserText, Truncate
-from sts_trio.call.meter import Attempt, NoMeter
+from sts_trio.call.meter import Attempt, Meter
 from sts_trio.errors import ProviderError, ProviderLost
 from sts_trio.providers.base import AgentClosed, AgentReady
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from sts_trio.call.actions import OpenSession
-    from sts_trio.call.meter import Cause, Meter
+    from sts_trio.call.meter import Cause
     from sts_trio.call.upstream import UpstreamBuffer
     from sts_trio.providers.base import AgentEvent, AgentLink, CallInfo, OpenAgent, SessionConfig
 
@@ -50,7 +50,7 @@ class Services:
     instructions: Callable[[CallInfo], Awaitable[str | None]] = _no_instructions
     webhook: Callable[[str, str, str, Mapping[str, object]], Awaitable[object]] = _nothing
     release: Callable[[str, Cause], Awaitable[object]] = _nothing
-    meter: Meter = field(default_factory=NoMeter)
+    meter: Meter = field(default_factory=Meter)
 
 
 class SessionEvents(Protocol):

@@ -24,7 +24,7 @@ from sts_trio.call.actions import (
 )
 from sts_trio.call.bridge import Bridge
 from sts_trio.call.config import CallRules, SessionPolicy
-from sts_trio.call.meter import Cause
+from sts_trio.call.meter import CallCounts, Cause
 from sts_trio.call.playout import Pace, Playout
 from sts_trio.core.link import SocketClosed
 from sts_trio.core.wire import CallerAudio, Digit, Error, Init, Interruption, NotUnderstood, PlayoutAudio
@@ -76,7 +76,7 @@ class BridgeMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 100.0
-        self.playout = Playout(Pace(0.5))
+        self.playout = Playout(Pace(0.5), CallCounts())
         self.bridge = Bridge(RULES, self.playout, CallInfo("fallback"), self.now)
         self.bridge._lifeline._jitter = random.Random(1)  # the same steps must take the same way again
         self.sent = b""
