@@ -11,7 +11,7 @@ from sts_trio.call.meter import WEBSOCKET, CallRecord
 from sts_trio.call.outcome import CallCounts
 from sts_trio.call.registry import Registry
 from sts_trio.metrics import Metrics
-from tests.call.stage import BOTH
+from tests.call.stage import ONE
 from tests.e2e.evi import open_core, open_evi, until
 from tests.e2e.test_loopback import FRAME, INIT, hear, service
 
@@ -29,7 +29,7 @@ async def curl(url: str) -> tuple[str, dict[str, float]]:
     }
 
 
-@BOTH
+@ONE
 async def test_a_scrape_over_a_real_socket_tells_what_a_call_did(provider: str) -> None:
     async with open_evi(provider) as evi, service(evi.url, provider) as url:
         target = url.replace("ws://", "http://") + "/metrics"
