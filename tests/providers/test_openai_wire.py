@@ -93,7 +93,7 @@ def test_every_other_message_is_what_the_vendor_takes() -> None:
     history.user_words("a", "Hello?")
     history.tool(("call_1", "weather", "{}"), "rain")
     history.note("The caller pressed 1.")
-    messages = [
+    messages: list[wire.ToService] = [
         wire.Append(b"\xff" * 160),
         wire.ItemDelete("cut_1", "item_1"),
         wire.Truncate("cut_2", "item_1", 1240),
@@ -203,7 +203,7 @@ def test_an_error_ends_a_session_or_does_not(cause: dict[str, object], expected:
 @pytest.mark.parametrize("text", ["null", "5", '["x"]', '{"a":1}', '{"type":7}', "\ud800"])
 def test_what_is_no_message_is_a_fault_of_the_service(text: str) -> None:
     with pytest.raises(ProviderProtocolError, match="OpenAI sent"):
-        wire.reader("OpenAI").parse(text)
+        wire.parse_from_service(text, "OpenAI")
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_what_is_no_message_is_a_fault_of_the_service(text: str) -> None:
 )
 def test_a_name_that_nobody_could_remember_is_a_fault_of_the_service(text: str) -> None:
     with pytest.raises(ProviderProtocolError, match="OpenAI sent a broken response"):
-        wire.reader("OpenAI").parse(text)
+        wire.parse_from_service(text, "OpenAI")
 
 
 @pytest.mark.parametrize(
@@ -226,9 +226,8 @@ def test_a_name_that_nobody_could_remember_is_a_fault_of_the_service(text: str) 
 def test_a_session_lasts_as_long_as_the_service_says_unless_a_clock_is_wrong(
     expires_at: object, seconds: float
 ) -> None:
-    created = wire.reader("OpenAI").parse(
-        json.dumps({"type": "session.created", "session": {"id": "s", "expires_at": expires_at}})
-    )
+    text = json.dumps({"type": "session.created", "session": {"id": "s", "expires_at": expires_at}})
+    created = wire.parse_from_service(text, "OpenAI")
     assert isinstance(created, wire.SessionCreated)
     assert lasts(created.session.expires_at, 1_800_000_000.0) == seconds
 
@@ -258,7 +257,7 @@ def test_a_service_that_will_speak_in_another_format_is_found_out(
 
 @pytest.mark.parametrize("text", ['{"type":"rate_limits.updated"}', '{"type":"news","obfuscation":"x"}'])
 def test_what_we_do_not_know_is_ignored(text: str) -> None:
-    assert wire.reader("OpenAI").parse(text) is None
+    assert wire.parse_from_service(text, "OpenAI") is None
 
 
 @given(
@@ -269,7 +268,7 @@ def test_what_we_do_not_know_is_ignored(text: str) -> None:
     )
 )
 def test_an_error_of_any_shape_says_something(error: object) -> None:
-    read = wire.reader("OpenAI").parse(json.dumps({"type": "error", "error": error}))
+    read = wire.parse_from_service(json.dumps({"type": "error", "error": error}), "OpenAI")
     assert isinstance(read, wire.ServiceError)
     told = fault(read.cause, OPENAI)
     assert told is None or told.message.startswith("OpenAI reports an error: ")

@@ -18,7 +18,7 @@ class Hearing:
 
     def __init__(self, socket: ProviderSocket, peer: str, hide: Callable[[str], str]) -> None:
         self._socket = socket
-        self._parse = wire.reader(peer).parse
+        self._peer = peer
         self._hide = hide
 
     async def receive(self) -> wire.FromService | SocketEnd | None:
@@ -30,7 +30,7 @@ class Hearing:
         message = await self._socket.receive()
         if isinstance(message, SocketEnd):
             return SocketEnd(message.code, self._hide(message.reason))
-        heard = self._parse(message)
+        heard = wire.parse_from_service(message, self._peer)
         if isinstance(heard, wire.ServiceError):
             cause = heard.cause
             shown = {name: getattr(cause, name) for name in ("type", "code", "message", "param")}
