@@ -1,4 +1,8 @@
-"""The composition root of `serve`: settings → calls (`wiring`) → server; signals → drain → exit."""
+"""The composition root of `serve`: settings → calls (`wiring`) → web application → server; signals → drain → exit.
+
+It reads from top to bottom: `serve` builds what all calls share, `run_service` puts the web in front of it and lets it
+run until the drain is over, by itself (`_serve_port`) or as one of several workers (`_serve_handed_over`).
+"""
 
 from __future__ import annotations
 
@@ -26,7 +30,7 @@ from sts_trio.web.app import create_app
 from sts_trio.web.auth import Authorizer
 from sts_trio.web.connections import most_connections, raise_file_limit
 from sts_trio.web.server import make_config, serve_app, serve_on
-from sts_trio.wiring.calls import build_handler
+from sts_trio.wiring import build_handler
 from sts_trio.workers.worker import HandedOver, Keeper, take_seat
 
 if TYPE_CHECKING:
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
     from sts_trio.core.arrival import Arrival
     from sts_trio.core.link import CallerSocket, CallerStream
     from sts_trio.settings import Settings
+    from sts_trio.settings.service import ServiceSettings
     from sts_trio.web.app import App, Scrape
     from sts_trio.workers.worker import Place, Seat
 
@@ -51,6 +56,90 @@ _SWITCH_SECONDS = 0.0002
 _GC_THRESHOLDS = (700, 10, 2)  # Python's own, but for the last: 10
 _REPORT_SECONDS = 5.0  # how often a drain says how many calls are left
 _LAST_CALLS_SECONDS = 5.0  # for calls that were ended by a drain to say so and close
+
+
+async def serve(settings: Settings, place: Place | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; as one worker of several, in a `place`, also until the switch is gone."""
+    raise_file_limit()
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    # Before the signals are ours: an operator's tool is loaded here, and one that hangs must not keep us from dying.
+    shared = build_shared(settings, place.share if place else None)
+    _calm_garbage_collector()
+    seat = take_seat(place) if place else None
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+            serving = partial(run_service, settings, shared, seat, until_told=signals.__anext__)
+            urls = await nursery.start(serving)
+            if place is None:
+                log.info("ready for calls", listening=", ".join(urls))
+    log.info("stopped")
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What is made once for all calls of this process, before the first."""
+
+    handler: CallHandler
+    shedder: Shedder
+    metrics: Metrics
+
+    @property
+    def registry(self) -> Registry:
+        """The calls that there are."""
+        return self.handler.registry
+
+
+def build_shared(settings: Settings, share: int | None = None) -> Shared:
+    """Build what calls share; the operator's tools are loaded here. `share`: this worker's part of MAX_CALLS."""
+    most = settings.service.max_calls
+    shedder = Shedder(settings.service.shed_lag_ms / 1000)
+    registry = Registry(most if share is None else share, shedder, of=most)
+    metrics = Metrics(registry, version("sts-trio"))
+    return Shared(build_handler(settings, registry, meter=metrics), shedder, metrics)
+
+
+async def run_service(
+    settings: Settings,
+    shared: Shared | None = None,
+    seat: Seat | None = None,
+    *,
+    until_told: Callable[[], Awaitable[object]] = trio.sleep_forever,
+    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until `until_told` returns; then let the running calls finish, for as long as the settings give them.
+
+    When it returns a second time, they are ended at once.
+
+    `task_status` gets the URLs that it listens on: none with a `seat`, from which the connections come then.
+
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+    shared = shared or build_shared(settings)
+
+    def observe(lag: float) -> None:
+        shared.metrics.lagged(lag)
+        if seat is not None:
+            seat.nudge()  # the shedder may have changed its mind, which nothing else tells the switch
+
+    async def scrape() -> tuple[bytes, str] | None:
+        text, kind = shared.metrics.scrape()
+        whole = text if seat is None else await seat.scrape()
+        return None if whole is None else (whole, kind)
+
+    async def stop() -> None:
+        async with trio.open_nursery() as nursery:  # in here, and not around the server, whose errors stay plain
+            nursery.start_soon(watch_lag, shared.shedder, observe, name="lag")
+            await until_told()
+            await _drain(shared.registry, settings.service.drain_seconds, until_told)
+            nursery.cancel_scope.cancel()
+
+    authorizer = Authorizer(settings.service.sts_token, settings.service.allowed_origins)
+    app = build_app(shared.handler, scrape, authorizer, seat)
+    if seat is None:
+        await _serve_port(app, settings.service, stop, task_status)
+    else:
+        await _serve_handed_over(app, settings.service, seat, shared, stop, task_status)
 
 
 def build_app(
@@ -80,81 +169,38 @@ def build_app(
     return create_app(answer, answer_stream, keeper, status, scrape, authorizer)
 
 
-@dataclass(frozen=True, slots=True)
-class Service:
-    """What is made once for all calls, before the first."""
-
-    handler: CallHandler
-    shedder: Shedder
-    metrics: Metrics
-
-
-def open_service(settings: Settings, share: int | None = None) -> Service:
-    """Put the service together; the operator's tools are loaded here. `share`: this worker's of MAX_CALLS."""
-    shedder = Shedder(settings.shed_lag_ms / 1000)
-    registry = Registry(settings.max_calls if share is None else share, shedder, of=settings.max_calls)
-    metrics = Metrics(registry, version("sts-trio"))
-    return Service(build_handler(settings, registry, meter=metrics), shedder, metrics)
-
-
-async def run_service(
-    settings: Settings,
-    service: Service | None = None,
-    seat: Seat | None = None,
-    *,
-    until_told: Callable[[], Awaitable[object]] = trio.sleep_forever,
-    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+async def _serve_port(
+    app: App, settings: ServiceSettings, stop: Callable[[], Awaitable[None]], task_status: trio.TaskStatus[list[str]]
 ) -> None:
-    """Serve until `until_told` returns; then let the running calls finish, for as long as the settings give them.
+    """Serve what comes in at HOST and PORT, until `stop` returns."""
+    await serve_app(
+        app,
+        host=settings.host,
+        port=settings.port,
+        ping_seconds=settings.core_dead_seconds / _PINGS_BEFORE_DEAD,
+        dead_seconds=settings.core_dead_seconds,
+        shutdown_trigger=stop,
+        task_status=task_status,
+    )
 
-    When it returns a second time, they are ended at once.
 
-    `task_status` gets the URLs that it listens on: none with a `seat`, from which the connections come then.
-
-    Raises:
-        OSError: the address cannot be listened on.
-    """
-    service = service or open_service(settings)
-    registry, metrics = service.handler.registry, service.metrics
-
-    def observe(lag: float) -> None:
-        metrics.lagged(lag)
-        if seat is not None:
-            seat.nudge()  # the shedder may have changed its mind, which nothing else tells the switch
-
-    async def scrape() -> tuple[bytes, str] | None:
-        text, kind = metrics.scrape()
-        whole = text if seat is None else await seat.scrape()
-        return None if whole is None else (whole, kind)
-
-    async def stop() -> None:
-        async with trio.open_nursery() as nursery:  # in here, and not around the server, whose errors stay plain
-            nursery.start_soon(watch_lag, service.shedder, observe, name="lag")
-            await until_told()
-            await _drain(registry, settings.drain_seconds, until_told)
-            nursery.cancel_scope.cancel()
-
-    app = build_app(service.handler, scrape, Authorizer(settings.sts_token, settings.allowed_origins), seat)
+async def _serve_handed_over(
+    app: App,
+    settings: ServiceSettings,
+    seat: Seat,
+    shared: Shared,
+    stop: Callable[[], Awaitable[None]],
+    task_status: trio.TaskStatus[list[str]],
+) -> None:
+    """Serve the connections that come through `seat`, until `stop` returns."""
     dead = settings.core_dead_seconds
-    pings = dead / _PINGS_BEFORE_DEAD
-    if seat is None:
-        await serve_app(
-            app,
-            host=settings.host,
-            port=settings.port,
-            ping_seconds=pings,
-            dead_seconds=dead,
-            shutdown_trigger=stop,
-            task_status=task_status,
-        )
-        return
-    config = make_config(ping_seconds=pings, dead_seconds=dead, most=most_connections())
+    config = make_config(ping_seconds=dead / _PINGS_BEFORE_DEAD, dead_seconds=dead, most=most_connections())
     config.keep_alive_max_requests = 1  # the next may be a call, which the switch has to find a place for
 
     async def sit() -> None:
-        await seat.run(registry, config.connections, lambda: metrics.scrape()[0])
+        await seat.run(shared.registry, config.connections, lambda: shared.metrics.scrape()[0])
         # Without the switch nobody can call here, and none would stop us. In a drain a signal would hurry it.
-        if registry.refusal() is not DRAINING:
+        if shared.registry.refusal() is not DRAINING:
             signal.raise_signal(signal.SIGTERM)
 
     async with trio.open_nursery() as nursery:
@@ -197,22 +243,3 @@ def _calm_garbage_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
-
-
-async def serve(settings: Settings, place: Place | None = None) -> None:
-    """Serve until SIGTERM or SIGINT; as one worker of several, in a `place`, also until the switch is gone."""
-    raise_file_limit()
-    sys.setswitchinterval(_SWITCH_SECONDS)
-    if place is None:
-        log.info("starting", **settings.shown())
-    # Before the signals are ours: an operator's tool is loaded here, and one that hangs must not keep us from dying.
-    service = open_service(settings, place.share if place else None)
-    _calm_garbage_collector()
-    seat = take_seat(place) if place else None
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with trio.open_nursery() as nursery:
-            serving = partial(run_service, settings, service, seat, until_told=signals.__anext__)
-            urls = await nursery.start(serving)
-            if place is None:
-                log.info("ready for calls", listening=", ".join(urls))
-    log.info("stopped")

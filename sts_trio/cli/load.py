@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from sts_trio.cli.running import check_directory, fail, run_command
-from sts_trio.settings.setting import PROVIDERS
+from sts_trio.providers import PROVIDERS
 
 
 class _Number(click.FloatRange):
@@ -62,9 +62,9 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 \\
 )
 @click.option(
     "--provider",
-    default=PROVIDERS[0],
+    default=next(iter(PROVIDERS)),
     show_default=True,
-    type=click.Choice(PROVIDERS),
+    type=click.Choice(list(PROVIDERS)),
     help="Whose protocol the agents speak.",
 )
 @click.option(

@@ -10,8 +10,10 @@ import trio
 from sts_trio.lab.emulator import Emulator, EmulatorOptions, serve_emulator
 from sts_trio.lab.harness.demo import G711, LINEAR, run_demo
 from sts_trio.main import run_service
+from sts_trio.providers import PROVIDERS
 from sts_trio.settings import Settings
 from sts_trio.settings.secret import Secret
+from sts_trio.settings.service import ServiceSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +36,8 @@ async def demo(console: Console, out: Path | None, provider: str = "humeai") -> 
         emulator = Emulator(EmulatorOptions(service=service, api_keys=frozenset({key})))
         agent_url = await nursery.start(serve_emulator, emulator)
         tell, told = trio.open_memory_channel[None](1)
-        settings = Settings(provider=provider, host="127.0.0.1", port=0, **_account(provider, Secret(key), agent_url))
+        agent = PROVIDERS[provider].settings(api_key=Secret(key), url=agent_url)
+        settings = Settings(provider=agent, service=ServiceSettings(host="127.0.0.1", port=0))
         async with trio.open_nursery() as calls:
             (url,) = await calls.start(partial(run_service, settings, until_told=told.receive))
             heard = G711 if provider == "openai" else LINEAR
@@ -42,9 +45,3 @@ async def demo(console: Console, out: Path | None, provider: str = "humeai") -> 
             tell.send_nowait(None)
         nursery.cancel_scope.cancel()
     return result
-
-
-def _account(provider: str, key: Secret, url: str) -> dict[str, Any]:
-    if provider == "humeai":
-        return {"api_key": key, "ws_url": url}
-    return {f"{provider}_api_key": key, f"{provider}_base_url": url}

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from sts_trio.audio.wav import Wav
+    from sts_trio.providers.dial import Endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,3 +221,10 @@ class OpenAgent(Protocol):
     """
 
     def __call__(self, call: CallInfo) -> AbstractAsyncContextManager[AgentLink]: ...
+
+
+class AgentProvider(OpenAgent, Protocol):
+    """An `OpenAgent` that says where it calls."""
+
+    @property
+    def endpoint(self) -> Endpoint: ...

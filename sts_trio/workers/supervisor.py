@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncIterator, Sequence
 
-    from sts_trio.settings import Settings
+    from sts_trio.settings.service import ServiceSettings
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +31,7 @@ _LATE_SECONDS = 20.0
 _NO_ROOM_SECONDS = 0.1
 
 
-async def run_switch(settings: Settings, workers: int, command: Sequence[str]) -> None:
+async def run_switch(settings: ServiceSettings, workers: int, command: Sequence[str]) -> None:
     """Serve with so many workers until SIGTERM or SIGINT, and until the last of their calls is over.
 
     `command` is that of this process: with an option of its own it starts a worker. The first one goes ahead, so that
@@ -42,7 +42,6 @@ async def run_switch(settings: Settings, workers: int, command: Sequence[str]) -
         WorkerFailed: the first worker ended before it was ready; in an exception group.
     """
     raise_file_limit()
-    log.info("starting", **settings.shown())
     crew = Crew(shares(settings.max_calls, workers))
     scrapes = Scrapes(crew)
     with listen(settings.host, settings.port) as bound:

@@ -106,7 +106,7 @@ async def test_the_demos_call_passes(
 @pytest.mark.parametrize("format_", ["pcma", "pcm"])
 async def test_the_other_formats_carry_both_voices(format_: str, autojump_clock: trio.testing.MockClock) -> None:
     script = (WaitForAgent(), WaitForSilence(0.5), Speak(FIRST), WaitForAgent(), WaitForSilence(0.5), Wait(0.3))
-    async with open_stage(provider="openai", openai_audio_format=format_) as stage:
+    async with open_stage(provider="openai", audio_format=format_) as stage:
         report = await place_call("ws://sts.test/", script, dial=stage.wire.connect)
     match = fidelity(FIRST, answer_to(report.recording, 0))
     assert match is not None
@@ -192,8 +192,8 @@ async def test_the_key_travels_in_a_header_and_not_in_the_url(
         seen.append(bytes(await stream.receive_some()))
         await stream.aclose()
 
-    own = {"ws_url" if provider == "humeai" else "openai_base_url": "wss://evi.test/chat?region=eu"}
-    async with trio.open_nursery() as nursery, open_stage(provider=provider, dial=dial, **own) as stage:
+    url = "wss://evi.test/chat?region=eu"
+    async with trio.open_nursery() as nursery, open_stage(provider=provider, dial=dial, url=url) as stage:
         heard, _ = await (await stage.call()).hear_out()
     request, *headers = seen[0].decode().split("\r\n")
     assert KEY_HEADERS[provider].lower() in [header.lower() for header in headers]

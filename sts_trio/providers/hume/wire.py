@@ -12,8 +12,6 @@ import msgspec
 
 from sts_trio.providers.messages import Messages
 
-SPOKEN_RATES = (24_000, 48_000)  # Hz of the agent's voice: seen, and documented (docs/protocols/evi.md 4.2)
-
 # What EVI says (docs/protocols/evi.md 3): the twelve types of the SDK's SubscribeEvent.
 
 

@@ -1,4 +1,4 @@
-"""The environment variables of Hume EVI."""
+"""Hume EVI as a provider: its environment variables, and how it is opened with them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sts_trio.settings import parsers, urls
-from sts_trio.settings.agent import DEFAULT_INSTRUCTIONS, AgentSettings
-from sts_trio.settings.setting import REQUIRED, setting
+from sts_trio.settings.provider import DEFAULT_INSTRUCTIONS, DEFAULT_WELCOME_MESSAGE, ProviderSettings
+from sts_trio.settings.variable import REQUIRED, setting
 
 if TYPE_CHECKING:
+    from sts_trio.providers.base import AgentProvider
+    from sts_trio.providers.dial import Dial
+    from sts_trio.providers.socket import SocketTimes
     from sts_trio.settings.secret import Secret
+
+SPOKEN_RATES = (24_000, 48_000)  # Hz of the agent's voice: seen, and documented (docs/protocols/evi.md 4.2)
 
 
 @dataclass(frozen=True, kw_only=True)
-class HumeSettings(AgentSettings):
+class HumeSettings(ProviderSettings):
     """What the operator chose for Hume; times in seconds."""
+
+    name = "humeai"
+    title = "Hume EVI"
 
     api_key: Secret | None = setting(
         "HUMEAI_API_KEY",
@@ -24,7 +32,7 @@ class HumeSettings(AgentSettings):
         "Key of the Hume account; sent as a header, never logged",
         "HUME_API_KEY",
     )
-    ws_url: str = setting(
+    url: str = setting(
         "HUMEAI_WS_URL",
         "wss://api.hume.ai/v0/evi/chat",
         urls.websocket_url,
@@ -58,7 +66,7 @@ class HumeSettings(AgentSettings):
     )
     welcome_message: str = setting(
         "HUMEAI_WELCOME_MESSAGE",
-        "Hello, how can I help you today?",
+        DEFAULT_WELCOME_MESSAGE,
         parsers.text,
         "What the agent says first, without a config; set but empty: it says nothing first",
         empty_is_set=True,
@@ -80,4 +88,20 @@ class HumeSettings(AgentSettings):
         1740.0,
         parsers.seconds(30, 86_400),
         "How old a chat may get; then, in a quiet moment, another takes over. EVI ends one after 1800",
+    )
+
+
+def open_hume(settings: HumeSettings, key: str, dial: Dial, times: SocketTimes) -> AgentProvider:
+    """Build the way to EVI. The link is imported here: who only reads settings does not wait for it."""
+    from sts_trio.providers.dial import Endpoint
+    from sts_trio.providers.hume.link import HumeProvider
+
+    return HumeProvider(
+        endpoint=Endpoint.from_url(settings.url),
+        api_key=key,
+        dial=dial,
+        config_id=settings.config_id,
+        voice_id=settings.voice_id,
+        instructions=DEFAULT_INSTRUCTIONS,
+        times=times,
     )
