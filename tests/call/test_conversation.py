@@ -132,8 +132,7 @@ async def test_a_long_prompt_is_in_force_before_the_first_audio(
     provider: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     prompt = "Answer the telephone. " * 500
-    own = {"instructions" if provider == "humeai" else f"{provider}_instructions": prompt}
-    async with open_stage(provider=provider, **own) as stage:
+    async with open_stage(provider=provider, instructions=prompt) as stage:
         await (await stage.call()).hear_until("audio")
         assert stage.emulator.live[0].prompt == prompt
 
