@@ -18,11 +18,9 @@ from sts_trio.errors import ProviderProtocolError
 from sts_trio.providers.base import AgentClosed, AgentFault, SessionConfig, ToolOffer
 from sts_trio.providers.dial import Endpoint
 from sts_trio.providers.openai import wire
-from sts_trio.providers.openai.codec import open_codec
-from sts_trio.providers.openai.dialect import OPENAI, XAI
-from sts_trio.providers.openai.heard import Cut, PlaybackEstimate
+from sts_trio.providers.openai.audio import Cut, PlaybackEstimate, open_codec
+from sts_trio.providers.openai.dialect import OPENAI, XAI, closed, fault
 from sts_trio.providers.openai.history import History
-from sts_trio.providers.openai.meaning import closed, fault
 from sts_trio.providers.openai.opening import (
     Options,
     TurnDetection,
@@ -35,7 +33,7 @@ from sts_trio.providers.openai.opening import (
 from tests.call.fakes import tone
 
 if TYPE_CHECKING:
-    from sts_trio.providers.openai.codec import Format
+    from sts_trio.providers.openai.audio import Format
     from sts_trio.providers.openai.dialect import Dialect
 
 # The vendor's models ignore fields that they do not know; for what we send that would hide a wrong name.
@@ -282,18 +280,18 @@ def test_g711_is_what_the_recommendation_says() -> None:
     # The ends and the middle of the tables (ITU-T G.711, tables 1 and 2), in 16 bits.
     assert np.frombuffer(mu.decode(b"\x00\x80\x7f\xff").pcm, "<i2").tolist() == [-32124, 32124, 0, 0]
     assert np.frombuffer(a.decode(b"\x2a\xaa\x55\xd5").pcm, "<i2").tolist() == [-32256, 32256, -8, 8]
-    assert (mu.encode(bytes(2)), a.encode(bytes(2))) == (b"\xff", b"\xd5")
+    assert (mu.encode(bytes(2), 2), a.encode(bytes(2), 2)) == (b"\xff", b"\xd5")
     for codec in (mu, a):
         every = bytes(range(256))
         pcm = bytes(codec.decode(every).pcm)
-        again = bytes(codec.decode(codec.encode(pcm)).pcm)
+        again = bytes(codec.decode(codec.encode(pcm, 2)).pcm)
         assert again == pcm, "a line that is G.711 itself comes through bit exact"
 
 
 def test_24_khz_up_and_down_again_is_what_was_said() -> None:
     codec, down = open_codec("pcm", 24_000), TelephoneResampler()
     said = tone(2.0, level=0.4)
-    up = b"".join(codec.encode(said[start : start + 320]) for start in range(0, len(said), 320))
+    up = b"".join(codec.encode(said[start : start + 320], 2) for start in range(0, len(said), 320))
     assert abs(len(up) - 3 * len(said)) <= 3 * 160
     got = b"".join(down.feed(codec.decode(up[start : start + 777])) for start in range(0, len(up), 777))
     heard, sent = (np.frombuffer(pcm, "<i2")[800:14_000].astype(int) for pcm in (got, said))
