@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
 
-from sts_trio.call.actions import AnswerTool, CancelTool, LogWarning, RunTool
+from sts_trio.call.actions import AnswerTool, CancelTool, Deadline, LogWarning, RunTool
 from sts_trio.tools.tool import ToolResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sts_trio.call.actions import Actions
+    from sts_trio.call.actions import Actions, Deadlines
     from sts_trio.call.playout import Playout
     from sts_trio.providers.base import ToolCall
     from sts_trio.tools.tool import Tool
@@ -56,11 +56,11 @@ class _Work:
 
 
 class ToolCalls:
-    """Tool calls come in, actions go out. `deadline` says when `expire` wants to be called."""
+    """Tool calls come in, actions go out."""
 
-    def __init__(self, playout: Playout, grace: float) -> None:
-        self.deadline = inf
+    def __init__(self, playout: Playout, deadlines: Deadlines, grace: float) -> None:
         self._playout = playout
+        self._deadlines = deadlines
         self._counts = playout.counts
         self._grace = grace
         self._tools: dict[str, Tool] = {}
@@ -216,4 +216,5 @@ class ToolCalls:
         return min(work.earliest, work.asked_at + self._grace) if work.tool.ends_call else work.earliest
 
     def _wake(self) -> None:
-        self.deadline = min((self._due(work) for work in self._work.values() if not work.running), default=inf)
+        waiting = (self._due(work) for work in self._work.values() if not work.running)
+        self._deadlines[Deadline.TOOLS] = min(waiting, default=inf)

@@ -6,7 +6,7 @@ from math import inf
 
 import pytest
 
-from sts_trio.call.actions import AnswerTool, CancelTool, LogWarning, RunTool
+from sts_trio.call.actions import AnswerTool, CancelTool, Deadline, Deadlines, LogWarning, RunTool
 from sts_trio.call.meter import CallCounts
 from sts_trio.call.playout import Pace, Playout
 from sts_trio.call.tools import ToolCalls
@@ -33,7 +33,8 @@ class Desk:
         self.now = 100.0
         self.playout = Playout(Pace(0.5), CallCounts())
         self.counts = self.playout.counts
-        self.desk = ToolCalls(self.playout, GRACE)
+        self.deadlines: Deadlines = dict.fromkeys(Deadline, inf)
+        self.desk = ToolCalls(self.playout, self.deadlines, GRACE)
         self.desk.offer((HOURS, TRANSFER, HANGUP))
 
     def ask(self, name: str, id_: str = "a", *, required: bool = True, stays_open: bool = False) -> tuple[object, ...]:
@@ -46,18 +47,18 @@ class Desk:
             self.now += 0.01
             while self.playout.take(self.now) is not None:
                 pass
-            if self.desk.deadline <= self.now:
+            if self.deadlines[Deadline.TOOLS] <= self.now:
                 actions = self.desk.expire(self.now)
                 if any(isinstance(action, RunTool) for action in actions):
                     return self.now - began
-                assert self.desk.deadline > self.now, "an alarm that rings for ever"
+                assert self.deadlines[Deadline.TOOLS] > self.now, "an alarm that rings for ever"
         raise AssertionError("nothing was run")
 
 
 def test_a_tool_is_run_at_once_and_its_result_is_the_answer() -> None:
     d = Desk()
     assert d.ask("hours") == (RunTool("a", HOURS, '{"x":1}'),)
-    assert d.desk.deadline == inf
+    assert d.deadlines[Deadline.TOOLS] == inf
     assert d.desk.done("a", ToolResult("from nine to five")) == (AnswerTool("a", ToolResult("from nine to five")),)
     assert (d.counts.tool_calls, d.counts.tools_failed) == (1, 0)
 
@@ -231,7 +232,7 @@ def test_a_request_that_still_waits_is_dropped_without_ever_running() -> None:
     d.desk.user_turn()
     (answer,) = d.desk.agent_turn_end()
     assert isinstance(answer, AnswerTool)
-    assert d.desk.deadline == inf
+    assert d.deadlines[Deadline.TOOLS] == inf
     assert d.desk.expire(d.now + 60) == ()
 
 
