@@ -16,15 +16,11 @@ import structlog
 
 from sts_trio.audio.fallback import TONE, load_fallback
 from sts_trio.audio.resample import prepare
-from sts_trio.call.config import SessionPolicy
+from sts_trio.call.config import CallRules, NoInputRules, ResumeRules, SessionPolicy
 from sts_trio.call.handler import CallHandler
-from sts_trio.call.meter import NoMeter
-from sts_trio.call.outcome import Cause
+from sts_trio.call.meter import Cause, Meter
 from sts_trio.call.playout import Pace
-from sts_trio.call.resume import ResumeRules
-from sts_trio.call.rules import CallRules
-from sts_trio.call.services import Services
-from sts_trio.call.silence import NoInputRules
+from sts_trio.call.sessions import Services
 from sts_trio.errors import ConfigError
 from sts_trio.http_client import HttpClient
 from sts_trio.providers import find_provider
@@ -39,8 +35,7 @@ from sts_trio.tools.custom import LoadedTools, load_tools
 from sts_trio.tools.webhook import post_event
 
 if TYPE_CHECKING:
-    from sts_trio.call.meter import Meter
-    from sts_trio.call.registry import Registry
+    from sts_trio.call.handler import Registry
     from sts_trio.providers.base import AgentProvider, CallInfo
     from sts_trio.providers.dial import Dial
     from sts_trio.settings import Settings
@@ -73,7 +68,7 @@ def build_handler(
     return CallHandler(
         rules=build_rules(settings, tools.tools),
         pace=Pace(lead=settings.calls.playout_lead_ms / 1000),
-        services=replace(reach_services(settings, http, ami, dial), meter=meter or NoMeter()),
+        services=replace(reach_services(settings, http, ami, dial), meter=meter or Meter()),
         registry=registry,
         log_transcripts=settings.service.log_transcripts,
     )

@@ -185,7 +185,10 @@ class AgentLink(Protocol):
         ...
 
     async def send_audio(self, pcm: bytes) -> None:
-        """Send caller audio: 8000 Hz, 16 bit little-endian, mono, whole samples, 20 ms to 200 ms."""
+        """Send caller audio: 8000 Hz, 16 bit little-endian, mono, whole samples, 20 ms to 200 ms.
+
+        May return without a checkpoint: sending is a system call when the kernel takes it at once.
+        """
         ...
 
     async def say(self, text: str) -> None:

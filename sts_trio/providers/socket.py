@@ -21,7 +21,7 @@ from wsproto.utilities import ProtocolError
 from sts_trio.errors import ProviderError, ProviderLost, ProviderRefused, ProviderTimeout
 from sts_trio.providers.dial import first_line, one_line
 from sts_trio.websocket.fast_path import FastPath
-from sts_trio.websocket.frames import BINARY, TEXT, ClientFramer, FrameParser
+from sts_trio.websocket.frames import BINARY, ClientFramer, FrameParser
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -149,19 +149,17 @@ class ProviderSocket:
                 return SocketEnd(1014, "")
             return SocketEnd(exc.reason.code, exc.reason.reason or "")
 
-    async def send(self, message: str | bytes) -> None:
-        """Send a text or binary message.
+    async def send(self, kind: int, payload: bytes) -> None:
+        """Send a message of the `kind` `frames.TEXT` (UTF-8) or `frames.BINARY`. May pass no checkpoint.
 
         Raises:
             ProviderLost: the connection is closed or broken. After a cancelled send it is, too.
         """
         try:
-            if self._connection.closed is not None or not self._fast_path.is_open:
-                await self._connection.send_message(message)
-            elif isinstance(message, bytes):
-                await self._fast_path.send(BINARY, message)
+            if self._connection.closed is None and self._fast_path.is_open:
+                await self._fast_path.send(kind, payload)
             else:
-                await self._fast_path.send(TEXT, message.encode())
+                await self._connection.send_message(payload if kind == BINARY else payload.decode())
         except (tws.ConnectionClosed, ProtocolError, trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             raise ProviderLost(f"the connection to {self._endpoint} is closed") from exc
 

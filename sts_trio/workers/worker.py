@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
-from sts_trio.call.admission import DRAINING
+from sts_trio.call.handler import DRAINING
 from sts_trio.workers.balancer import MOST_ON_THE_WAY
 from sts_trio.workers.channel import Channel, read_text
 from sts_trio.workers.wire import Ask, Handed, Others, Report, Tell, Text
@@ -18,8 +18,7 @@ from sts_trio.workers.wire import Ask, Handed, Others, Report, Tell, Text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sts_trio.call.admission import Refusal
-    from sts_trio.call.registry import Registry
+    from sts_trio.call.handler import Refusal, Registry
     from sts_trio.web.connections import Connections
 
 # A report goes out at once, and then not for so long: of a crowd that comes at once every tenth has one of its own.

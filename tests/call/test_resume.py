@@ -11,10 +11,8 @@ import pytest
 import trio
 import trio.testing
 
-from sts_trio.call.config import SessionPolicy
-from sts_trio.call.resume import ResumeRules
-from sts_trio.call.rules import CallRules
-from sts_trio.call.services import Services
+from sts_trio.call.config import CallRules, ResumeRules, SessionPolicy
+from sts_trio.call.sessions import Services
 from sts_trio.core.wire import Digit, Error, PlayoutAudio
 from sts_trio.errors import ConversationGone, ProviderLost
 from sts_trio.lab.emulator import CloseWith, EmulatorOptions, HalfOpen, Refuse, Reset, Script, SendError
@@ -278,7 +276,7 @@ async def test_a_call_of_three_hours_is_renewed_six_times_and_loses_no_frame(
     """Each lasts half an hour: EVI's by the settings; a Realtime service's, as Azure's, by what it says itself."""
     # It says so by the time of day, which does not wait for a mock clock.
     monkeypatch.setattr("sts_trio.lab.emulator.openai.chat.time", SimpleNamespace(time=lambda: 1_800_000_000.0))
-    monkeypatch.setattr("sts_trio.providers.openai.beginning.time", lambda: 1_800_000_000.0)
+    monkeypatch.setattr("sts_trio.providers.openai.link.time", lambda: 1_800_000_000.0)
     options = EmulatorOptions(api_keys=frozenset({KEY}), seed=1, inactivity=1e9, max_duration=1800)
     async with open_stage(provider=provider, emulator=options, welcome_message="Hello!") as stage:
         caller = await stage.call()

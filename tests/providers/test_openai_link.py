@@ -305,14 +305,14 @@ async def test_a_conversation_is_asked_for_again_when_only_the_way_was_barred(au
         async with provider(CallInfo("call-1")) as link:
             ready = await hear(link, AgentReady)
         with pytest.raises(ProviderLost):
-            async with replace(provider, dial=no_way)(CallInfo("call-1", resume=ready.resume)):
+            async with replace(provider, dial=_no_way)(CallInfo("call-1", resume=ready.resume)):
                 pass
         async with provider(CallInfo("call-1", resume=ready.resume)):
             pass
     assert "conversation_id=old" in odd.paths[1]
 
 
-async def no_way(_: Endpoint) -> trio.abc.Stream:
+async def _no_way(endpoint: Endpoint) -> trio.abc.Stream:
     raise OSError("no route to host")
 
 
@@ -369,22 +369,25 @@ def calls(*ids: str) -> list[dict[str, Any]]:
     ]
 
 
-async def test_an_answer_wakes_who_waits_for_the_next_request(autojump_clock: Clock) -> None:
-    async with open_provider(Scribe(*calls("c1", "c2")).serve) as provider, provider(CallInfo("call-1")) as link:
-        asked: list[str] = []
+async def test_several_functions_are_asked_for_at_once_and_then_the_agent_goes_on_once(autojump_clock: Clock) -> None:
+    scribe, asked = Scribe(*calls("c1", "c2")), list[str]()
+    async with open_provider(scribe.serve) as provider, provider(CallInfo("call-1")) as link:
 
         async def listen() -> None:
-            while len(asked) < 2:
+            while True:
                 asked.append((await hear(link, ToolCall)).id)
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(listen)
+            await trio.sleep(0.1)
+            assert asked == ["c1", "c2"]
+            await link.tool_response("c2", "sun")
             await trio.sleep(5)
-            assert asked == ["c1"]
+            assert [message["type"] for message in scribe.heard[1:]] == ["conversation.item.create"]
             await link.tool_response("c1", "rain")
-            with trio.fail_after(0.1):
-                while len(asked) < 2:
-                    await trio.sleep(0.01)
+            await trio.sleep(5)
+            assert [message["type"] for message in scribe.heard[2:]] == ["conversation.item.create", "response.create"]
+            nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize(("stops", "fills"), [(False, 0), (True, 20)])

@@ -18,11 +18,9 @@ from sts_trio.errors import ProviderProtocolError
 from sts_trio.providers.base import AgentClosed, AgentFault, SessionConfig, ToolOffer
 from sts_trio.providers.dial import Endpoint
 from sts_trio.providers.openai import wire
-from sts_trio.providers.openai.codec import open_codec
-from sts_trio.providers.openai.dialect import OPENAI, XAI
-from sts_trio.providers.openai.heard import Cut, PlaybackEstimate
+from sts_trio.providers.openai.audio import Cut, PlaybackEstimate, open_codec
+from sts_trio.providers.openai.dialect import OPENAI, XAI, closed, fault
 from sts_trio.providers.openai.history import History
-from sts_trio.providers.openai.meaning import closed, fault
 from sts_trio.providers.openai.opening import (
     Options,
     TurnDetection,
@@ -35,7 +33,7 @@ from sts_trio.providers.openai.opening import (
 from tests.call.fakes import tone
 
 if TYPE_CHECKING:
-    from sts_trio.providers.openai.codec import Format
+    from sts_trio.providers.openai.audio import Format
     from sts_trio.providers.openai.dialect import Dialect
 
 # The vendor's models ignore fields that they do not know; for what we send that would hide a wrong name.
@@ -93,7 +91,7 @@ def test_every_other_message_is_what_the_vendor_takes() -> None:
     history.user_words("a", "Hello?")
     history.tool(("call_1", "weather", "{}"), "rain")
     history.note("The caller pressed 1.")
-    messages = [
+    messages: list[wire.ToService] = [
         wire.Append(b"\xff" * 160),
         wire.ItemDelete("cut_1", "item_1"),
         wire.Truncate("cut_2", "item_1", 1240),
@@ -203,7 +201,7 @@ def test_an_error_ends_a_session_or_does_not(cause: dict[str, object], expected:
 @pytest.mark.parametrize("text", ["null", "5", '["x"]', '{"a":1}', '{"type":7}', "\ud800"])
 def test_what_is_no_message_is_a_fault_of_the_service(text: str) -> None:
     with pytest.raises(ProviderProtocolError, match="OpenAI sent"):
-        wire.reader("OpenAI").parse(text)
+        wire.parse_from_service(text, "OpenAI")
 
 
 @pytest.mark.parametrize(
@@ -216,7 +214,7 @@ def test_what_is_no_message_is_a_fault_of_the_service(text: str) -> None:
 )
 def test_a_name_that_nobody_could_remember_is_a_fault_of_the_service(text: str) -> None:
     with pytest.raises(ProviderProtocolError, match="OpenAI sent a broken response"):
-        wire.reader("OpenAI").parse(text)
+        wire.parse_from_service(text, "OpenAI")
 
 
 @pytest.mark.parametrize(
@@ -226,9 +224,8 @@ def test_a_name_that_nobody_could_remember_is_a_fault_of_the_service(text: str) 
 def test_a_session_lasts_as_long_as_the_service_says_unless_a_clock_is_wrong(
     expires_at: object, seconds: float
 ) -> None:
-    created = wire.reader("OpenAI").parse(
-        json.dumps({"type": "session.created", "session": {"id": "s", "expires_at": expires_at}})
-    )
+    text = json.dumps({"type": "session.created", "session": {"id": "s", "expires_at": expires_at}})
+    created = wire.parse_from_service(text, "OpenAI")
     assert isinstance(created, wire.SessionCreated)
     assert lasts(created.session.expires_at, 1_800_000_000.0) == seconds
 
@@ -258,7 +255,7 @@ def test_a_service_that_will_speak_in_another_format_is_found_out(
 
 @pytest.mark.parametrize("text", ['{"type":"rate_limits.updated"}', '{"type":"news","obfuscation":"x"}'])
 def test_what_we_do_not_know_is_ignored(text: str) -> None:
-    assert wire.reader("OpenAI").parse(text) is None
+    assert wire.parse_from_service(text, "OpenAI") is None
 
 
 @given(
@@ -269,7 +266,7 @@ def test_what_we_do_not_know_is_ignored(text: str) -> None:
     )
 )
 def test_an_error_of_any_shape_says_something(error: object) -> None:
-    read = wire.reader("OpenAI").parse(json.dumps({"type": "error", "error": error}))
+    read = wire.parse_from_service(json.dumps({"type": "error", "error": error}), "OpenAI")
     assert isinstance(read, wire.ServiceError)
     told = fault(read.cause, OPENAI)
     assert told is None or told.message.startswith("OpenAI reports an error: ")
@@ -283,18 +280,18 @@ def test_g711_is_what_the_recommendation_says() -> None:
     # The ends and the middle of the tables (ITU-T G.711, tables 1 and 2), in 16 bits.
     assert np.frombuffer(mu.decode(b"\x00\x80\x7f\xff").pcm, "<i2").tolist() == [-32124, 32124, 0, 0]
     assert np.frombuffer(a.decode(b"\x2a\xaa\x55\xd5").pcm, "<i2").tolist() == [-32256, 32256, -8, 8]
-    assert (mu.encode(bytes(2)), a.encode(bytes(2))) == (b"\xff", b"\xd5")
+    assert (mu.encode(bytes(2), 2), a.encode(bytes(2), 2)) == (b"\xff", b"\xd5")
     for codec in (mu, a):
         every = bytes(range(256))
         pcm = bytes(codec.decode(every).pcm)
-        again = bytes(codec.decode(codec.encode(pcm)).pcm)
+        again = bytes(codec.decode(codec.encode(pcm, 2)).pcm)
         assert again == pcm, "a line that is G.711 itself comes through bit exact"
 
 
 def test_24_khz_up_and_down_again_is_what_was_said() -> None:
     codec, down = open_codec("pcm", 24_000), TelephoneResampler()
     said = tone(2.0, level=0.4)
-    up = b"".join(codec.encode(said[start : start + 320]) for start in range(0, len(said), 320))
+    up = b"".join(codec.encode(said[start : start + 320], 2) for start in range(0, len(said), 320))
     assert abs(len(up) - 3 * len(said)) <= 3 * 160
     got = b"".join(down.feed(codec.decode(up[start : start + 777])) for start in range(0, len(up), 777))
     heard, sent = (np.frombuffer(pcm, "<i2")[800:14_000].astype(int) for pcm in (got, said))

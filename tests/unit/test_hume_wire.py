@@ -27,9 +27,8 @@ from sts_trio.providers.base import (
     UserTurn,
 )
 from sts_trio.providers.hume import wire
-from sts_trio.providers.hume.emotions import EMOTIONS
 from sts_trio.providers.hume.events import closed, describe, to_event
-from sts_trio.providers.hume.wire import parse_from_hume
+from sts_trio.providers.hume.wire import EMOTIONS, parse_from_hume
 from tests.unit.signals import chunk, fmt, riff
 
 SOUND = bytes(range(40))

@@ -1,4 +1,4 @@
-"""A chat with Hume EVI, behind the seam of `providers.events`: opening, receiving, sending."""
+"""A chat with Hume EVI, behind the seam of `providers.base`: opening, receiving, sending."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from sts_trio.providers.hume import wire
 from sts_trio.providers.hume.events import closed, to_event
 from sts_trio.providers.hume.handshake import chat_request, plan_opening
 from sts_trio.providers.socket import SocketEnd, SocketTimes, open_socket
+from sts_trio.websocket.frames import BINARY, TEXT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -43,7 +44,7 @@ _HINTS = {
 class HumeProvider:
     """How to open chats: an `OpenAgent`. `api_key` stays out of URLs, logs, errors and `repr`.
 
-    `config_id`, `voice_id` and `instructions` are for calls that bring none of their own (`opening.chat_request`).
+    `config_id`, `voice_id` and `instructions` are for calls that bring none of their own (`handshake.chat_request`).
     """
 
     endpoint: Endpoint
@@ -89,7 +90,7 @@ class HumeProvider:
 
 
 class HumeLink:
-    """An open chat; see `providers.events.AgentLink`."""
+    """An open chat; see `providers.base.AgentLink`."""
 
     def __init__(self, socket: ProviderSocket, call_id: str, hide: Callable[[str], str]) -> None:
         self._socket = socket
@@ -167,8 +168,11 @@ class HumeLink:
         self._warnings_logged += 1
 
     async def send_audio(self, pcm: bytes) -> None:
-        """Send caller audio as a binary frame: no base64, a quarter less to send (docs/protocols/evi.md 2.1)."""
-        await self._socket.send(pcm)
+        """Send caller audio as a binary frame: a quarter less to send than as base64 (docs/protocols/evi.md 2.1).
+
+        May pass no checkpoint.
+        """
+        await self._socket.send(BINARY, pcm)
 
     async def say(self, text: str) -> None:
         """Have EVI speak `text` as it stands."""
@@ -194,4 +198,4 @@ class HumeLink:
         await self._send(wire.ToolErrorAnswer(tool_call_id=call_id, error=message, content=message))
 
     async def _send(self, message: wire.ToHume) -> None:
-        await self._socket.send(wire.encode_to_hume(message))
+        await self._socket.send(TEXT, wire.encode_to_hume(message))

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from sts_trio.providers.socket import SocketTimes
     from sts_trio.settings.secret import Secret
 
-SPOKEN_RATES = (24_000, 48_000)  # Hz of the agent's voice: seen, and documented (docs/protocols/evi.md 4.2)
-
 
 @dataclass(frozen=True, kw_only=True)
 class HumeSettings(ProviderSettings):
