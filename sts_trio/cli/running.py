@@ -22,8 +22,8 @@ def run_command(command: Callable[[], Awaitable[T]], trouble: str = "", code: in
     import trio
 
     from sts_trio.lab.harness.address import CallFailed
-    from sts_trio.lab.harness.load.process import LoadError
     from sts_trio.lab.harness.speech import SpeechError
+    from sts_trio.lab.load.process import LoadError
 
     result: list[T] = []
 

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import trio
 
-from sts_trio.lab.emulator.chat import Chat
-from sts_trio.lab.emulator.openai.chat import RealtimeChat
+from sts_trio.lab.emulator.evi.chat import EviChat
+from sts_trio.lab.emulator.faults import faults_for
 from sts_trio.lab.emulator.options import EmulatorOptions
-from sts_trio.lab.emulator.plan import story
+from sts_trio.lab.emulator.realtime.chat import RealtimeChat
 
 if TYPE_CHECKING:
-    from sts_trio.lab.emulator.query import ChatQuery
-    from sts_trio.lab.emulator.script import AnyFault, Script
-    from sts_trio.lab.emulator.settings import SessionSettings
-    from sts_trio.lab.emulator.talk import Talk
-    from sts_trio.lab.emulator.wire import ToolError, ToolResponse
+    from sts_trio.lab.emulator.chat import ChatProtocol
+    from sts_trio.lab.emulator.evi.handshake import ChatQuery
+    from sts_trio.lab.emulator.evi.settings import SessionSettings
+    from sts_trio.lab.emulator.evi.wire import ToolError, ToolResponse
+    from sts_trio.lab.emulator.faults import AnyFault, Script
 
 KEPT_SESSIONS = 64  # ended ones, with their audio: at most 2 MB each at 8 kHz, 128 MB in all
 KEPT_GROUPS = 10_000  # chat groups that can be resumed: 100 bytes each
@@ -35,7 +35,7 @@ class Session:
     """
 
     connection: int
-    chat: Talk
+    chat: ChatProtocol
     close_code: int | None = None
     closed_by_server: bool = False
     ended: trio.Event = field(default_factory=trio.Event)
@@ -47,9 +47,9 @@ class Session:
         return not self.ended.is_set()
 
     @property
-    def evi(self) -> Chat:
+    def evi(self) -> EviChat:
         """The chat as EVI has it."""
-        if not isinstance(self.chat, Chat):
+        if not isinstance(self.chat, EviChat):
             raise TypeError("this emulator does not speak EVI")
         return self.chat
 
@@ -140,9 +140,9 @@ class Emulator:
         self.connections += 1
         return self.connections - 1
 
-    def story(self, connection: int) -> Script:
+    def faults_for(self, connection: int) -> Script:
         """Return what is to go wrong on a connection."""
-        return story(self.options.script(connection), self.options.faults, connection, self._chance)
+        return faults_for(self.options.script(connection), self.options.faults, connection, self._chance)
 
     def dice(self, connection: int) -> np.random.Generator:
         """Return the randomness of one connection's faults."""
@@ -175,7 +175,7 @@ class Emulator:
     def begin(self, connection: int, query: ChatQuery, now: float) -> Session:
         """Begin a chat, resumed when the query names a known group."""
         asked = query.resumed_chat_group_id
-        kind = Chat if self.options.service == "humeai" else RealtimeChat
+        kind = EviChat if self.options.service == "humeai" else RealtimeChat
         chat = kind(self.options, query, self._rng.spawn(1)[0], asked if asked in self._groups else None, now)
         self._groups[chat.group_id] = None
         if len(self._groups) > KEPT_GROUPS:

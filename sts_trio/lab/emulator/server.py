@@ -11,15 +11,15 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, wrap_server_stream
 
 from sts_trio.lab.emulator.conversation import Conversation
-from sts_trio.lab.emulator.openai.query import parse_realtime
-from sts_trio.lab.emulator.query import Handshake, parse_handshake
-from sts_trio.lab.emulator.script import AnyFault, Drop, Mute, NoMetadata, Refuse, Script, SlowHandshake
-from sts_trio.lab.emulator.tap import Tap, drop
+from sts_trio.lab.emulator.evi.handshake import Handshake, parse_handshake
+from sts_trio.lab.emulator.faults import AnyFault, Drop, Mute, NoMetadata, Refuse, Script, SlowHandshake
+from sts_trio.lab.emulator.faulty_stream import FaultyStream, drop
+from sts_trio.lab.emulator.realtime.wire import parse_realtime
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from sts_trio.lab.emulator.actions import Action
+    from sts_trio.lab.emulator.chat import Action
     from sts_trio.lab.emulator.emulator import Emulator, Session
 
 HANDSHAKE_SECONDS = 10.0
@@ -67,7 +67,7 @@ async def serve_stream(emulator: Emulator, stream: trio.abc.Stream) -> None:
     Nothing but cancellation leaves here, or the server would stop; a fault in the options' own `script` does.
     """
     number = emulator.connect()
-    script = emulator.story(number)
+    script = emulator.faults_for(number)
     try:
         match script.handshake:
             case Drop(reset=reset):
@@ -119,14 +119,14 @@ class _Reader:
 
 
 async def _serve_websocket(emulator: Emulator, stream: trio.abc.Stream, number: int, script: Script) -> None:
-    tap = Tap(stream)
+    faulty = FaultyStream(stream)
     async with trio.open_nursery() as nursery:
         reader = _Reader(nursery)
         connection = None
         with trio.move_on_after(HANDSHAKE_SECONDS) as limit:
             request = await wrap_server_stream(
                 cast("trio.Nursery", reader),
-                tap,
+                faulty,
                 message_queue_size=MESSAGE_QUEUE,
                 max_message_size=MAX_MESSAGE,
                 receive_buffer_size=2**16,
@@ -140,7 +140,7 @@ async def _serve_websocket(emulator: Emulator, stream: trio.abc.Stream, number: 
                 connection = await request.accept()
         reader.handshaking = False
         if connection is not None and handshake is not None:
-            await _chat(emulator, tap, connection, handshake, number, script)
+            await _chat(emulator, faulty, connection, handshake, number, script)
         else:
             emulator.refused += 1
         nursery.cancel_scope.cancel(reason="the connection is over")
@@ -184,7 +184,7 @@ async def _reject(
 
 async def _chat(
     emulator: Emulator,
-    tap: Tap,
+    faulty: FaultyStream,
     connection: WebSocketConnection,
     handshake: Handshake,
     number: int,
@@ -194,7 +194,7 @@ async def _chat(
     log.info("emulator: chat begins", connection=number, chat=session.chat.chat_id, resumed=session.chat.resumed)
     if not script.metadata:
         _note(emulator, NoMetadata(), number, session)
-    conversation = Conversation(emulator, session, connection, tap)
+    conversation = Conversation(emulator, session, connection, faulty)
     conversation.put(_opening(emulator, session, handshake, trio.current_time(), script))
     try:
         await conversation.run(script.steps)
