@@ -23,6 +23,7 @@ from sts_trio.lab.harness.recording import write_stereo
 from sts_trio.lab.harness.script import Speak, SpeakOver, Wait, WaitForAgent, WaitForSilence
 from sts_trio.lab.harness.show import LiveCall, milliseconds
 from sts_trio.lab.harness.speech import SAMPLE, SpeechError, speech_from_wav, utterances
+from sts_trio.lab.providers import PROVIDERS, find_provider
 from sts_trio.main import run_service
 from sts_trio.settings import Settings
 from sts_trio.settings.secret import Secret
@@ -209,30 +210,25 @@ def _show(console: Console, result: DemoResult) -> None:
     console.print(verdict)
 
 
-async def demo(console: Console, out: Path | None, provider: str = "humeai") -> DemoResult:
+async def demo(console: Console, out: Path | None, provider: str = PROVIDERS[0]) -> DemoResult:
     """Place the demo's call through the real service to the emulator; no key, no network.
 
     Raises:
+        UnknownProviderError: the lab has no such provider.
         CallFailed: no call came about.
         OSError: the recording cannot be written.
     """
-    key = "demo"
+    played, key = find_provider(provider), "demo"
     async with trio.open_nursery() as nursery:
-        service: Any = provider  # one of the words of both
-        emulator = Emulator(EmulatorOptions(service=service, api_keys=frozenset({key})))
+        emulator = Emulator(EmulatorOptions(service=provider, api_keys=frozenset({key})))
         agent_url = await nursery.start(serve_emulator, emulator)
         tell, told = trio.open_memory_channel[None](1)
-        settings = Settings(provider=provider, host="127.0.0.1", port=0, **_account(provider, Secret(key), agent_url))
+        account: dict[str, Any] = {played.key_field: Secret(key), played.url_field: agent_url}
+        settings = Settings(provider=provider, host="127.0.0.1", port=0, **account)
         async with trio.open_nursery() as calls:
             (url,) = await calls.start(partial(run_service, settings, until_told=told.receive))
-            heard = G711 if provider == "openai" else LINEAR
+            heard = G711 if played.companded else LINEAR
             result = await run_demo(url.replace("http://", "ws://"), console, out=out, fidelity_bound=heard)
             tell.send_nowait(None)
         nursery.cancel_scope.cancel()
     return result
-
-
-def _account(provider: str, key: Secret, url: str) -> dict[str, Any]:
-    if provider == "humeai":
-        return {"api_key": key, "ws_url": url}
-    return {f"{provider}_api_key": key, f"{provider}_base_url": url}

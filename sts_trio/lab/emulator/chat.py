@@ -13,7 +13,7 @@ from sts_trio.lab.emulator.faults import End, Said
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from sts_trio.lab.emulator.evi.handshake import ChatQuery
+    from sts_trio.lab.emulator.evi.handshake import ChatQuery, Handshake
     from sts_trio.lab.emulator.evi.wire import ToolError, ToolResponse
     from sts_trio.lab.emulator.options import EmulatorOptions
 
@@ -61,9 +61,16 @@ class ChatProtocol(ABC):
     """One chat without its connection: `evi.chat.EviChat`, `realtime.chat.RealtimeChat`. Methods never wait.
 
     `malformed`: by kind (`faults.SendJunk`), messages that no service of this protocol would send.
+    `KEY_BEFORE_UPGRADE`: a wrong key is answered with 401, and not after the upgrade.
     """
 
     malformed: ClassVar[Mapping[str, str]]
+    KEY_BEFORE_UPGRADE: ClassVar[bool] = False
+
+    @staticmethod
+    @abstractmethod
+    def parse_upgrade(target: str, headers: Iterable[tuple[bytes, bytes]]) -> Handshake:
+        """Read the request target and headers of an upgrade. Raises ValueError: the query is beyond reading."""
 
     def __init__(self, options: EmulatorOptions, query: ChatQuery, chat_id: str, group_id: str, now: float) -> None:
         self.query = query

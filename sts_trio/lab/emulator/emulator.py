@@ -14,6 +14,7 @@ from sts_trio.lab.emulator.evi.chat import EviChat
 from sts_trio.lab.emulator.faults import faults_for
 from sts_trio.lab.emulator.options import EmulatorOptions
 from sts_trio.lab.emulator.realtime.chat import RealtimeChat
+from sts_trio.lab.providers import WireProtocol
 
 if TYPE_CHECKING:
     from sts_trio.lab.emulator.chat import ChatProtocol
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from sts_trio.lab.emulator.evi.wire import ToolError, ToolResponse
     from sts_trio.lab.emulator.faults import AnyFault, Script
 
+CHATS: dict[WireProtocol, type[EviChat | RealtimeChat]] = {
+    WireProtocol.EVI: EviChat,
+    WireProtocol.REALTIME: RealtimeChat,
+}
 KEPT_SESSIONS = 64  # ended ones, with their audio: at most 2 MB each at 8 kHz, 128 MB in all
 KEPT_GROUPS = 10_000  # chat groups that can be resumed: 100 bytes each
 
@@ -113,7 +118,11 @@ class Emulator:
         self._live: dict[int, Session] = {}
         self._ended: deque[Session] = deque(maxlen=KEPT_SESSIONS)
         self._groups: dict[str, None] = {}
-        self._arrival = trio.Event()
+
+    @property
+    def protocol(self) -> type[EviChat | RealtimeChat]:
+        """What kind of chats it has."""
+        return CHATS[self.options.provider.protocol]
 
     @property
     def live(self) -> tuple[Session, ...]:
@@ -129,11 +138,6 @@ class Emulator:
     def sessions(self) -> tuple[Session, ...]:
         """Both, in the order of their connections."""
         return tuple(sorted((*self._ended, *self._live.values()), key=lambda session: session.connection))
-
-    async def next_session(self) -> Session:
-        """Wait until one more chat begins, and return it."""
-        await self._arrival.wait()
-        return next(reversed(self._live.values()))
 
     def connect(self) -> int:
         """Count a connection; return its number, from 0."""
@@ -175,14 +179,11 @@ class Emulator:
     def begin(self, connection: int, query: ChatQuery, now: float) -> Session:
         """Begin a chat, resumed when the query names a known group."""
         asked = query.resumed_chat_group_id
-        kind = EviChat if self.options.service == "humeai" else RealtimeChat
-        chat = kind(self.options, query, self._rng.spawn(1)[0], asked if asked in self._groups else None, now)
+        chat = self.protocol(self.options, query, self._rng.spawn(1)[0], asked if asked in self._groups else None, now)
         self._groups[chat.group_id] = None
         if len(self._groups) > KEPT_GROUPS:
             del self._groups[next(iter(self._groups))]
         session = self._live[connection] = Session(connection, chat)
-        self._arrival.set()
-        self._arrival = trio.Event()
         return session
 
     def end(self, session: Session, code: int, *, by_server: bool) -> None:

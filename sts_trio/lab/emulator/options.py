@@ -9,14 +9,17 @@ import dataclasses
 import json
 import tomllib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
 import msgspec
 
 from sts_trio.lab.emulator.faults import AnyFault, Fault, Number, Outage, Script, faithful
+from sts_trio.lab.providers import PROVIDERS, find_provider
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from sts_trio.lab.providers import LabProvider
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +27,10 @@ class EmulatorOptions:
     """Settings of an emulator, read by every chat.
 
     Raises:
-        ValueError: on making one, when a number makes no sense.
+        ValueError: on making one, when the service is unknown or a number makes no sense.
     """
 
-    service: Literal["humeai", "openai", "xai"] = "humeai"  # whose protocol it speaks
+    service: str = PROVIDERS[0]  # whose protocol it speaks
     api_keys: frozenset[str] | None = field(default=None, repr=False)  # None: any that is not empty
     rate: int = 48_000  # Hz of the agent's audio; documented 48000, observed 24000
     channels: int = 1
@@ -48,7 +51,8 @@ class EmulatorOptions:
     outages: tuple[Outage, ...] = ()  # of `serve_emulator`
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
+        """Check the name and the numbers."""
+        find_provider(self.service)
         shortest, longest = self.chunk_ms
         checks = {
             "rate": 8000 <= self.rate <= 48_000,
@@ -65,6 +69,11 @@ class EmulatorOptions:
         }
         if wrong := [name for name, good in checks.items() if not good]:
             raise ValueError("EmulatorOptions: out of range: " + ", ".join(wrong))
+
+    @property
+    def provider(self) -> LabProvider:
+        """What is played."""
+        return find_provider(self.service)
 
 
 class FaultsError(ValueError):

@@ -11,21 +11,19 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, wrap_server_stream
 
 from sts_trio.lab.emulator.conversation import Conversation
-from sts_trio.lab.emulator.evi.handshake import Handshake, parse_handshake
 from sts_trio.lab.emulator.faults import AnyFault, Drop, Mute, NoMetadata, Refuse, Script, SlowHandshake
 from sts_trio.lab.emulator.faulty_stream import FaultyStream, drop
-from sts_trio.lab.emulator.realtime.wire import parse_realtime
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from sts_trio.lab.emulator.chat import Action
     from sts_trio.lab.emulator.emulator import Emulator, Session
+    from sts_trio.lab.emulator.evi.handshake import Handshake
 
 HANDSHAKE_SECONDS = 10.0
 MAX_MESSAGE = 16 * 2**20  # Hume's documented limit, in bytes
 MESSAGE_QUEUE = 64  # frames taken off the wire but not looked at: 1.3 s of 20 ms audio
-PATHS = {"humeai": "/v0/evi/chat", "openai": "/v1/realtime", "xai": "/v1/realtime"}
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +43,7 @@ async def serve_emulator(
     begin = trio.current_time()
     listeners = await trio.open_tcp_listeners(port, host=host)
     bound: int = listeners[0].socket.getsockname()[1]
-    task_status.started(f"ws://{f'[{host}]' if ':' in host else host}:{bound}{PATHS[emulator.options.service]}")
+    task_status.started(f"ws://{f'[{host}]' if ':' in host else host}:{bound}{emulator.options.provider.path}")
     async with trio.open_nursery() as chats:
         for outage in sorted(emulator.options.outages, key=lambda outage: outage.after):
             with trio.move_on_at(begin + outage.after):
@@ -154,14 +152,14 @@ async def _judge(emulator: Emulator, request: WebSocketRequest, number: int, scr
         await _reject(request, refusal.status, refusal.body.encode(), refusal.headers)
         return None
     try:
-        handshake = _parse(emulator, request)
+        handshake = emulator.protocol.parse_upgrade(request.path, request.headers)
     except ValueError as exc:
         await _reject_with(request, 400, f"The query cannot be read: {exc}")
         return None
-    if not handshake.path.rstrip("/").endswith(PATHS[emulator.options.service].rpartition("/")[2]):
+    if not handshake.path.rstrip("/").endswith(emulator.options.provider.path.rpartition("/")[2]):
         await _reject_with(request, 404, "There is nothing at this path.")
         return None
-    if emulator.options.service == "humeai" and not emulator.knows_key(handshake.key):
+    if emulator.protocol.KEY_BEFORE_UPGRADE and not emulator.knows_key(handshake.key):
         await _reject_with(request, 401, "The API key or access token is missing or wrong.")
         return None
     if not emulator.admit(number):
@@ -201,11 +199,6 @@ async def _chat(
     finally:
         emulator.end(session, 1006, by_server=False)
         log.info("emulator: chat ended", connection=number, code=session.close_code)
-
-
-def _parse(emulator: Emulator, request: WebSocketRequest) -> Handshake:
-    parse = parse_handshake if emulator.options.service == "humeai" else parse_realtime
-    return parse(request.path, request.headers)
 
 
 def _opening(emulator: Emulator, session: Session, handshake: Handshake, now: float, script: Script) -> list[Action]:

@@ -23,6 +23,7 @@ from sts_trio.lab.load.process import GLANCE_SECONDS, LoadError, Tell, run_child
 from sts_trio.lab.load.socket_loop import SocketLoop, TimerHeap
 from sts_trio.lab.load.stamps.base import Arrivals, UpstreamCount
 from sts_trio.lab.load.stamps.down import FRAMES_PER_CHUNK, WavMaker
+from sts_trio.lab.providers import WireProtocol
 from sts_trio.lab.websocket import TEXT, encode_frame
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from sts_trio.lab.load.light_provider import LightProvider, OpenLightProvider
     from sts_trio.lab.load.plan import Plan
     from sts_trio.lab.load.socket_loop import Connection
-    from sts_trio.lab.websocket import Message
+from sts_trio.lab.websocket import Message
 
 
 class AgentServer:
@@ -165,9 +166,11 @@ class Chat:
 
 def light_providers(plan: Plan) -> OpenLightProvider:
     """How the agents of this plan speak."""
-    if plan.provider == "humeai":
-        return partial(LightEvi, WavMaker(plan.rate), plan.mark)
-    return partial(LightRealtime, Voices(), plan.mark, resumes=plan.provider == "xai")
+    match plan.played.protocol:
+        case WireProtocol.EVI:
+            return partial(LightEvi, WavMaker(plan.rate), plan.mark)
+        case WireProtocol.REALTIME:
+            return partial(LightRealtime, Voices(), plan.mark, resumes=plan.played.flat_session)
 
 
 async def run_agents(plan: Plan, tell: Tell, until: Callable[[], Awaitable[None]]) -> None:

@@ -131,8 +131,7 @@ class CallerPool:
         self.callers: list[Caller] = []
         self.failures: Counter[str] = Counter()
         self._framer = ClientFramer(os.urandom(4))
-        # Only EVI takes the samples as they are; the Realtime protocol has G.711, and other rates.
-        self._stamper: Stamper = partial(pcm_frame if plan.provider == "humeai" else g711_frame, plan.mark)
+        self._stamper: Stamper = partial(pcm_frame if plan.played.bit_exact else g711_frame, plan.mark)
         self.begin = time.monotonic() + 0.1
         first = self.begin + plan.calls / plan.ramp + plan.settle
         self.window = first, first + plan.seconds

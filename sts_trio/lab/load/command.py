@@ -23,6 +23,7 @@ from sts_trio.lab.load.results import medians_of
 from sts_trio.lab.load.run import Run
 from sts_trio.lab.load.service import environment, free_port, listener_on, open_service, usage
 from sts_trio.lab.load.show import live_table, ratios, remarks, results_table, versus_table
+from sts_trio.lab.providers import PROVIDERS, find_provider
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,16 +31,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from sts_trio.lab.load.plan import Provider
     from sts_trio.lab.load.results import Results
     from sts_trio.lab.load.run import Now
 
-# The setting for the agents' address, and what comes behind host and port.
-_BASES = {
-    "humeai": ("HUMEAI_WS_URL", "/v0/evi/chat"),
-    "openai": ("OPENAI_BASE_URL", "/v1"),
-    "xai": ("XAI_BASE_URL", "/v1"),
-}
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -62,7 +56,7 @@ class LoadOptions:
     settle: float = 2.0
     profile: str = "talk"
     rate: int = 48_000
-    provider: Provider = "humeai"
+    provider: str = PROVIDERS[0]
     agents: tuple[str, int] = ("127.0.0.1", 6050)
     tls: Path | None = None
     pin: int | None = None
@@ -79,11 +73,12 @@ def parse_place(text: str) -> tuple[str, int] | None:
 
 
 def provider_settings(options: LoadOptions) -> dict[str, str]:
-    """What a service has to be told to find the agents."""
+    """What a service has to be told to find the agents. Raises UnknownProviderError."""
     host, port = options.agents
     place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    name, path = _BASES[options.provider]
-    settings = {"STS_PROVIDER": options.provider, name: f"{'ws' if options.tls is None else 'wss'}://{place}{path}"}
+    provider = find_provider(options.provider)
+    url = f"{'ws' if options.tls is None else 'wss'}://{place}{provider.url_path}"
+    settings = {"STS_PROVIDER": provider.name, provider.url_setting: url}
     if options.tls is not None:
         settings[f"{options.provider.upper()}_CA_FILE"] = str(options.tls.absolute())
     return settings

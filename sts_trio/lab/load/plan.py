@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
 from sts_trio.lab.load.histogram import Histogram  # noqa: TC001  msgspec reads it
 from sts_trio.lab.load.stamps.down import CHUNK_SECONDS
+from sts_trio.lab.providers import LabProvider, find_provider
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,16 +69,12 @@ PROFILES: Mapping[str, Profile] = {
 generated at once. `silent`: the call is open, and nobody sends audio."""
 
 
-Provider: TypeAlias = Literal["humeai", "openai", "xai"]
-
-
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """One run. `mark` is in every stamp, so that nothing of another run is taken for this one's.
 
     `ramp`: calls begun a second; `settle`: seconds between the last call's beginning and the first measurement;
-    `seconds`: how long is measured. `provider`: whose protocol the agents
-    speak; `rate`: Hz of EVI's voice. `host` and `port`: where the agents listen;
-    `tls`: a file with key and certificate, or empty.
+    `seconds`: how long is measured. `provider`: whose protocol the agents speak; `rate`: Hz of EVI's voice. `host` and
+    `port`: where the agents listen; `tls`: a file with key and certificate, or empty. `times`: file of `SharedTimes`.
     """
 
     url: str
@@ -87,12 +84,21 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     settle: float
     profile: str
     mark: int
-    provider: Provider
+    provider: str
     rate: int
     host: str
     port: int
     tls: str
     times: str
+
+    def __post_init__(self) -> None:
+        """Refuse a provider that cannot be played."""
+        find_provider(self.provider)
+
+    @property
+    def played(self) -> LabProvider:
+        """Whose protocol the agents speak."""
+        return find_provider(self.provider)
 
     @property
     def conversation(self) -> Profile:

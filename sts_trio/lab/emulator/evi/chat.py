@@ -12,6 +12,7 @@ import numpy as np
 from msgspec import UNSET
 
 from sts_trio.lab.emulator.chat import KEPT_SECONDS, KEPT_TEXTS, Action, ChatProtocol, Close
+from sts_trio.lab.emulator.evi.handshake import parse_handshake
 from sts_trio.lab.emulator.evi.settings import AudioFormat, SessionSettings
 from sts_trio.lab.emulator.evi.wire import (
     AssistantInput,
@@ -51,6 +52,8 @@ class EviChat(ChatProtocol):
     """One chat's state: the session settings in force, and what `ChatProtocol` has."""
 
     malformed = MALFORMED
+    KEY_BEFORE_UPGRADE = True
+    parse_upgrade = staticmethod(parse_handshake)
 
     def __init__(
         self,

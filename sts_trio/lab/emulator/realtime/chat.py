@@ -28,6 +28,7 @@ from sts_trio.lab.emulator.realtime.wire import (
     SessionUpdate,
     Truncate,
     parse_client,
+    parse_realtime,
     read_session,
 )
 
@@ -51,6 +52,7 @@ class RealtimeChat(ChatProtocol):
     """One session's state; see `ChatProtocol`. `items` is what the client made of the conversation."""
 
     malformed = MALFORMED
+    parse_upgrade = staticmethod(parse_realtime)
 
     def __init__(
         self, options: EmulatorOptions, query: ChatQuery, rng: np.random.Generator, group: str | None, now: float
@@ -58,7 +60,7 @@ class RealtimeChat(ChatProtocol):
         super().__init__(options, query, f"sess_{new_id(rng)}", group or f"conv_{new_id(rng)}", now)
         self.session: Session | FlatSession | None = None
         self._taken_up = group is not None
-        self._flat = options.service == "xai"
+        self._flat = options.provider.flat_session
         self._rng = rng
         self._audio = CallerAudio(lambda: f"item_{new_id(rng)}")
         self._agent = Agent(options, rng)
