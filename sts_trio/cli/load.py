@@ -107,9 +107,9 @@ def load(url: str | None, serve: bool, agents: str, json_file: Path | None, roun
     """
     from rich.console import Console
 
-    from sts_trio.lab.harness.load.command import LoadOptions, parse_place
-    from sts_trio.lab.harness.load.command import load as run_load
-    from sts_trio.lab.harness.load.gate import Limits
+    from sts_trio.lab.load.command import LoadOptions, parse_place
+    from sts_trio.lab.load.command import load as run_load
+    from sts_trio.lab.load.limits import Limits
 
     if serve == (url is not None):
         fail("load needs either the URL of a connector, such as ws://127.0.0.1:6039, or --serve", 2)

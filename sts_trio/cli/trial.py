@@ -6,7 +6,6 @@ import signal
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -50,8 +49,7 @@ def emulate(host: str, port: int, provider: str, rate: int, faults: Path | None)
 
     from sts_trio.lab.emulator import Emulator, EmulatorOptions, FaultsError, parse_faults, serve_emulator
 
-    service: Any = provider  # one of the words of both
-    options = EmulatorOptions(service=service, rate=rate)
+    options = EmulatorOptions(service=provider, rate=rate)
     if faults is not None:
         try:
             options = parse_faults(faults.read_bytes(), str(faults)).applied(options)

@@ -143,7 +143,7 @@ async def open_stage(
     options = emulator or EmulatorOptions(api_keys=frozenset({KEY}), seed=1)
     if script is not None:
         options = EmulatorOptions(api_keys=frozenset({KEY}), seed=1, script=script)
-    options = replace(options, service=provider)  # type: ignore[arg-type]  # one of its words
+    options = replace(options, service=provider)
     evi = Emulator(options)
     async with trio.open_nursery() as providers:
 

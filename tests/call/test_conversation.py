@@ -11,11 +11,10 @@ import trio
 import trio.testing
 from rich.console import Console
 
+from sts_trio.lab.demo import G711, LINEAR, run_demo
 from sts_trio.lab.emulator import EmulatorOptions
 from sts_trio.lab.harness.caller import place_call
-from sts_trio.lab.harness.demo import G711, LINEAR, run_demo
-from sts_trio.lab.harness.fidelity import fidelity
-from sts_trio.lab.harness.measure import answer_to
+from sts_trio.lab.harness.measures import answer_to, fidelity
 from sts_trio.lab.harness.script import Speak, SpeakOver, Wait, WaitForAgent, WaitForSilence
 from sts_trio.lab.harness.speech import SAMPLE, speech_from_wav, utterances
 from sts_trio.lab.harness.wire import Interruption

@@ -275,7 +275,7 @@ async def test_a_call_of_three_hours_is_renewed_six_times_and_loses_no_frame(
 ) -> None:
     """Each lasts half an hour: EVI's by the settings; a Realtime service's, as Azure's, by what it says itself."""
     # It says so by the time of day, which does not wait for a mock clock.
-    monkeypatch.setattr("sts_trio.lab.emulator.openai.chat.time", SimpleNamespace(time=lambda: 1_800_000_000.0))
+    monkeypatch.setattr("sts_trio.lab.emulator.realtime.chat.time", SimpleNamespace(time=lambda: 1_800_000_000.0))
     monkeypatch.setattr("sts_trio.providers.openai.link.time", lambda: 1_800_000_000.0)
     options = EmulatorOptions(api_keys=frozenset({KEY}), seed=1, inactivity=1e9, max_duration=1800)
     async with open_stage(provider=provider, emulator=options, welcome_message="Hello!") as stage:

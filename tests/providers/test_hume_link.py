@@ -15,7 +15,7 @@ from trio_websocket import ConnectionClosed, wrap_server_stream
 
 from sts_trio.errors import ProviderLost
 from sts_trio.lab.emulator import Emulator, EmulatorOptions, serve_stream
-from sts_trio.lab.emulator.wire import ToolError, ToolResponse
+from sts_trio.lab.emulator.evi.wire import ToolError, ToolResponse
 from sts_trio.providers.base import (
     AgentAudio,
     AgentClosed,

@@ -4,9 +4,7 @@ It imports nothing of the service, so that a mistake made on both sides of a sha
 """
 
 from sts_trio.lab.emulator.emulator import Emulator, Session
-from sts_trio.lab.emulator.faults_file import FaultsError, FaultsFile, parse_faults
-from sts_trio.lab.emulator.options import EmulatorOptions
-from sts_trio.lab.emulator.script import (
+from sts_trio.lab.emulator.faults import (
     Accept,
     CloseWith,
     Cut,
@@ -32,6 +30,7 @@ from sts_trio.lab.emulator.script import (
     SlowReader,
     SwappedChunks,
 )
+from sts_trio.lab.emulator.options import EmulatorOptions, FaultsError, FaultsFile, parse_faults
 from sts_trio.lab.emulator.server import serve_emulator, serve_stream
 
 __all__ = [

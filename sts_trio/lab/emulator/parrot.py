@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sts_trio.lab.emulator import emotions, voice
-from sts_trio.lab.emulator.actions import Action, Close, Hush, Item, Say
-from sts_trio.lab.emulator.settings import Context
-from sts_trio.lab.emulator.typed import WantsAnswer, WantsEnd, WantsTool, understand
-from sts_trio.lab.emulator.wire import (
+from sts_trio.lab.emulator.chat import Action, Close, Flush, Item, Say
+from sts_trio.lab.emulator.evi.settings import Context
+from sts_trio.lab.emulator.evi.wire import (
     AssistantEnd,
     AssistantMessage,
     AssistantProsody,
@@ -31,12 +30,13 @@ from sts_trio.lab.emulator.wire import (
     UserMessage,
     Words,
 )
+from sts_trio.lab.emulator.text_commands import WantsAnswer, WantsEnd, WantsTool, understand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from sts_trio.lab.emulator.evi.settings import SessionSettings, Tool
     from sts_trio.lab.emulator.options import EmulatorOptions
-    from sts_trio.lab.emulator.settings import SessionSettings, Tool
     from sts_trio.lab.emulator.turns import Speaking, Turn
     from sts_trio.lab.emulator.voice import Recording, VoiceFormat
 
@@ -90,7 +90,7 @@ class Parrot:
         over_ms = min(speech.run_ms, (now - self._plays_from) * 1000)
         if now < until and over_ms >= self._options.min_interruption_ms:
             self._silent(now)
-            actions += [Hush(), UserInterruption(time=self._unix_ms())]
+            actions += [Flush(), UserInterruption(time=self._unix_ms())]
         if self._verbose and speech.turn_ms - self._interim_ms >= INTERIM_MS:
             self._interim_ms = speech.turn_ms
             end = self._since_began(now)
@@ -143,7 +143,7 @@ class Parrot:
         """Be quiet until resumed; what is being said is cut off (EVI: not documented)."""
         self._paused = True
         self._silent(now)
-        return [Hush()]
+        return [Flush()]
 
     def resume(self, now: float) -> list[Action]:
         """Speak again, and answer the last that the caller said meanwhile."""

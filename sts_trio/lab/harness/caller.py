@@ -19,13 +19,11 @@ import wsproto
 from sts_trio.audio.pcm import FRAME_SECONDS
 from sts_trio.lab.harness import wire
 from sts_trio.lab.harness.address import Address, CallFailed, parse_address, reason
-from sts_trio.lab.harness.http_line import HttpLine
-from sts_trio.lab.harness.line import LineClosed, LineRefused
-from sts_trio.lab.harness.measure import measure
+from sts_trio.lab.harness.line import HttpLine, LineClosed, LineRefused, shake_hands
+from sts_trio.lab.harness.measures import measure
 from sts_trio.lab.harness.recording import Ear, Recording
 from sts_trio.lab.harness.report import AgentBegins, CallReport, Event
 from sts_trio.lab.harness.script import Player, Press, Unmet
-from sts_trio.lab.harness.websocket_line import shake_hands
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
