@@ -13,15 +13,12 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from sts_trio.call.admission import Shedder
-from sts_trio.call.meter import HTTP
-from sts_trio.call.outcome import CallOutcome, Cause
+from sts_trio.call.handler import Registry, Shedder
+from sts_trio.call.meter import HTTP, CallOutcome, Cause
 from sts_trio.call.playout import Pace
-from sts_trio.call.registry import Registry
+from sts_trio.core.link import WebSocketLink
 from sts_trio.core.stream import StreamLink
-from sts_trio.core.websocket import WebSocketLink
-from sts_trio.metrics import Metrics
-from sts_trio.metrics.lag import watch_lag
+from sts_trio.metrics import Metrics, watch_lag
 from sts_trio.web.app import create_app
 from sts_trio.web.auth import Authorizer
 from sts_trio.web.connections import most_connections, raise_file_limit

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sts_trio.call.outcome import CallOutcome
+    from sts_trio.call.meter import CallOutcome
     from sts_trio.providers.base import CallInfo
     from sts_trio.tools.tool import Tool, ToolResult
 

@@ -12,18 +12,16 @@ from typing import TYPE_CHECKING
 
 from sts_trio.call.actions import LogWarning, Say, Truncate
 from sts_trio.call.config import is_real_uuid, named
-from sts_trio.call.dtmf import DtmfEntries
+from sts_trio.call.dtmf import DtmfEntries, UnusableKeyError
 from sts_trio.call.emotions import STRONGEST, Emotions, strongest
-from sts_trio.call.ending import Ending
-from sts_trio.call.keypad import UnusableKeyError
-from sts_trio.call.outcome import CallOutcome, Cause
+from sts_trio.call.ending import Ending, NoInputTimer
+from sts_trio.call.meter import CallOutcome, Cause
 from sts_trio.call.recovery import Recovery
 from sts_trio.call.resume import QUIET_SECONDS, ResumePolicy
-from sts_trio.call.silence import NoInputTimer
 from sts_trio.call.speech import AgentSpeech
 from sts_trio.call.tools import ToolCalls
 from sts_trio.call.trouble import Trouble
-from sts_trio.call.voice import UpstreamFrames
+from sts_trio.call.upstream import UpstreamFrames
 from sts_trio.core.wire import CallerAudio, Digit, Init, NotUnderstood, Transcript
 from sts_trio.providers.base import (
     AgentAudio,
@@ -40,9 +38,9 @@ from sts_trio.providers.base import (
 
 if TYPE_CHECKING:
     from sts_trio.call.actions import Actions
+    from sts_trio.call.config import CallRules
     from sts_trio.call.emotions import Mood
     from sts_trio.call.playout import Playout
-    from sts_trio.call.rules import CallRules
     from sts_trio.core.link import SocketClosed
     from sts_trio.core.wire import FromCore
     from sts_trio.errors import ProviderError

@@ -24,9 +24,9 @@ from sts_trio.call.actions import (
     SendUserText,
     Truncate,
 )
-from sts_trio.call.goodbye import close_call
-from sts_trio.call.meter import ToolRun
-from sts_trio.call.outcome import CallOutcome, Cause
+from sts_trio.call.config import is_real_uuid
+from sts_trio.call.ending import CORE_LEAVES_SECONDS
+from sts_trio.call.meter import CallOutcome, Cause, ToolRun
 from sts_trio.call.sessions import AgentSessions
 from sts_trio.call.upstream import UpstreamBuffer
 from sts_trio.core.link import SocketClosed
@@ -35,13 +35,17 @@ from sts_trio.providers.base import AgentAudio
 from sts_trio.tools.tool import CallContext
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sts_trio.call.actions import Action, Actions
     from sts_trio.call.bridge import Bridge
     from sts_trio.call.playout import Playout
-    from sts_trio.call.services import Services
+    from sts_trio.call.sessions import Services
     from sts_trio.core.link import CoreLink
+    from sts_trio.core.wire import ToCore
     from sts_trio.errors import ProviderError
     from sts_trio.providers.base import AgentEvent
+
 
 log = structlog.get_logger(__name__)
 
@@ -123,8 +127,8 @@ class Call:
             else:
                 await self._carry_out(self._bridge.on_core(message, trio.current_time()))
 
-    async def heard(self, event: AgentEvent, session: int) -> None:
-        """Take what a session says; see `Listener`."""
+    async def on_agent_event(self, event: AgentEvent, session: int) -> None:
+        """Take what a session says; see `SessionEvents`."""
         if not isinstance(event, AgentAudio) or event.wav.seconds <= _SLICE_SECONDS:
             await self._carry_out(self._bridge.on_agent(event, session, trio.current_time()))
             return
@@ -132,8 +136,8 @@ class Call:
             await self._carry_out(self._bridge.on_agent(AgentAudio(event.reply, part), session, trio.current_time()))
             await trio.lowlevel.checkpoint()
 
-    async def failed(self, error: ProviderError, session: int) -> None:
-        """Take the end of a session that broke; see `Listener`."""
+    async def on_session_failed(self, error: ProviderError, session: int) -> None:
+        """Take the end of a session that broke; see `SessionEvents`."""
         await self._carry_out(self._bridge.on_agent_failed(error, session, trio.current_time()))
 
     async def _playout_to_core(self) -> None:
@@ -218,3 +222,34 @@ class Call:
             self._bridge.end(outcome, trio.current_time())  # tells what has not been told yet
         uuid, last_words = self._bridge.call.uuid, self._playout.left_over()
         await close_call(self._core, self._services, uuid, outcome, last_words)
+
+
+# What is left to tell Core at the end, with the close handshake.
+_LAST_WORDS_SECONDS = 2.0
+# For an operator's service to take the telephone call away, before Core's side is closed.
+_RELEASE_SECONDS = 3.0
+
+
+async def close_call(
+    core: CoreLink, services: Services, uuid: str | None, outcome: CallOutcome, last_words: Iterable[ToCore]
+) -> None:
+    """Tell Core what is left, and close its side, each in bounded time, cancelled or not."""
+    with trio.move_on_after(_LAST_WORDS_SECONDS, shield=True):
+        for message in last_words:  # to a Core that has gone it is lost, but not to a log on the way
+            await core.send(message)
+    if outcome.by_caller:
+        return
+    if await _release(services, uuid, outcome):
+        with trio.move_on_after(CORE_LEAVES_SECONDS, shield=True):  # our close could hang up who is on his way
+            while not isinstance(await core.receive(), SocketClosed):
+                pass
+    with trio.move_on_after(_LAST_WORDS_SECONDS, shield=True):
+        await core.close(outcome.code, outcome.cause)
+
+
+async def _release(services: Services, uuid: str | None, outcome: CallOutcome) -> bool:
+    """Closing Core's side may not be enough for the line to drop (docs/protocols/core.md 8). True: it goes on."""
+    if uuid is not None and is_real_uuid(uuid):
+        with trio.move_on_after(_RELEASE_SECONDS, shield=True):
+            return bool(await services.release(uuid, outcome.cause))
+    return False

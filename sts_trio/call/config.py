@@ -1,10 +1,10 @@
-"""What the agent is told of one call, out of what Core's URL says of it and what the operator lets through. Pure."""
+"""What an operator decided about calls, and what of it the agent is told in one call. Pure."""
 
 from __future__ import annotations
 
 import re
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sts_trio.providers.base import SessionConfig, ToolOffer
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sts_trio.providers.base import CallInfo
+    from sts_trio.settings.emotion_rules import EmotionRule
     from sts_trio.tools.tool import Tool
+
 
 _LONGEST_VARIABLE = 256
 _LONGEST_NAME = 64
@@ -94,3 +96,41 @@ def is_real_uuid(text: str | None) -> bool:
         return text is not None and str(uuid.UUID(text)) == text.lower()
     except ValueError:
         return False
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeRules:
+    """In seconds: how long a lost session is looked for, and when a session is renewed."""
+
+    resume_seconds: float = 15.0
+    renew_seconds: float = 1740.0
+
+
+@dataclass(frozen=True, slots=True)
+class NoInputRules:
+    """`seconds` without a word of either side is a step: first the `prompt` is said, then the call ends. 0: never."""
+
+    seconds: float = 0.0
+    prompt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallRules:
+    """What an operator decides about calls. Times in seconds; `keypad` is ``input``, ``context`` or ``off``.
+
+    `fallback` is what the caller hears when the agent's side has failed for good: telephone PCM, whole frames.
+    """
+
+    session_policy: SessionPolicy = field(default_factory=SessionPolicy)
+    lifeline: ResumeRules = field(default_factory=ResumeRules)
+    tools: tuple[Tool, ...] = ()
+    tool_grace: float = 3.0
+    keypad: str = "input"
+    keypad_gap: float = 1.5
+    silence: NoInputRules = field(default_factory=NoInputRules)
+    fallback: bytes = field(default=b"", repr=False)
+    answer_seconds: float = 10.0
+    emotion_rules: tuple[EmotionRule, ...] = ()
+    emotions: bool = True
+    init_seconds: float = 10.0
+    most_seconds: float = 14_400.0

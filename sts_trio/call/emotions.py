@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from sts_trio.call.actions import Action, Actions
-    from sts_trio.call.outcome import CallCounts
+    from sts_trio.call.meter import CallCounts
     from sts_trio.call.tools import ToolCalls
     from sts_trio.settings.emotion_rules import EmotionRule
 

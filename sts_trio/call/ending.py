@@ -1,4 +1,4 @@
-"""How a call ends: at once, when its time is up, or once the caller has heard it out; Core is told why. Pure."""
+"""How a call ends: at once, when its time is up, when the caller stays silent, or once they have heard it out. Pure."""
 
 from __future__ import annotations
 
@@ -6,18 +6,67 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from sts_trio.call.actions import End, LogWarning
-from sts_trio.call.alarms import Deadlines
-from sts_trio.call.outcome import CallOutcome, Cause
+from sts_trio.call.meter import CallOutcome, Cause
 from sts_trio.call.tools import LINE_SECONDS
 from sts_trio.core.wire import Error
 
 if TYPE_CHECKING:
     from sts_trio.call.actions import Actions
+    from sts_trio.call.config import CallRules, NoInputRules
     from sts_trio.call.playout import Playout
-    from sts_trio.call.rules import CallRules
     from sts_trio.call.speech import AgentSpeech
     from sts_trio.call.tools import ToolCalls
     from sts_trio.core.link import SocketClosed
+
+
+class NoInputTimer:
+    """Where a call stands on the ladder. `deadline` says when to look at `step`; infinity when it is off."""
+
+    def __init__(self, rules: NoInputRules) -> None:
+        self.deadline = inf
+        self._rules = rules
+        self._prompted = False
+
+    def heard_caller(self, now: float) -> None:
+        """The caller has said or keyed something: back to the foot of the ladder."""
+        self._prompted = False
+        self.wait_from(now)
+
+    def wait_from(self, now: float) -> None:
+        """Somebody speaks, or something is under way, until `now`: silence begins after it."""
+        self.deadline = now + self._rules.seconds if self._rules.seconds else inf
+
+    def step(self, now: float) -> str | None:
+        """It has been silent for so long: return what the agent is to say now, or None to end the call."""
+        self.wait_from(now)
+        if self._prompted or not self._rules.prompt:
+            return None
+        self._prompted = True
+        return self._rules.prompt
+
+
+class Deadlines:
+    """Each name rings once, when its time has come; setting it again moves it. `deadline` is that of the earliest."""
+
+    def __init__(self) -> None:
+        self.deadline = inf
+        self._at: dict[str, float] = {}
+
+    def set(self, name: str, at: float) -> None:
+        """Ring at this time; infinity for never."""
+        if at == inf:
+            self._at.pop(name, None)
+        else:
+            self._at[name] = at
+        self.deadline = min(self._at.values(), default=inf)
+
+    def ring(self, now: float) -> frozenset[str]:
+        """Return the names whose time has come; each is told once."""
+        due = frozenset(name for name, at in self._at.items() if at <= now)
+        for name in due:
+            self.set(name, inf)
+        return due
+
 
 # After a transfer or a hang-up that was ordered, Core closes by itself (docs/protocols/core.md 5.2); until then we
 # leave it time to.

@@ -1,22 +1,152 @@
-"""What a call has to say to whoever measures it: a handful of times a turn, never for a frame. Pure.
+"""How a call ended, what it moved, and what it tells whoever measures it. Pure.
 
 What comes fifty times a second is counted in `CallCounts`, which a `CallRecord` shows to the measurer while the call
-lasts.
+lasts; the rest is told a handful of times a turn.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, Self
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Self
 
 from sts_trio.errors import ProviderError, ProviderLost, ProviderRefused, ProviderTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sts_trio.call.outcome import CallCounts
     from sts_trio.tools.tool import ToolResult
+
+
+class Cause(StrEnum):
+    """Why a call ended. One word for one thing in logs and metrics."""
+
+    CALLER_HUNG_UP = "caller hung up"
+    CALLER_LOST = "caller lost"
+    CALLER_BROKE_PROTOCOL = "caller broke protocol"
+    AGENT_ENDED = "agent ended"
+    HUNG_UP = "hung up"
+    PROVIDER_FAILED = "provider failed"
+    CALLER_SILENT = "caller silent"
+    NO_INIT = "no init"
+    TOO_LONG = "too long"
+    DRAINED = "drained"
+    INTERNAL = "internal error"
+
+
+@dataclass(frozen=True, slots=True)
+class CallOutcome:
+    """The end of a call. `code` closes Core's WebSocket; `message`, if any, is the `error` that Core hears before."""
+
+    cause: Cause
+    code: int
+    message: str = ""
+
+    @property
+    def by_caller(self) -> bool:
+        """Core's side has gone: there is nobody left to tell."""
+        return self.cause in (Cause.CALLER_HUNG_UP, Cause.CALLER_LOST, Cause.CALLER_BROKE_PROTOCOL)
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A series of metrics that shows counts of calls: their sum over all calls, or for a `peak` the highest of any.
+
+    A series of several counts tells them apart by its `label`.
+    """
+
+    name: str
+    meaning: str
+    label: str | None = None
+    peak: bool = False
+
+
+def _shown(series: Series, value: str = "") -> dict[str, Series | str]:
+    """Return a field's metadata: the series that shows it, and the value of its label there."""
+    return {"series": series, "value": value}
+
+
+_AUDIO = Series(
+    "sts_audio_seconds",
+    "Call audio that was sent: the caller's to the provider, the agent's to Core; 50 frames, 16000 bytes a second",
+    "direction",
+)
+_RECEIVED = Series(
+    "sts_agent_audio_received_seconds",
+    "Agent audio that the provider sent and the playout took; what a barge-in took back is in it",
+)
+_DROPPED = Series(
+    "sts_audio_dropped_seconds",
+    "Call audio dropped because a queue was full, or (too_fast) because a caller sent more than real time",
+    "queue",
+)
+_MESSAGES_DROPPED = Series(
+    "sts_messages_dropped", "Transcripts and other messages dropped because Core does not read", "queue"
+)
+_PEAK_SECONDS = Series(
+    "sts_queue_peak_seconds", "The most audio that ever waited in a call's queue", "queue", peak=True
+)
+_PEAK_MESSAGES = Series(
+    "sts_queue_peak_messages", "The most messages that ever waited in a call's queue", "queue", peak=True
+)
+_TURNS = Series("sts_turns", "Finished turns", "role")
+_INTERRUPTIONS = Series("sts_interruptions", "Barge-ins that Core was told of")
+_LATE_CHUNKS = Series(
+    "sts_late_chunks", "Chunks of an interrupted reply that came after the barge-in, and were thrown away"
+)
+_STALE_FRAMES = Series(
+    "sts_stale_audio_frames",
+    "Frames of an interrupted reply that were sent to Core after the barge-in: must stay 0",
+)
+_KEYS = Series("sts_keys", "Keys that callers pressed")
+_TOOL_CALLS = Series("sts_tool_calls", "Tools that agents asked for")
+_RULES_FIRED = Series("sts_emotion_rules_fired", "Times that one of EMOTION_RULES fired")
+_REPLACED = Series(
+    "sts_sessions_replaced",
+    "Provider sessions that another took the place of in mid-call: after a break, or before its limit",
+    "kind",
+)
+_LATE_ANSWERS = Series(
+    "sts_late_answers", "Turns of callers that the agent had not begun to answer after ANSWER_SECONDS"
+)
+_FAULTS = Series("sts_provider_faults", "Errors that the provider reported")
+_NOT_UNDERSTOOD = Series("sts_not_understood", "Messages of Core that were not understood")
+
+
+@dataclass(slots=True)
+class CallCounts:
+    """What one call moved and dropped. Seconds are of telephone audio; the rest are numbers of messages.
+
+    Nothing here ever becomes less. A peak is the most that waited in a queue at once. The metadata of a field names the
+    series of metrics that shows it.
+    """
+
+    upstream_seconds: float = field(default=0.0, metadata=_shown(_AUDIO, "to_provider"))
+    written_seconds: float = field(default=0.0, metadata=_shown(_AUDIO, "to_core"))
+    downstream_seconds: float = field(default=0.0, metadata=_shown(_RECEIVED))
+    upstream_dropped_seconds: float = field(default=0.0, metadata=_shown(_DROPPED, "to_provider"))
+    downstream_dropped_seconds: float = field(default=0.0, metadata=_shown(_DROPPED, "to_core"))
+    upstream_excess_seconds: float = field(default=0.0, metadata=_shown(_DROPPED, "too_fast"))
+    messages_dropped: int = field(default=0, metadata=_shown(_MESSAGES_DROPPED, "to_core"))
+    upstream_peak_seconds: float = field(default=0.0, metadata=_shown(_PEAK_SECONDS, "to_provider"))
+    downstream_peak_seconds: float = field(default=0.0, metadata=_shown(_PEAK_SECONDS, "to_core"))
+    messages_peak: int = field(default=0, metadata=_shown(_PEAK_MESSAGES, "to_core"))
+    user_turns: int = field(default=0, metadata=_shown(_TURNS, "user"))
+    agent_turns: int = field(default=0, metadata=_shown(_TURNS, "agent"))
+    interruptions: int = field(default=0, metadata=_shown(_INTERRUPTIONS))
+    stale_chunks: int = field(default=0, metadata=_shown(_LATE_CHUNKS))
+    stale_frames_sent: int = field(default=0, metadata=_shown(_STALE_FRAMES))
+    digits: int = field(default=0, metadata=_shown(_KEYS))
+    tool_calls: int = field(default=0, metadata=_shown(_TOOL_CALLS))
+    tools_failed: int = 0  # shown by `sts_tool_runs_total`
+    rules_fired: int = field(default=0, metadata=_shown(_RULES_FIRED))
+    resumes: int = field(default=0, metadata=_shown(_REPLACED, "resume"))
+    renewals: int = field(default=0, metadata=_shown(_REPLACED, "renewal"))
+    late_answers: int = field(default=0, metadata=_shown(_LATE_ANSWERS))
+    provider_faults: int = field(default=0, metadata=_shown(_FAULTS))
+    not_understood: int = field(default=0, metadata=_shown(_NOT_UNDERSTOOD))
+
 
 WEBSOCKET, HTTP = "websocket", "http"
 LEGS = (WEBSOCKET, HTTP)  # how Core's side is connected
@@ -34,54 +164,26 @@ class CallRecord:
     counts: CallCounts
 
 
-class Meter(Protocol):
-    """Takes what is measured; times in seconds. Nothing here waits or raises."""
+class Meter:
+    """Takes what is measured; times in seconds. Nothing here waits or raises. This one measures nothing."""
 
     def call_began(self, call: CallRecord) -> None:
         """A call has begun."""
-        ...
 
     def call_ended(self, call: CallRecord, cause: str, seconds: float, mood: str | None) -> None:
         """It is over: why, how long it took, and the caller's strongest emotion over all of it, if there was one."""
-        ...
 
     def connected(self, kind: str, result: str, seconds: float) -> None:
         """A try to open a session is over; `kind` and `result` are those of the lists above."""
-        ...
 
     def answered(self, seconds: float) -> None:
         """Core got the first audio of an answer, so long after the end of the caller's turn."""
-        ...
 
     def stopped(self, seconds: float) -> None:
         """Core got an `interruption`, so long after the provider told of it."""
-        ...
 
     def tool_ran(self, tool: str, result: str, seconds: float) -> None:
         """A tool has come to its end."""
-        ...
-
-
-class NoMeter:
-    """A `Meter` that measures nothing."""
-
-    def call_began(self, call: CallRecord) -> None:
-        """See `Meter`."""
-
-    def call_ended(self, call: CallRecord, cause: str, seconds: float, mood: str | None) -> None:
-        """See `Meter`."""
-
-    def connected(self, kind: str, result: str, seconds: float) -> None:
-        """See `Meter`."""
-
-    def answered(self, seconds: float) -> None:
-        """See `Meter`."""
-
-    def stopped(self, seconds: float) -> None:
-        """See `Meter`."""
-
-    def tool_ran(self, tool: str, result: str, seconds: float) -> None:
-        """See `Meter`."""
 
 
 class _Timed(ABC):

@@ -13,14 +13,12 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from sts_trio.audio.pcm import BYTES_PER_SECOND, FRAME_BYTES, FRAME_SECONDS, seconds
-from sts_trio.call.meter import NoMeter
-from sts_trio.call.outcome import CallCounts
-from sts_trio.call.trail import PlayoutAudit
-from sts_trio.core.wire import PlayoutAudio
+from sts_trio.call.meter import CallCounts, Meter
+from sts_trio.core.wire import Interruption, PlayoutAudio
 
 if TYPE_CHECKING:
-    from sts_trio.call.meter import Meter
     from sts_trio.core.wire import ToCore
+
 
 # A tenth of a second in a message: five frames, so that a talking agent costs ten messages a second and not fifty.
 _LONGEST_MESSAGE_SECONDS = 0.1
@@ -45,9 +43,9 @@ class Playout:
     `counts` are the call's; `trail` measures what leaves.
     """
 
-    def __init__(self, pace: Pace, meter: Meter | None = None) -> None:
-        self.counts = CallCounts()
-        self.trail = PlayoutAudit(self.counts, meter or NoMeter())
+    def __init__(self, pace: Pace, counts: CallCounts, meter: Meter | None = None) -> None:
+        self.counts = counts
+        self.trail = PlayoutAudit(counts, meter or Meter())
         self._lead = max(pace.lead, FRAME_SECONDS)
         longest = min(max(pace.message, FRAME_SECONDS), self._lead)
         self._longest = int((longest + _EPSILON) / FRAME_SECONDS) * FRAME_BYTES
@@ -140,3 +138,100 @@ class Playout:
 
     def _allowed_at(self, size: int) -> float:
         return self._played_at + seconds(size) - self._lead
+
+
+_MOST_REPLIES = 64  # ids remembered, to know a reply again that was interrupted
+_MOST_PARTS = 1000  # of the queue; a provider that changes the reply more often is taken not to
+
+
+@dataclass(slots=True)
+class _Part:
+    """Audio of one reply in the queue: its bytes, the barge-ins before it, the turn that it answers (0: none)."""
+
+    reply: str
+    barge_ins: int
+    turn: int
+    size: int
+
+
+class PlayoutAudit:
+    """One call's. Times are those of the caller of a method, in seconds."""
+
+    def __init__(self, counts: CallCounts, meter: Meter) -> None:
+        self._counts = counts
+        self._meter = meter
+        self._parts: deque[_Part] = deque()
+        self._seen: deque[str] = deque(maxlen=_MOST_REPLIES)
+        self._last = ""
+        self._barge_ins = 0
+        self._interrupted: frozenset[str] = frozenset()
+        self._turns = 0
+        self._before_turn: frozenset[str] = frozenset()
+        self._turn_at: float | None = None  # the end of a turn of the caller that has no answer yet
+        self._answered_turn: float | None = None  # the same, of the turn whose answer is being written
+        self._stop_at: float | None = None  # when the provider told of a barge-in that Core has not heard of yet
+
+    def user_turn(self, now: float) -> None:
+        """The caller's turn is over; its answer is the next reply that has not begun yet."""
+        self._turns += 1
+        self._turn_at = now
+        self._before_turn = frozenset(self._seen)
+
+    def barge_in(self, now: float, *, announced: bool) -> None:
+        """The provider tells of a barge-in: what is queued, and more of the replies so far, must not leave any more.
+
+        `announced`: Core will hear of it.
+        """
+        self._barge_ins += 1
+        self._interrupted = frozenset(self._seen)
+        if announced and self._stop_at is None:
+            self._stop_at = now
+
+    def queued(self, size: int, reply: str | None) -> None:
+        """So many bytes have been put into the playout. `reply` None: more of the one before."""
+        if reply is None:
+            reply = self._last
+        elif reply and reply not in self._seen:
+            self._seen.append(reply)
+        self._last = reply
+        if size == 0:
+            return
+        turn = 0 if reply in self._before_turn else self._turns
+        last = self._parts[-1] if self._parts else None
+        if last is not None and (
+            (last.reply, last.barge_ins, last.turn) == (reply, self._barge_ins, turn) or len(self._parts) >= _MOST_PARTS
+        ):
+            last.size += size
+        else:
+            self._parts.append(_Part(reply, self._barge_ins, turn, size))
+
+    def emptied(self) -> None:
+        """The playout has thrown its audio away."""
+        self._parts.clear()
+
+    def taken(self, size: int) -> None:
+        """So many bytes leave the playout for Core."""
+        stale = 0
+        while size > 0 and self._parts:
+            part = self._parts[0]
+            leaving = min(size, part.size)
+            size -= leaving
+            part.size -= leaving
+            if part.size == 0:
+                self._parts.popleft()
+            if part.barge_ins != self._barge_ins or part.reply in self._interrupted:
+                stale += leaving
+            elif part.turn == self._turns and self._turn_at is not None:
+                self._answered_turn, self._turn_at = self._turn_at, None
+        self._counts.stale_frames_sent += -(-stale // FRAME_BYTES)
+
+    def written(self, message: ToCore, now: float) -> None:
+        """Core has been sent this, and its connection has taken it."""
+        if isinstance(message, PlayoutAudio):
+            self._counts.written_seconds += seconds(len(message.audio))
+            if self._answered_turn is not None:
+                self._meter.answered(now - self._answered_turn)
+                self._answered_turn = None
+        elif isinstance(message, Interruption) and self._stop_at is not None:
+            self._meter.stopped(now - self._stop_at)
+            self._stop_at = None

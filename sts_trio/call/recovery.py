@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sts_trio.call.actions import CloseSession, LogWarning
-from sts_trio.call.outcome import CallOutcome, Cause
+from sts_trio.call.meter import CallOutcome, Cause
 from sts_trio.errors import ConversationGone
 
 if TYPE_CHECKING:

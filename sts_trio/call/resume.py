@@ -8,7 +8,7 @@ it goes.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,8 @@ from sts_trio.call.actions import Attach, CloseSession, OpenSession
 
 if TYPE_CHECKING:
     from sts_trio.call.actions import Actions
-    from sts_trio.call.outcome import CallCounts
+    from sts_trio.call.config import ResumeRules
+    from sts_trio.call.meter import CallCounts
     from sts_trio.providers.base import CallInfo
 
 _FIRST_PAUSE_SECONDS = 0.25  # before the second try; doubled with each, up to
@@ -35,14 +36,6 @@ _RENEWAL_WINDOW_SECONDS = 45.0
 _RENEWAL_PAUSE_SECONDS = 5.0
 _QUIET_CHECK_SECONDS = 0.5
 QUIET_SECONDS = 1.0  # without speech, to count as a quiet moment: EVI takes 0.8 s for the end of a turn
-
-
-@dataclass(frozen=True, slots=True)
-class ResumeRules:
-    """In seconds: how long a lost session is looked for, and when a session is renewed."""
-
-    resume_seconds: float = 15.0
-    renew_seconds: float = 1740.0
 
 
 class ResumePolicy:

@@ -3,36 +3,64 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
 import trio
 
 from sts_trio.call.actions import AddContext, AnswerTool, Attach, Say, SendUserText, Truncate
-from sts_trio.call.meter import Attempt
+from sts_trio.call.meter import Attempt, Meter
 from sts_trio.errors import ProviderError, ProviderLost
 from sts_trio.providers.base import AgentClosed, AgentReady
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
     from sts_trio.call.actions import OpenSession
-    from sts_trio.call.services import Services
+    from sts_trio.call.meter import Cause
     from sts_trio.call.upstream import UpstreamBuffer
-    from sts_trio.providers.base import AgentEvent, AgentLink, CallInfo, SessionConfig
+    from sts_trio.providers.base import AgentEvent, AgentLink, CallInfo, OpenAgent, SessionConfig
 
 log = structlog.get_logger(__name__)
 
 ToAgent = Attach | Say | SendUserText | AddContext | Truncate | AnswerTool
 
 
-class Listener(Protocol):
-    """Whoever decides what becomes of the sessions."""
+async def _no_instructions(_: CallInfo) -> str | None:
+    """Leave the prompt to the provider's settings."""
+    return None
 
-    async def heard(self, event: AgentEvent, number: int) -> None:
+
+async def _nothing(*_: object) -> None:
+    """Stand for a service that the operator has not set up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The way to an agent, and services of the operator's own.
+
+    `instructions` returns the agent's prompt for a call, or None for the provider's own. `webhook` takes a URL, the
+    call's id, an event's kind and what it holds. `release` sees to the telephone call with this uuid when ours is over
+    for this cause: the line must drop, or go elsewhere, which it answers with true. `meter` takes what is measured.
+    None of these raises, and each ends in its own time.
+    """
+
+    open_agent: OpenAgent
+    instructions: Callable[[CallInfo], Awaitable[str | None]] = _no_instructions
+    webhook: Callable[[str, str, str, Mapping[str, object]], Awaitable[object]] = _nothing
+    release: Callable[[str, Cause], Awaitable[object]] = _nothing
+    meter: Meter = field(default_factory=Meter)
+
+
+class SessionEvents(Protocol):
+    """Takes what happens to sessions, and decides what becomes of them."""
+
+    async def on_agent_event(self, event: AgentEvent, number: int) -> None:
         """Session `number` says this."""
         ...
 
-    async def failed(self, error: ProviderError, number: int) -> None:
+    async def on_session_failed(self, error: ProviderError, number: int) -> None:
         """Session `number` could not be opened, or broke."""
         ...
 
@@ -52,7 +80,7 @@ class AgentSessions:
         self._agent: AgentLink | None = None
         self._brief: SessionConfig | None = None
 
-    def open(self, order: OpenSession, nursery: trio.Nursery, listener: Listener) -> None:
+    def open(self, order: OpenSession, nursery: trio.Nursery, listener: SessionEvents) -> None:
         """Begin to open a session, in a task of its own; what becomes of it is told to `listener`."""
         scope = self._scopes[order.number] = trio.CancelScope()
         nursery.start_soon(self._downstream_receiver, order, scope, listener, name="downstream receiver")
@@ -88,7 +116,7 @@ class AgentSessions:
             case AnswerTool(id=id_, result=result):
                 await self._agent.tool_response(id_, result.content)
 
-    async def _downstream_receiver(self, order: OpenSession, scope: trio.CancelScope, listener: Listener) -> None:
+    async def _downstream_receiver(self, order: OpenSession, scope: trio.CancelScope, listener: SessionEvents) -> None:
         """Provider to playout: holds one session. Another can take its place while the call lives on."""
         number = order.number
         try:
@@ -101,18 +129,18 @@ class AgentSessions:
                         del self._links[number]
                         self._upstream_buffer.detach(link)
         except ProviderError as exc:
-            await listener.failed(exc, number)
+            await listener.on_session_failed(exc, number)
         finally:
             del self._scopes[number]
 
-    async def _listen(self, link: AgentLink, order: OpenSession, attempt: Attempt, listener: Listener) -> None:
+    async def _listen(self, link: AgentLink, order: OpenSession, attempt: Attempt, listener: SessionEvents) -> None:
         event: AgentEvent | None = None
         while not isinstance(event, AgentClosed):
             event = await link.receive()
             if isinstance(event, AgentReady):
                 took = round(attempt.ready() * 1000)
                 log.info("agent ready", call=order.call.id, session=event.session, number=order.number, took_ms=took)
-            await listener.heard(event, order.number)
+            await listener.on_agent_event(event, order.number)
 
     async def _instructed(self, call: CallInfo) -> CallInfo:
         """Add the agent's prompt, unless the call brings its own, or a stored configuration that holds one.

@@ -1,16 +1,78 @@
-"""Caller audio on its way to the agent: straight through while a session is attached, else kept for a moment."""
+"""Caller audio on its way to the agent: whole samples, in frames, no faster than real time.
+
+It goes straight through while a session is attached, and is kept for a moment while none is.
+"""
 
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 from typing import TYPE_CHECKING
 
-from sts_trio.audio.pcm import BYTES_PER_SECOND, FRAME_BYTES, seconds
+from sts_trio.audio.pcm import BYTES_PER_SECOND, FRAME_BYTES, SampleAligner, is_loud, pieces, seconds
+from sts_trio.call.actions import LogWarning, SendAudio
 from sts_trio.errors import ProviderLost
+from sts_trio.websocket.frames import TokenBucket
 
 if TYPE_CHECKING:
-    from sts_trio.call.outcome import CallCounts
+    from sts_trio.call.actions import Actions
+    from sts_trio.call.meter import CallCounts
     from sts_trio.providers.base import AgentLink
+
+
+# Clocks differ, and a resampler on the way may be a little off; nobody speaks 5 % faster than time for hours.
+_RATE = 1.05
+# A stall of TCP ends with a burst. A minute of it is no attack, and bounded; what a caller sends all the time is.
+BURST_SECONDS = 60.0
+
+
+class RealTimeLimit:
+    """Lets a caller's audio through in real time. What comes faster, beyond a burst, is dropped: the newest.
+
+    `excess_seconds` is how much that was. Dropping whole samples keeps the rest in phase.
+    """
+
+    def __init__(self, now: float) -> None:
+        self.excess_seconds = 0.0
+        self._allowance = TokenBucket(_RATE * BYTES_PER_SECOND, BURST_SECONDS * BYTES_PER_SECOND, now)
+
+    def admit(self, pcm: bytes, now: float) -> bytes:
+        """Return what of `pcm`, whole samples, may pass now."""
+        room = int(self._allowance.take(len(pcm), now)) & ~1
+        if room == len(pcm):
+            return pcm
+        self.excess_seconds += seconds(len(pcm) - room)
+        return pcm[:room]
+
+
+class UpstreamFrames:
+    """Takes what Core sends as it comes: any number of bytes, at any pace."""
+
+    def __init__(self, counts: CallCounts, now: float) -> None:
+        self._counts = counts
+        self._aligner = SampleAligner()
+        self._rate = RealTimeLimit(now)
+        self._loud_at = -inf
+
+    def feed(self, data: bytes, now: float, *, listen: bool) -> Actions:
+        """Return the pieces to send. `listen`: somebody asks for `quiet_for` at the moment; it costs a little."""
+        pcm = self._rate.admit(self._aligner.feed(data), now)
+        if listen and is_loud(pcm):
+            self._loud_at = now
+        if self._rate.excess_seconds > self._counts.upstream_excess_seconds:
+            return (*self._too_fast(), *(SendAudio(piece) for piece in pieces(pcm)))
+        if 0 < len(pcm) <= FRAME_BYTES:
+            return (SendAudio(pcm),)
+        return tuple(SendAudio(piece) for piece in pieces(pcm))
+
+    def quiet_for(self, now: float) -> float:
+        """Seconds since the caller was last loud, while it was listened to."""
+        return now - self._loud_at
+
+    def _too_fast(self) -> Actions:
+        told = self._counts.upstream_excess_seconds > 0
+        self._counts.upstream_excess_seconds = self._rate.excess_seconds
+        return () if told else (LogWarning("Core sends audio faster than real time; what is too much is dropped"),)
 
 
 _KEPT_BEFORE = 1 * BYTES_PER_SECOND
@@ -18,7 +80,7 @@ _KEPT_BETWEEN = 5 * BYTES_PER_SECOND
 # What waits leaves in messages of up to 200 ms. With one for each piece, which costs a turn of the event loop, a loop
 # whose turns take longer than a piece would never catch up: the caller would be unheard for as long as it is busy.
 _MOST_JOINED = 10
-_MOST_DOUBTFUL = _KEPT_BETWEEN // FRAME_BYTES  # pieces; none is longer than a frame
+_MOST_UNCONFIRMED = _KEPT_BETWEEN // FRAME_BYTES  # pieces; none is longer than a frame
 
 
 class UpstreamBuffer:
@@ -33,7 +95,7 @@ class UpstreamBuffer:
         self._counts = counts
         self._room = _KEPT_BEFORE
         self._waiting: deque[bytes] = deque()
-        self._doubtful: deque[bytes] = deque()  # sent to the session in use, which has not shown since that it lives
+        self._unconfirmed: deque[bytes] = deque()  # sent to the session in use, which has not shown since that it lives
         self._agent: AgentLink | None = None
         self._begun = False
 
@@ -45,8 +107,8 @@ class UpstreamBuffer:
             except ProviderLost:
                 self.detach(agent)  # and if another has been attached meanwhile, it goes there
             else:
-                if agent.ping_overdue or self._doubtful:
-                    self._doubt(agent, pcm)
+                if agent.ping_overdue or self._unconfirmed:
+                    self._hold_unconfirmed(agent, pcm)
                 else:
                     self._counts.upstream_seconds += seconds(len(pcm))
                 return
@@ -72,7 +134,7 @@ class UpstreamBuffer:
                 raise
             self._counts.upstream_seconds += seconds(len(pcm))
         self._agent = agent
-        self._believe()
+        self._confirm()
         if not self._begun:
             self._begun = True
             self._room += _KEPT_BETWEEN - _KEPT_BEFORE
@@ -83,24 +145,24 @@ class UpstreamBuffer:
             return
         self._agent = None
         if agent.ping_overdue:
-            for pcm in self._doubtful:
+            for pcm in self._unconfirmed:
                 self._keep(pcm)
-            self._doubtful.clear()
-        self._believe()
+            self._unconfirmed.clear()
+        self._confirm()
 
-    def _doubt(self, agent: AgentLink, pcm: bytes) -> None:
-        """Count as sent what cannot be sent again any more; of the rest it is not known yet."""
+    def _hold_unconfirmed(self, agent: AgentLink, pcm: bytes) -> None:
+        """While a ping is overdue keep the last 5 s, to send them again; a piece counts as sent once it leaves them."""
         if agent.ping_overdue and self._agent is agent:
-            self._doubtful.append(pcm)
-            pcm = self._doubtful.popleft() if len(self._doubtful) > _MOST_DOUBTFUL else b""
+            self._unconfirmed.append(pcm)
+            pcm = self._unconfirmed.popleft() if len(self._unconfirmed) > _MOST_UNCONFIRMED else b""
         elif not agent.ping_overdue:
-            self._believe()
+            self._confirm()
         self._counts.upstream_seconds += seconds(len(pcm))
 
-    def _believe(self) -> None:
-        """What was in doubt has been heard, as far as anybody knows."""
-        self._counts.upstream_seconds += sum(seconds(len(pcm)) for pcm in self._doubtful)
-        self._doubtful.clear()
+    def _confirm(self) -> None:
+        """Count what is unconfirmed as sent: the session has shown that it lives, or another has taken its place."""
+        self._counts.upstream_seconds += sum(seconds(len(pcm)) for pcm in self._unconfirmed)
+        self._unconfirmed.clear()
 
     def _keep(self, pcm: bytes) -> None:
         self._waiting.append(pcm)

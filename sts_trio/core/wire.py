@@ -1,7 +1,4 @@
-"""Core's messages: JSON text to typed values and back (docs/protocols/core.md 2). Pure.
-
-A message that is not understood never raises: it becomes `NotUnderstood`, and the call decides what that means.
-"""
+"""Core's messages as values (docs/protocols/core.md 2); `core.link` reads and writes their JSON. Pure."""
 
 from __future__ import annotations
 
@@ -78,43 +75,3 @@ class Error(msgspec.Struct, tag_field="type", tag="error", frozen=True):
 
 
 ToCore = PlayoutAudio | Interruption | Transcript | Error
-
-
-class _Kind(msgspec.Struct):
-    type: object = None
-
-
-_decode = msgspec.json.Decoder(Init | CallerAudio | Digit).decode
-_decode_kind = msgspec.json.Decoder(_Kind).decode
-_encode = msgspec.json.Encoder().encode
-_KNOWN = ("init", "audio", "dtmf_digit")
-
-
-def parse_from_core(message: str | bytes) -> FromCore:
-    """Read a WebSocket message, text or binary, as old connectors do (docs/protocols/core.md 1.3). Never raises."""
-    try:
-        heard: Init | CallerAudio | Digit = _decode(message)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
-        return NotUnderstood(_describe(message, exc))
-    return heard
-
-
-def _describe(message: str | bytes, exc: Exception) -> str:
-    try:
-        kind = _decode_kind(message).type
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return f"a message of {len(message)} characters that is no JSON object ({_where(exc)})"
-    if kind in _KNOWN:
-        return f"a broken {kind} message ({_where(exc)})"
-    if isinstance(kind, str):
-        return f"an unknown message type {kind[:32]!r}"
-    return "a message without a type"
-
-
-def _where(exc: Exception) -> str:
-    return str(exc).split(":")[0][:80]
-
-
-def encode_to_core(message: ToCore) -> str:
-    """Write one message as the JSON text that Core expects."""
-    return _encode(message).decode()

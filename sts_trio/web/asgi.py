@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         WebsocketScope,
     )
 
-    from sts_trio.call.admission import Refusal
+    from sts_trio.call.handler import Refusal
     from sts_trio.websocket.fast_path import FastPath
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from sts_trio.call.admission import DRAINING
+from sts_trio.call.handler import DRAINING
 from sts_trio.core.arrival import Arrival, parse_arrival
 from sts_trio.core.link import CallerStream, SocketClosed
 from sts_trio.web.asgi import json_reply

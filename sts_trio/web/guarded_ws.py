@@ -14,7 +14,7 @@ from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection, Message, Ping, Pong
 from wsproto.frame_protocol import CloseReason
 
-from sts_trio.call.allowance import TokenBucket
+from sts_trio.websocket.frames import TokenBucket
 
 if TYPE_CHECKING:
     from hypercorn.protocol.events import Event

@@ -126,3 +126,21 @@ def _head(kind: int, size: int, masked: int) -> bytes:
     if size < 1 << 16:
         return bytes((kind, masked | _LENGTH16)) + size.to_bytes(2)
     return bytes((kind, masked | _LENGTH64)) + size.to_bytes(8)
+
+
+class TokenBucket:
+    """`rate` units a second, and at most `burst` units saved up; full at first."""
+
+    def __init__(self, rate: float, burst: float, now: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._left = burst
+        self._at = now
+
+    def take(self, wanted: float, now: float) -> float:
+        """Take up to `wanted` units; return how many were left to take."""
+        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
+        self._at = now
+        taken = min(wanted, self._left)
+        self._left -= taken
+        return taken

@@ -8,21 +8,17 @@ from typing import TYPE_CHECKING
 import structlog
 
 from sts_trio.audio.resample import prepare
-from sts_trio.call.config import SessionPolicy
+from sts_trio.call.config import CallRules, NoInputRules, ResumeRules, SessionPolicy
 from sts_trio.call.handler import CallHandler
-from sts_trio.call.meter import NoMeter
+from sts_trio.call.meter import Meter
 from sts_trio.call.playout import Pace
-from sts_trio.call.resume import ResumeRules
-from sts_trio.call.rules import CallRules
-from sts_trio.call.silence import NoInputRules
 from sts_trio.wiring.fallback import find_fallback
 from sts_trio.wiring.provider import spoken_rates
 from sts_trio.wiring.services import open_ami, open_http, reach_services
 from sts_trio.wiring.tools import find_tools, rule_problems
 
 if TYPE_CHECKING:
-    from sts_trio.call.meter import Meter
-    from sts_trio.call.registry import Registry
+    from sts_trio.call.handler import Registry
     from sts_trio.providers.dial import Dial
     from sts_trio.settings import Settings
     from sts_trio.tools.tool import Tool
@@ -73,7 +69,7 @@ def build_handler(
     return CallHandler(
         rules=build_rules(settings, tools.tools),
         pace=Pace(lead=settings.playout_lead_ms / 1000),
-        services=replace(reach_services(settings, http, ami, dial), meter=meter or NoMeter()),
+        services=replace(reach_services(settings, http, ami, dial), meter=meter or Meter()),
         registry=registry,
         log_transcripts=settings.log_transcripts,
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
-from sts_trio.call.admission import DRAINING
+from sts_trio.call.handler import DRAINING
 from sts_trio.web.server import serve_on
 from sts_trio.workers.balancer import MAX_IN_FLIGHT
 from sts_trio.workers.channel import (
@@ -28,8 +28,7 @@ from sts_trio.workers.channel import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from sts_trio.call.admission import Refusal
-    from sts_trio.call.registry import Registry
+    from sts_trio.call.handler import Refusal, Registry
     from sts_trio.web.app import App
     from sts_trio.web.connections import Connections, ServerConfig
 

@@ -14,11 +14,10 @@ import trio
 
 from sts_trio.audio.pcm import seconds
 from sts_trio.audio.wav import Wav
-from sts_trio.call.handler import CallHandler
+from sts_trio.call.config import CallRules
+from sts_trio.call.handler import CallHandler, Registry
 from sts_trio.call.playout import Pace
-from sts_trio.call.registry import Registry
-from sts_trio.call.rules import CallRules
-from sts_trio.call.services import Services
+from sts_trio.call.sessions import Services
 from sts_trio.core.arrival import Arrival
 from sts_trio.core.link import SocketClosed
 from sts_trio.core.wire import CallerAudio, Init, PlayoutAudio
@@ -27,7 +26,7 @@ from sts_trio.providers.base import AgentAudio, AgentReady
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from sts_trio.call.outcome import CallOutcome
+    from sts_trio.call.meter import CallOutcome
     from sts_trio.core.wire import FromCore, ToCore
     from sts_trio.errors import ProviderError
     from sts_trio.providers.base import AgentEvent, CallInfo

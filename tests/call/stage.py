@@ -16,8 +16,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.utils import wrap_app
 from trio_websocket import ConnectionClosed
 
-from sts_trio.call.admission import Shedder
-from sts_trio.call.registry import Registry
+from sts_trio.call.handler import Registry, Shedder
 from sts_trio.lab.emulator import Emulator, EmulatorOptions, serve_stream
 from sts_trio.main import build_app
 from sts_trio.metrics import Metrics

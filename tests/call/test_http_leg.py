@@ -13,7 +13,7 @@ import structlog.testing
 import trio
 import trio.testing
 
-from sts_trio.call.outcome import CallOutcome, Cause
+from sts_trio.call.meter import CallOutcome, Cause
 from sts_trio.lab.emulator import CloseWith, Mute, Refuse, Script
 from sts_trio.lab.harness.caller import place_call
 from sts_trio.lab.harness.script import Speak, WaitForAgent

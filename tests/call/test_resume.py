@@ -11,10 +11,8 @@ import pytest
 import trio
 import trio.testing
 
-from sts_trio.call.config import SessionPolicy
-from sts_trio.call.resume import ResumeRules
-from sts_trio.call.rules import CallRules
-from sts_trio.call.services import Services
+from sts_trio.call.config import CallRules, ResumeRules, SessionPolicy
+from sts_trio.call.sessions import Services
 from sts_trio.core.wire import Digit, Error, PlayoutAudio
 from sts_trio.errors import ConversationGone, ProviderLost
 from sts_trio.lab.emulator import CloseWith, EmulatorOptions, HalfOpen, Refuse, Reset, Script, SendError

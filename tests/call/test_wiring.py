@@ -8,8 +8,8 @@ import pytest
 import trio
 import trio.testing
 
-from sts_trio.call.outcome import Cause
-from sts_trio.call.registry import Registry
+from sts_trio.call.handler import Registry
+from sts_trio.call.meter import Cause
 from sts_trio.check import check_all
 from sts_trio.errors import ConfigError, ProviderLost
 from sts_trio.lab.emulator import Emulator, EmulatorOptions, serve_stream

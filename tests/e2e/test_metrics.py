@@ -7,9 +7,8 @@ import time
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
-from sts_trio.call.meter import WEBSOCKET, CallRecord
-from sts_trio.call.outcome import CallCounts
-from sts_trio.call.registry import Registry
+from sts_trio.call.handler import Registry
+from sts_trio.call.meter import WEBSOCKET, CallCounts, CallRecord
 from sts_trio.metrics import Metrics
 from tests.call.stage import BOTH
 from tests.e2e.evi import open_core, open_evi, until

@@ -18,7 +18,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.utils import wrap_app
 from trio_websocket import WebSocketConnection, wrap_client_stream
 
-from sts_trio.call.admission import Refusal
+from sts_trio.call.handler import Refusal
 from sts_trio.web.app import create_app
 from sts_trio.web.guards import GuardedTCPServer, install_guards
 from sts_trio.web.server import make_config

@@ -11,9 +11,8 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sts_trio.call.admission import DRAINING, OVERLOADED, REASONS, Shedder, full
-from sts_trio.call.registry import Registry
-from sts_trio.metrics.lag import STEP_SECONDS, watch_lag
+from sts_trio.call.handler import DRAINING, OVERLOADED, REASONS, Registry, Shedder, full
+from sts_trio.metrics import STEP_SECONDS, watch_lag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

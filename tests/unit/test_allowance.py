@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sts_trio.call.allowance import BURST_SECONDS, RealTimeLimit, TokenBucket
+from sts_trio.call.upstream import BURST_SECONDS, RealTimeLimit
+from sts_trio.websocket.frames import TokenBucket
 
 FRAME = bytes(320)
 STEPS = st.lists(st.tuples(st.floats(0, 20), st.integers(0, 500_000)), max_size=40)

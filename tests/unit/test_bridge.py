@@ -23,10 +23,9 @@ from sts_trio.call.actions import (
     SendUserText,
 )
 from sts_trio.call.bridge import Bridge
-from sts_trio.call.config import SessionPolicy
-from sts_trio.call.outcome import Cause
+from sts_trio.call.config import CallRules, SessionPolicy
+from sts_trio.call.meter import CallCounts, Cause
 from sts_trio.call.playout import Pace, Playout
-from sts_trio.call.rules import CallRules
 from sts_trio.core.link import SocketClosed
 from sts_trio.core.wire import CallerAudio, Digit, Error, Init, Interruption, NotUnderstood, PlayoutAudio
 from sts_trio.errors import ProviderLost
@@ -77,7 +76,7 @@ class BridgeMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 100.0
-        self.playout = Playout(Pace(0.5))
+        self.playout = Playout(Pace(0.5), CallCounts())
         self.bridge = Bridge(RULES, self.playout, CallInfo("fallback"), self.now)
         self.bridge._lifeline._jitter = random.Random(1)  # the same steps must take the same way again
         self.sent = b""

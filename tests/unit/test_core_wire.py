@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sts_trio.core.link import encode_to_core, parse_from_core
 from sts_trio.core.wire import (
     CallerAudio,
     Digit,
@@ -21,8 +22,6 @@ from sts_trio.core.wire import (
     PlayoutAudio,
     ToCore,
     Transcript,
-    encode_to_core,
-    parse_from_core,
 )
 
 UUID = "0b6f1f6e-54f0-4f6b-9a49-3d2a1f0c7e11"

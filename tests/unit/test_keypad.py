@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sts_trio.call.keypad import MOST_KEYS, Keypad, UnusableKeyError, describe
+from sts_trio.call.dtmf import MOST_KEYS, Keypad, UnusableKeyError, describe
 
 GAP = 1.5
 ALL_KEYS = "0123456789*ABCD"

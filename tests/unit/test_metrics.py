@@ -12,11 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from sts_trio.call.meter import HTTP, WEBSOCKET, CallRecord
-from sts_trio.call.outcome import CallCounts
-from sts_trio.call.registry import Registry
-from sts_trio.metrics import MOST_EMOTIONS, Metrics
-from sts_trio.metrics.counts import FROM_COUNTS, IN_SECONDS, TOLD_ELSEWHERE
+from sts_trio.call.handler import Registry
+from sts_trio.call.meter import HTTP, WEBSOCKET, CallCounts, CallRecord
+from sts_trio.metrics import IN_SECONDS, MOST_EMOTIONS, SERIES, Metrics
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
@@ -89,11 +87,13 @@ async def test_a_scrape_is_what_prometheus_reads_and_holds_the_process_too() -> 
 
 
 def test_every_count_of_a_call_is_shown() -> None:
-    named = [name for series in FROM_COUNTS for name in series.fields.values()]
-    assert sorted([*named, *TOLD_ELSEWHERE]) == sorted(each.name for each in fields(CallCounts))
-    assert {name for series in FROM_COUNTS if series.peak for name in series.fields.values()} == {
+    named = [name for names in SERIES.values() for name in names.values()]
+    told_elsewhere = {"tools_failed"}  # by sts_tool_runs_total
+    assert sorted([*named, *told_elsewhere]) == sorted(each.name for each in fields(CallCounts))
+    assert {name for series, names in SERIES.items() if series.peak for name in names.values()} == {
         name for name in named if "peak" in name
     }
+    assert all(series.label is None or "" not in names for series, names in SERIES.items())
 
 
 async def test_provider_and_agents_cannot_make_up_labels_without_end() -> None:

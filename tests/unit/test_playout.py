@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sts_trio.audio.pcm import BYTES_PER_SECOND, FRAME_BYTES, FRAME_SECONDS, seconds
+from sts_trio.call.meter import CallCounts
 from sts_trio.call.playout import Pace, Playout
 from sts_trio.core.wire import Error, Interruption, PlayoutAudio, ToCore, Transcript
 
@@ -44,7 +45,7 @@ class Caller:
 
 
 def test_the_first_audio_leaves_at_once() -> None:
-    playout = Playout(Pace(LEAD))
+    playout = Playout(Pace(LEAD), CallCounts())
     assert playout.due() == inf
     playout.push(TENTH)
     assert playout.due() <= 1000.0
@@ -53,7 +54,7 @@ def test_the_first_audio_leaves_at_once() -> None:
 
 
 def test_a_long_reply_leaves_up_to_the_lead_and_then_in_real_time() -> None:
-    playout = Playout(Pace(LEAD))
+    playout = Playout(Pace(LEAD), CallCounts())
     playout.push(TENTH * 80)
     assert seconds(len(b"".join(take_all(playout, 10.0)))) == pytest.approx(LEAD)
     assert take_all(playout, 10.099) == []
@@ -64,7 +65,7 @@ def test_a_long_reply_leaves_up_to_the_lead_and_then_in_real_time() -> None:
 
 
 def test_messages_hold_whole_frames_and_at_most_100_ms() -> None:
-    playout = Playout(Pace(LEAD))
+    playout = Playout(Pace(LEAD), CallCounts())
     playout.push(TENTH[:-2] * 4)
     sizes = [len(audio) for audio in take_all(playout, 0.0)]
     assert sizes == [1600, 1600, 1600, 1280]  # 6392 bytes: 19 frames, and 312 bytes that wait
@@ -73,7 +74,7 @@ def test_messages_hold_whole_frames_and_at_most_100_ms() -> None:
 
 
 def test_a_part_of_a_frame_waits_until_the_reply_ends_and_is_filled_with_silence() -> None:
-    playout = Playout(Pace(LEAD))
+    playout = Playout(Pace(LEAD), CallCounts())
     playout.push(TENTH[:100])
     assert playout.due() == inf
     assert playout.take(0.0) is None
@@ -82,7 +83,7 @@ def test_a_part_of_a_frame_waits_until_the_reply_ends_and_is_filled_with_silence
 
 
 def test_the_end_of_a_reply_of_whole_frames_adds_nothing() -> None:
-    playout = Playout(Pace(LEAD))
+    playout = Playout(Pace(LEAD), CallCounts())
     playout.end_reply()
     assert playout.due() == inf
     playout.push(TENTH)
@@ -91,7 +92,7 @@ def test_the_end_of_a_reply_of_whole_frames_adds_nothing() -> None:
 
 
 def test_a_pause_of_the_provider_does_not_save_up_lead() -> None:
-    playout = Playout(Pace(LEAD))
+    playout = Playout(Pace(LEAD), CallCounts())
     playout.push(TENTH)
     take_all(playout, 0.0)
     playout.push(TENTH * 20)  # 60 s of underrun later
@@ -100,7 +101,7 @@ def test_a_pause_of_the_provider_does_not_save_up_lead() -> None:
 
 @pytest.mark.parametrize("milliseconds", [20, 25, 30, 50, 60, 70, 90, 99, 100, 110, 500, 10_000])
 def test_any_lead_of_at_least_a_frame_is_kept(milliseconds: int) -> None:
-    playout, caller = Playout(Pace(milliseconds / 1000)), Caller()
+    playout, caller = Playout(Pace(milliseconds / 1000), CallCounts()), Caller()
     playout.push(TENTH * 150)
     for audio in take_all(playout, 0.0):
         caller.hear(audio, 0.0)
@@ -108,7 +109,7 @@ def test_any_lead_of_at_least_a_frame_is_kept(milliseconds: int) -> None:
 
 
 def test_a_lead_of_less_than_a_frame_is_one_frame() -> None:
-    playout = Playout(Pace(0.0))
+    playout = Playout(Pace(0.0), CallCounts())
     playout.push(TENTH)
     assert take_all(playout, 0.0) == [TENTH[:FRAME_BYTES]]
     assert playout.due() == pytest.approx(FRAME_SECONDS)
@@ -128,7 +129,7 @@ STEPS = st.lists(
 def test_whatever_comes_when_the_caller_is_never_more_than_the_lead_behind(
     lead: float, steps: list[tuple[float, str, int]]
 ) -> None:
-    playout, caller = Playout(Pace(lead)), Caller()
+    playout, caller = Playout(Pace(lead), CallCounts()), Caller()
     now, stamp = 1000.0, 0
     expected, got = bytearray(), bytearray()
     for wait, step, size in steps:
@@ -174,7 +175,7 @@ def test_whatever_comes_when_the_caller_is_never_more_than_the_lead_behind(
 
 
 def test_clear_drops_all_and_the_next_reply_leaves_at_once() -> None:
-    playout = Playout(Pace(LEAD))
+    playout = Playout(Pace(LEAD), CallCounts())
     playout.push(TENTH * 80)
     take_all(playout, 5.0)
     playout.clear(5.25)
@@ -187,7 +188,7 @@ def test_clear_drops_all_and_the_next_reply_leaves_at_once() -> None:
 
 
 def test_clear_drops_the_part_of_a_frame_that_waits() -> None:
-    playout = Playout(Pace(LEAD))
+    playout = Playout(Pace(LEAD), CallCounts())
     playout.push(TENTH[:100])
     playout.clear(0.0)
     playout.end_reply()
@@ -195,7 +196,7 @@ def test_clear_drops_the_part_of_a_frame_that_waits() -> None:
 
 
 def test_clear_after_all_was_heard_does_not_move_the_clock_forward() -> None:
-    playout = Playout(Pace(LEAD))
+    playout = Playout(Pace(LEAD), CallCounts())
     playout.push(TENTH)
     take_all(playout, 0.0)
     playout.clear(50.0)
@@ -204,7 +205,7 @@ def test_clear_after_all_was_heard_does_not_move_the_clock_forward() -> None:
 
 
 def test_clear_leaves_messages_alone() -> None:
-    playout = Playout(Pace(LEAD))
+    playout = Playout(Pace(LEAD), CallCounts())
     playout.post(Interruption())
     playout.clear(0.0)
     assert playout.take(0.0) == Interruption()
@@ -214,7 +215,7 @@ def test_clear_leaves_messages_alone() -> None:
 
 
 def test_messages_go_before_audio_in_their_order_and_whenever() -> None:
-    playout = Playout(Pace(LEAD))
+    playout = Playout(Pace(LEAD), CallCounts())
     playout.push(TENTH * 10)
     take_all(playout, 0.0)
     messages: list[ToCore] = [Transcript("user", "a"), Interruption(), Transcript("agent", "b")]
@@ -230,7 +231,7 @@ def test_messages_go_before_audio_in_their_order_and_whenever() -> None:
 
 
 def test_a_message_stays_until_it_was_sent() -> None:
-    playout = Playout(Pace(LEAD))
+    playout = Playout(Pace(LEAD), CallCounts())
     playout.post(Error("a"))
     playout.post(Error("b"))
     assert playout.take(0.0) == playout.take(0.0) == Error("a")
@@ -242,7 +243,7 @@ def test_a_message_stays_until_it_was_sent() -> None:
 
 
 def test_sent_audio_does_not_confirm_a_message() -> None:
-    playout = Playout(Pace(LEAD))
+    playout = Playout(Pace(LEAD), CallCounts())
     playout.push(TENTH)
     audio = playout.take(0.0)
     assert isinstance(audio, PlayoutAudio)
@@ -252,7 +253,7 @@ def test_sent_audio_does_not_confirm_a_message() -> None:
 
 
 def test_an_equal_message_is_not_confirmed_in_place_of_another() -> None:
-    playout = Playout(Pace(LEAD))
+    playout = Playout(Pace(LEAD), CallCounts())
     for _ in range(2):
         playout.post(Error(str(7)))
     taken = playout.take(0.0)
@@ -266,7 +267,7 @@ def test_an_equal_message_is_not_confirmed_in_place_of_another() -> None:
 
 
 def test_a_full_queue_keeps_the_oldest_and_reports_what_it_drops() -> None:
-    playout = Playout(Pace(LEAD))
+    playout = Playout(Pace(LEAD), CallCounts())
     dropped = sum(playout.push(bytes([index]) * BYTES_PER_SECOND) for index in range(1, 131))
     assert dropped == 10
     assert playout.push(bytes(FRAME_BYTES)) == FRAME_SECONDS
@@ -278,13 +279,13 @@ def test_a_full_queue_keeps_the_oldest_and_reports_what_it_drops() -> None:
 
 
 def test_one_push_larger_than_the_queue_is_cut() -> None:
-    playout = Playout(Pace(LEAD))
+    playout = Playout(Pace(LEAD), CallCounts())
     assert playout.push(bytes(121 * BYTES_PER_SECOND)) == 1
     assert playout.played_at(0.0) == 120
 
 
 def test_a_core_that_does_not_read_loses_the_oldest_messages_only() -> None:
-    playout = Playout(Pace(LEAD))
+    playout = Playout(Pace(LEAD), CallCounts())
     for number in range(1000):
         playout.post(Error(str(number)))
     left = playout.left_over()

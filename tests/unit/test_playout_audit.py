@@ -9,17 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sts_trio.audio.wav import Wav
-from sts_trio.call.meter import NoMeter
+from sts_trio.call.meter import CallCounts, Meter
 from sts_trio.call.playout import Pace, Playout
-from sts_trio.call.speech import AgentSpeech
-from sts_trio.call.turn import AgentTurn
+from sts_trio.call.speech import AgentSpeech, AgentTurn
 from sts_trio.core.wire import Interruption, PlayoutAudio
 
 if TYPE_CHECKING:
     from sts_trio.core.wire import ToCore
 
 
-class Measured(NoMeter):
+class Measured(Meter):
     """A meter that keeps what it is told, in milliseconds."""
 
     def __init__(self) -> None:
@@ -39,7 +38,7 @@ class Line:
     def __init__(self) -> None:
         self.now = 100.0
         self.meter = Measured()
-        self.playout = Playout(Pace(0.5), self.meter)
+        self.playout = Playout(Pace(0.5), CallCounts(), self.meter)
         self.counts = self.playout.counts
         self.speech = AgentSpeech(self.playout)
         self.heard: list[ToCore] = []

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sts_trio.call.actions import Attach, CloseSession, OpenSession
-from sts_trio.call.outcome import CallCounts
-from sts_trio.call.resume import ResumePolicy, ResumeRules
+from sts_trio.call.config import ResumeRules
+from sts_trio.call.meter import CallCounts
+from sts_trio.call.resume import ResumePolicy
 from sts_trio.providers.base import CallInfo
 
 CALL = CallInfo("call")

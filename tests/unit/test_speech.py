@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sts_trio.audio.wav import Wav
+from sts_trio.call.meter import CallCounts
 from sts_trio.call.playout import Pace, Playout
 from sts_trio.call.speech import AgentSpeech
 from sts_trio.core.wire import Interruption, PlayoutAudio, Transcript
@@ -18,7 +19,7 @@ class Stage:
 
     def __init__(self) -> None:
         self.now = 50.0
-        self.playout = Playout(Pace(0.5))
+        self.playout = Playout(Pace(0.5), CallCounts())
         self.counts = self.playout.counts
         self.speech = AgentSpeech(self.playout)
         self.told: list[tuple[float, object]] = []

@@ -7,6 +7,7 @@ from math import inf
 import pytest
 
 from sts_trio.call.actions import AnswerTool, CancelTool, LogWarning, RunTool
+from sts_trio.call.meter import CallCounts
 from sts_trio.call.playout import Pace, Playout
 from sts_trio.call.tools import ToolCalls
 from sts_trio.providers.base import ToolCall
@@ -30,7 +31,7 @@ class Desk:
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.playout = Playout(Pace(0.5))
+        self.playout = Playout(Pace(0.5), CallCounts())
         self.counts = self.playout.counts
         self.desk = ToolCalls(self.playout, GRACE)
         self.desk.offer((HOURS, TRANSFER, HANGUP))

@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from sts_trio.audio.pcm import FRAME_BYTES, FRAME_SECONDS, pieces
-from sts_trio.call.outcome import CallCounts
+from sts_trio.call.meter import CallCounts
 from sts_trio.call.upstream import UpstreamBuffer
 from sts_trio.errors import ProviderLost
 

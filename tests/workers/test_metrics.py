@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from sts_trio.call.meter import HTTP, WEBSOCKET, CallRecord
-from sts_trio.call.outcome import CallCounts
-from sts_trio.call.registry import Registry
+from sts_trio.call.handler import Registry
+from sts_trio.call.meter import HTTP, WEBSOCKET, CallCounts, CallRecord
 from sts_trio.metrics import Metrics
 from sts_trio.workers.metrics import HIGHEST_GAUGES, SUMMED_GAUGES, MergedMetrics, MetricsCollector
 from sts_trio.workers.pool import WorkerPool

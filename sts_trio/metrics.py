@@ -1,7 +1,8 @@
 """What operators measure the service by: `GET /metrics`, in Prometheus' text format.
 
-Nothing is done here for a frame. Calls count for themselves (`call.outcome.CallCounts`); a scrape adds up what ended
-calls left and what live ones have so far (`counts`).
+Nothing is done here for a frame. Calls count for themselves (`call.meter.CallCounts`), and name the series that show
+it; a scrape adds up what ended calls left and what live ones have so far. Sums of audio are kept as whole bytes: a
+float that is added up in another order may come out smaller, and a counter that falls looks like a restart.
 
 Labels never hold what comes from a caller. Tools are the operator's own files; emotions are the provider's words, and
 beyond `MOST_EMOTIONS` of them they are ``other``.
@@ -9,32 +10,37 @@ beyond `MOST_EMOTIONS` of them they are ``other``.
 
 from __future__ import annotations
 
+from collections import Counter as Tally
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
+import structlog
 import trio
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Counter,
+    Histogram,
     PlatformCollector,
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from sts_trio.call.admission import REASONS
-from sts_trio.call.meter import CANCELLED, CONNECT_KINDS, CONNECT_RESULTS, LEGS, TOOL_RESULTS
-from sts_trio.call.outcome import Cause
-from sts_trio.metrics.counts import CallTotals
-from sts_trio.metrics.families import counter, gauge, histogram
+from sts_trio.audio.pcm import BYTES_PER_SECOND
+from sts_trio.call.handler import REASONS
+from sts_trio.call.meter import CANCELLED, CONNECT_KINDS, CONNECT_RESULTS, LEGS, TOOL_RESULTS, CallCounts, Cause, Meter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from prometheus_client import Metric
 
-    from sts_trio.call.meter import CallRecord
-    from sts_trio.call.registry import Registry
+    from sts_trio.call.handler import Registry, Shedder
+    from sts_trio.call.meter import CallRecord, Series
+
+log = structlog.get_logger(__name__)
 
 MOST_EMOTIONS = 64  # EVI has 48
 _TURN_BUCKETS = (0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10)
@@ -43,10 +49,74 @@ _CONNECT_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10)
 _TOOL_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 60)
 _CALL_BUCKETS = (10, 30, 60, 120, 300, 600, 1800, 3600, 14_400)
 _LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+STEP_SECONDS = 0.05  # twenty measurements a second cost nothing, and a second of trouble is seen in all of them
 
 
-class Metrics(Collector):
-    """A `Meter`, and all that is shown of it. Used on the event loop only."""
+def _series() -> dict[Series, dict[str, str]]:
+    """Return the series that `CallCounts` names, each with the field for each value of its label."""
+    found: dict[Series, dict[str, str]] = {}
+    for each in fields(CallCounts):
+        if each.metadata:
+            found.setdefault(each.metadata["series"], {})[each.metadata["value"]] = each.name
+    return found
+
+
+SERIES = _series()
+IN_SECONDS = {each.name for each in fields(CallCounts) if each.name.endswith("_seconds")}
+
+
+def _units(name: str, counts: CallCounts) -> int:
+    """A count as a whole number: of bytes, where it is in seconds."""
+    value: float = getattr(counts, name)
+    return round(value * BYTES_PER_SECOND) if name in IN_SECONDS else int(value)
+
+
+class CallTotals:
+    """Adds up the counts of all calls there have been."""
+
+    def __init__(self) -> None:
+        self._live: set[CallRecord] = set()
+        self._started: Tally[str] = Tally()
+        self._sums: Tally[str] = Tally()  # of calls that have ended, by field
+        self._peaks: Tally[str] = Tally()
+
+    def began(self, call: CallRecord) -> None:
+        """A call has begun; its counts grow from now on."""
+        self._live.add(call)
+        self._started[call.leg] += 1
+
+    def ended(self, call: CallRecord) -> None:
+        """Keep its counts, and not the call."""
+        self._live.remove(call)
+        for series, names in SERIES.items():
+            for name in names.values():
+                units = _units(name, call.counts)
+                if series.peak:
+                    self._peaks[name] = max(self._peaks[name], units)
+                else:
+                    self._sums[name] += units
+
+    def calls(self) -> Iterator[Metric]:
+        """How many calls there have been, and are."""
+        yield counter("sts_calls_started", "Calls that began", "leg", {leg: self._started[leg] for leg in LEGS})
+        live = Tally(call.leg for call in self._live)
+        yield gauge("sts_calls_active", "Calls that are running", "leg", {leg: live[leg] for leg in LEGS})
+
+    def counts(self) -> Iterator[Metric]:
+        """The series that `CallCounts` names."""
+        for series, names in SERIES.items():
+            make = gauge if series.peak else counter
+            values = {value: self._total(name, peak=series.peak) for value, name in names.items()}
+            yield make(series.name, series.meaning, series.label, values)
+
+    def _total(self, name: str, *, peak: bool) -> float:
+        live = (_units(name, call.counts) for call in self._live)
+        units = max((self._peaks[name], *live)) if peak else self._sums[name] + sum(live)
+        return units / BYTES_PER_SECOND if name in IN_SECONDS else units
+
+
+class Metrics(Collector, Meter):
+    """Measures what calls tell, and shows it. Used on the event loop only."""
 
     def __init__(self, calls: Registry, version: str) -> None:
         self._calls = calls
@@ -169,3 +239,42 @@ class Metrics(Collector):
         tasks = trio.lowlevel.current_statistics().tasks_living
         yield gauge("sts_tasks", "Tasks of the event loop, the server's own among them", None, {"": tasks})
         yield gauge("sts_build_info", "The version, as a label of the value 1", "version", {self._version: 1})
+
+
+async def watch_lag(shedder: Shedder, observe: Callable[[float], None]) -> None:
+    """Measure for ever. Every lag, in seconds, goes to `shedder` and `observe`."""
+    while True:
+        due = trio.current_time() + STEP_SECONDS
+        await trio.sleep_until(due)
+        now = trio.current_time()
+        lag = max(now - due, 0.0)
+        observe(lag)
+        if shedder.feed(lag, now):
+            lag_ms = round(lag * 1000)
+            if shedder.shedding:
+                log.warning("overloaded: new calls are refused until the event loop keeps time again", lag_ms=lag_ms)
+            else:
+                log.warning("no longer overloaded: new calls are taken again", lag_ms=lag_ms)
+
+
+def histogram(name: str, meaning: str, buckets: Sequence[float], *labels: str) -> Histogram:
+    """Make a histogram that is in no registry."""
+    return Histogram(name, meaning, labels, registry=None, buckets=buckets)
+
+
+def counter(name: str, meaning: str, label: str | None, values: dict[str, float] | dict[str, int]) -> Metric:
+    """Make a counter: its number for each value of its label, or for the empty value of none."""
+    return _filled(CounterMetricFamily(name, meaning, labels=[label] if label else []), values)
+
+
+def gauge(name: str, meaning: str, label: str | None, values: dict[str, float] | dict[str, int]) -> Metric:
+    """Make a gauge, likewise."""
+    return _filled(GaugeMetricFamily(name, meaning, labels=[label] if label else []), values)
+
+
+def _filled(
+    family: CounterMetricFamily | GaugeMetricFamily, values: dict[str, float] | dict[str, int]
+) -> CounterMetricFamily | GaugeMetricFamily:
+    for value, number in values.items():
+        family.add_metric([value] if value else [], number)
+    return family
