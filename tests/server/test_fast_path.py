@@ -11,7 +11,7 @@ import trio
 import trio.testing
 from hypercorn.protocol.events import Data
 
-from sts_trio.web.guarded_ws import GuardedWSStream
+from sts_trio.web.call_socket import GuardedWSStream
 from sts_trio.web.guards import GuardedTCPServer
 from sts_trio.websocket.fast_path import FastPath, Flood
 from sts_trio.websocket.frames import BINARY, PING, TEXT, FrameParser, frame
