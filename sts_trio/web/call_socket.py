@@ -225,14 +225,10 @@ class GuardedWSStream(WSStream):
 
     async def _accept(self, message: WebsocketAcceptEvent) -> None:
         if self._fast_path is not None and not self._early:
-            # Now, and not after our 101: its answer may be read before this task goes on.
-            self._fast_path.limit(self._admits)
-            self._fast_path.open()
+            # Now, and not after our 101: the peer's first message may be read before this task goes on.
+            self._fast_path.open(limit=self._limit)
         await super()._accept(message)
         self._decided.set()
-
-    def _admits(self, cost: float) -> bool:
-        return self._limit.take(cost, trio.current_time()) >= cost
 
     async def _handle_events(self) -> None:
         """Act on what the peer has sent, but for plain messages, which the fast path takes while it is open.
@@ -247,7 +243,7 @@ class GuardedWSStream(WSStream):
         """
         for event in self.connection.events():
             cost = 1 + len(event.data) / _UNIT_BYTES if isinstance(event, Message) else 1
-            if not self._admits(cost):
+            if self._limit.take(cost, trio.current_time()) < cost:
                 await self.fail_flood()
                 return
             if isinstance(event, Message):
