@@ -40,12 +40,12 @@ class Pace:
 class Playout:
     """The queue towards Core. Lead and messages are at least one frame.
 
-    `counts` are the call's; `trail` measures what leaves.
+    `counts` are the call's; `audit` measures what leaves.
     """
 
     def __init__(self, pace: Pace, counts: CallCounts, meter: Meter | None = None) -> None:
         self.counts = counts
-        self.trail = PlayoutAudit(counts, meter or Meter())
+        self.audit = PlayoutAudit(counts, meter or Meter())
         self._lead = max(pace.lead, FRAME_SECONDS)
         longest = min(max(pace.message, FRAME_SECONDS), self._lead)
         self._longest = int((longest + _EPSILON) / FRAME_SECONDS) * FRAME_BYTES
@@ -69,7 +69,7 @@ class Playout:
         kept = pcm[:room] if len(pcm) > room else pcm
         self._audio += kept
         self._queued += seconds(len(kept))
-        self.trail.queued(len(kept), reply)
+        self.audit.queued(len(kept), reply)
         self.counts.downstream_peak_seconds = max(self.counts.downstream_peak_seconds, seconds(len(self._audio)))
         return seconds(len(pcm) - len(kept))
 
@@ -78,13 +78,13 @@ class Playout:
         silence = -len(self._audio) % FRAME_BYTES
         self._audio += bytes(silence)
         self._queued += seconds(silence)
-        self.trail.queued(silence, None)
+        self.audit.queued(silence, None)
 
     def clear(self, now: float) -> None:
         """Barge-in: forget the audio that waits, and what Core has been given and is about to forget too."""
         self._queued = self.heard(now)
         self._audio = bytearray()
-        self.trail.emptied()
+        self.audit.emptied()
         self._played_at = min(self._played_at, now)
 
     def take(self, now: float) -> ToCore | None:
@@ -99,13 +99,13 @@ class Playout:
             return None
         pcm = bytes(self._audio[:size])
         del self._audio[:size]
-        self.trail.taken(size)
+        self.audit.taken(size)
         self._played_at = max(self._played_at, now) + seconds(size)
         return PlayoutAudio(pcm)
 
     def sent(self, message: ToCore, now: float) -> None:
         """Confirm that a taken message has been sent."""
-        self.trail.written(message, now)
+        self.audit.written(message, now)
         if self._messages and self._messages[0] is message:
             self._messages.popleft()
 

@@ -67,9 +67,10 @@ class ResumePolicy:
         give_up_at = self._give_up_at if self.current is None else inf
         return min(self._try_at, give_up_at, self._renew_at)
 
-    def renews_soon(self, now: float) -> bool:
-        """Whether a quiet moment for a renewal is looked for; true early enough to know of one at the first look."""
-        return self._renew_by < inf or now >= self._renew_at - QUIET_SECONDS
+    @property
+    def listen_from(self) -> float:
+        """From when on a quiet moment for a renewal is looked for; early enough to know of one at the first look."""
+        return -inf if self._renew_by < inf else self._renew_at - QUIET_SECONDS
 
     def begin(self, call: CallInfo) -> Actions:
         """Open the first session of the call."""

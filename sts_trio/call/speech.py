@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 
 from sts_trio.audio.pcm import seconds
 from sts_trio.audio.resample import TelephoneResampler
+from sts_trio.call.actions import Deadline
 from sts_trio.core.wire import Interruption, Transcript
 
 if TYPE_CHECKING:
     from sts_trio.audio.wav import Wav
+    from sts_trio.call.actions import Deadlines
     from sts_trio.call.playout import Playout
 
 
@@ -93,10 +95,10 @@ class _Said:
 
 
 class AgentSpeech:
-    """The agent's side of the conversation. After every feed `deadline` says when `expire` wants to be called."""
+    """The agent's side of the conversation."""
 
-    def __init__(self, playout: Playout) -> None:
-        self.deadline = inf
+    def __init__(self, playout: Playout, deadlines: Deadlines) -> None:
+        self._deadlines = deadlines
         self._playout = playout
         self._counts = playout.counts
         self._turn = AgentTurn()
@@ -143,7 +145,7 @@ class AgentSpeech:
         self._over_at = inf
         self._close_turn()
         self._turn.cut_off()
-        self._playout.trail.barge_in(now, announced=not self._barge_in_told)
+        self._playout.audit.barge_in(now, announced=not self._barge_in_told)
         heard = self._playout.heard(now)
         unheard = self._playout.queued - heard
         self._playout.clear(now)
@@ -208,6 +210,7 @@ class AgentSpeech:
         self._unheard.clear()
 
     def _wake(self, now: float) -> None:
-        self.deadline = self._over_at
+        at = self._over_at
         if self._unheard:
-            self.deadline = min(self.deadline, now + self._unheard[0].ends - self._playout.heard(now))
+            at = min(at, now + self._unheard[0].ends - self._playout.heard(now))
+        self._deadlines[Deadline.SPEECH] = at
