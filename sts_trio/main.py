@@ -1,7 +1,7 @@
 """The composition root of `serve`: settings → calls (`wiring`) → web application → server; signals → drain → exit.
 
-It reads from top to bottom: `serve` builds what all calls share, `run_service` puts the web in front of it and lets it
-run until the drain is over, by itself (`_serve_port`) or as one of several workers (`_serve_handed_over`).
+It reads from top to bottom: `serve` builds what all calls share, `run_service` puts the web in front of it and serves
+until the drain is over, on a port of its own or as one of several workers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from sts_trio.call.handler import DRAINING, Registry, Shedder
+from sts_trio.call.handler import Registry, Shedder
 from sts_trio.call.meter import HTTP, CallOutcome, Cause
 from sts_trio.call.playout import Pace
 from sts_trio.core.link import WebSocketLink
@@ -26,9 +26,9 @@ from sts_trio.metrics import Metrics, watch_lag
 from sts_trio.web.app import create_app
 from sts_trio.web.auth import Authorizer
 from sts_trio.web.connections import most_connections, raise_file_limit
-from sts_trio.web.server import make_config, serve_app, serve_on
+from sts_trio.web.server import make_config, serve_app
 from sts_trio.wiring import build_handler
-from sts_trio.workers.worker import HandedOver, Keeper, take_seat
+from sts_trio.workers.worker import WorkerAdmission, open_worker, serve_worker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,9 +37,8 @@ if TYPE_CHECKING:
     from sts_trio.core.arrival import Arrival
     from sts_trio.core.link import CallerSocket, CallerStream
     from sts_trio.settings import Settings
-    from sts_trio.settings.service import ServiceSettings
     from sts_trio.web.app import App, Scrape
-    from sts_trio.workers.worker import Place, Seat
+    from sts_trio.workers.worker import Worker, WorkerSpec
 
 log = structlog.get_logger(__name__)
 
@@ -55,19 +54,19 @@ _REPORT_SECONDS = 5.0  # how often a drain says how many calls are left
 _LAST_CALLS_SECONDS = 5.0  # for calls that were ended by a drain to say so and close
 
 
-async def serve(settings: Settings, place: Place | None = None) -> None:
-    """Serve until SIGTERM or SIGINT; as one worker of several, in a `place`, also until the switch is gone."""
+async def serve(settings: Settings, spec: WorkerSpec | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; as one worker of several (`spec`), also until the supervisor has ended."""
     raise_file_limit()
     sys.setswitchinterval(_SWITCH_SECONDS)
     # Before the signals are ours: an operator's tool is loaded here, and one that hangs must not keep us from dying.
-    shared = build_shared(settings, place.share if place else None)
+    shared = build_shared(settings, spec.share if spec else None)
     _calm_garbage_collector()
-    seat = take_seat(place) if place else None
+    worker = open_worker(spec) if spec else None
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
-            serving = partial(run_service, settings, shared, seat, until_told=signals.__anext__)
+            serving = partial(run_service, settings, shared, worker, until_told=signals.__anext__)
             urls = await nursery.start(serving)
-            if place is None:
+            if spec is None:
                 log.info("ready for calls", listening=", ".join(urls))
     log.info("stopped")
 
@@ -98,7 +97,7 @@ def build_shared(settings: Settings, share: int | None = None) -> Shared:
 async def run_service(
     settings: Settings,
     shared: Shared | None = None,
-    seat: Seat | None = None,
+    worker: Worker | None = None,
     *,
     until_told: Callable[[], Awaitable[object]] = trio.sleep_forever,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
@@ -107,7 +106,7 @@ async def run_service(
 
     When it returns a second time, they are ended at once.
 
-    `task_status` gets the URLs that it listens on: none with a `seat`, from which the connections come then.
+    `task_status` gets the URLs that it listens on: none as a `worker`, whose connections come from the supervisor.
 
     Raises:
         OSError: the address cannot be listened on.
@@ -116,12 +115,12 @@ async def run_service(
 
     def observe(lag: float) -> None:
         shared.metrics.lagged(lag)
-        if seat is not None:
-            seat.nudge()  # the shedder may have changed its mind, which nothing else tells the switch
+        if worker is not None:
+            worker.report_changes()  # the shedder may have changed its mind, which nothing else reports
 
     async def scrape() -> tuple[bytes, str] | None:
         text, kind = shared.metrics.scrape()
-        whole = text if seat is None else await seat.scrape()
+        whole = text if worker is None else await worker.scrape()
         return None if whole is None else (whole, kind)
 
     async def stop() -> None:
@@ -131,20 +130,41 @@ async def run_service(
             await _drain(shared.registry, settings.service.drain_seconds, until_told)
             nursery.cancel_scope.cancel()
 
-    authorizer = Authorizer(settings.service.sts_token, settings.service.allowed_origins)
-    app = build_app(shared.handler, scrape, authorizer, seat)
-    if seat is None:
-        await _serve_port(app, settings.service, stop, task_status)
+    service = settings.service
+    app = build_app(shared.handler, scrape, Authorizer(service.sts_token, service.allowed_origins), worker)
+    dead = service.core_dead_seconds
+    pings = dead / _PINGS_BEFORE_DEAD
+    if worker is None:
+        await serve_app(
+            app,
+            host=service.host,
+            port=service.port,
+            ping_seconds=pings,
+            dead_seconds=dead,
+            shutdown_trigger=stop,
+            task_status=task_status,
+        )
     else:
-        await _serve_handed_over(app, settings.service, seat, shared, stop, task_status)
+        await serve_worker(
+            worker,
+            app,
+            shared.registry,
+            make_config(ping_seconds=pings, dead_seconds=dead, most=most_connections()),
+            scrape=lambda: shared.metrics.scrape()[0],
+            shutdown_trigger=stop,
+            ready=partial(task_status.started, []),
+        )
 
 
 def build_app(
-    handler: CallHandler, scrape: Scrape | None = None, authorizer: Authorizer | None = None, seat: Seat | None = None
+    handler: CallHandler,
+    scrape: Scrape | None = None,
+    authorizer: Authorizer | None = None,
+    worker: Worker | None = None,
 ) -> App:
     """Build the web application in front of the calls.
 
-    `scrape` is what `GET /metrics` tells; `authorizer` says who may call; `seat` is where this process is one worker of
+    `scrape` is what `GET /metrics` tells; `authorizer` says who may call; `worker`: this process is one of
     several.
     """
 
@@ -155,56 +175,15 @@ def build_app(
         await handler.answer(StreamLink(stream, arrival.uuid), arrival, _STREAM_PACE, leg=HTTP)
 
     registry = handler.registry
-    keeper = Keeper(registry, seat) if seat else registry
+    admission = WorkerAdmission(registry, worker) if worker else registry
 
     def status() -> dict[str, object]:
-        refusal = keeper.refusal()
+        refusal = admission.refusal()
         shut = {"status": refusal.reason} if refusal else {}
-        calls = registry.live + (seat.others.live if seat else 0)
+        calls = registry.live + (worker.others.live if worker else 0)
         return {"calls": calls, "version": version("sts-trio")} | shut
 
-    return create_app(answer, answer_stream, keeper, status, scrape, authorizer)
-
-
-async def _serve_port(
-    app: App, settings: ServiceSettings, stop: Callable[[], Awaitable[None]], task_status: trio.TaskStatus[list[str]]
-) -> None:
-    """Serve what comes in at HOST and PORT, until `stop` returns."""
-    await serve_app(
-        app,
-        host=settings.host,
-        port=settings.port,
-        ping_seconds=settings.core_dead_seconds / _PINGS_BEFORE_DEAD,
-        dead_seconds=settings.core_dead_seconds,
-        shutdown_trigger=stop,
-        task_status=task_status,
-    )
-
-
-async def _serve_handed_over(
-    app: App,
-    settings: ServiceSettings,
-    seat: Seat,
-    shared: Shared,
-    stop: Callable[[], Awaitable[None]],
-    task_status: trio.TaskStatus[list[str]],
-) -> None:
-    """Serve the connections that come through `seat`, until `stop` returns."""
-    dead = settings.core_dead_seconds
-    config = make_config(ping_seconds=dead / _PINGS_BEFORE_DEAD, dead_seconds=dead, most=most_connections())
-    config.keep_alive_max_requests = 1  # the next may be a call, which the switch has to find a place for
-
-    async def sit() -> None:
-        await seat.run(shared.registry, config.connections, lambda: shared.metrics.scrape()[0])
-        # Without the switch nobody can call here, and none would stop us. In a drain a signal would hurry it.
-        if shared.registry.refusal() is not DRAINING:
-            signal.raise_signal(signal.SIGTERM)
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(sit)
-        ready = partial(task_status.started, [])
-        await serve_on(app, HandedOver(seat), config, shutdown_trigger=stop, ready=ready)
-        nursery.cancel_scope.cancel()
+    return create_app(answer, answer_stream, admission, status, scrape, authorizer)
 
 
 async def _drain(registry: Registry, limit: float, until_told: Callable[[], Awaitable[object]]) -> None:

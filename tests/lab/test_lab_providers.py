@@ -6,7 +6,6 @@ import io
 
 import pytest
 from rich.console import Console
-from sts_trio.settings.setting import PROVIDERS as SERVED
 
 from sts_trio.lab import PROVIDERS, UnknownProviderError
 from sts_trio.lab.demo import demo
@@ -15,6 +14,7 @@ from sts_trio.lab.load.agents import light_providers
 from sts_trio.lab.load.command import LoadOptions, provider_settings
 from sts_trio.lab.load.plan import Plan, decode_plan, encode
 from sts_trio.lab.providers import find_provider
+from sts_trio.providers import PROVIDERS as SERVED
 
 
 def plan(provider: str) -> Plan:
