@@ -20,6 +20,7 @@ from sts_trio.call.handler import Registry, Shedder
 from sts_trio.lab.emulator import Emulator, EmulatorOptions, serve_stream
 from sts_trio.main import build_app
 from sts_trio.metrics import Metrics
+from sts_trio.providers import PROVIDERS as SERVED
 from sts_trio.providers import find_provider
 from sts_trio.settings import Settings
 from sts_trio.settings.calls import CallSettings
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 KEY = "key-that-nobody-may-see"
 WELCOME = "Hello, how can I help you today?"
-PROVIDERS = ["humeai", "openai", "xai"]
+PROVIDERS = list(SERVED)
 BOTH = pytest.mark.parametrize("provider", PROVIDERS[:2])
 ALL = pytest.mark.parametrize("provider", PROVIDERS)
 

@@ -194,12 +194,29 @@ def test_rules_about_emotions_are_told_where_there_are_none() -> None:
     assert "no emotions" in rule_problems(make_settings("openai", emotion_rules=(rule,)), ())[0]
 
 
-@pytest.mark.parametrize("provider", ["humeai", "openai", "xai"])
+@ALL
 def test_certificates_that_cannot_be_read_are_one_line_with_the_providers_own_name(
     provider: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=f"{provider.upper()}_CA_FILE is .*gone.pem, which cannot be used"):
         open_provider(make_settings(provider, ca_file=str(tmp_path / "gone.pem")))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "line"),
+    [
+        ({"fallback_wav": "tone"}, "ok: a fallback of 4.0 s"),
+        ({"fallback_wav": "gone.wav"}, "failed: FALLBACK_WAV is gone.wav, which cannot be used: "),
+        ({"ami_url": "http://127.0.0.1:9"}, "failed: AMI_URL: "),
+    ],
+)
+async def test_a_check_looks_at_the_fallback_and_for_the_ami_service(
+    nursery: trio.Nursery, tmp_path: Path, chosen: dict[str, Any], line: str
+) -> None:
+    lines: list[str] = []
+    settings = make_settings(tools_dir=str(tmp_path), **chosen)
+    assert await check_all(settings, lines.append, to_emulator(nursery)) == line.startswith("ok")
+    assert lines[1].startswith(line)
 
 
 async def test_a_check_fails_without_a_provider(tmp_path: Path) -> None:
