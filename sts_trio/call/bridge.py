@@ -171,17 +171,16 @@ class Bridge:
             self._lifeline.heard()
         match event:
             case AgentAudio(reply=reply, wav=wav):
-                self._agent_speaks(self._speech.audio(reply, wav, now), now, aloud=True)
+                self._agent_speaks(self._speech.audio(reply, wav, now), aloud=True)
             case AgentText(reply=reply, text=text):
-                self._agent_speaks(self._speech.text(reply, text, now), now)
+                self._agent_speaks(self._speech.text(reply, text, now))
             case AgentTurnEnd():
                 self._speech.turn_end(now)
                 return self._tools.agent_turn_end()
             case UserTurn():
                 return self._user_turn(event, now)
             case UserInterruption():
-                self._tools.barge_in()
-                return (Truncate(self._speech.barge_in(now)),)
+                return self._barge_in(now)
             case UserWords(text=text):
                 self._playout.post(Transcript("user", text[:_LONGEST_TEXT]))
             case ToolCall():
@@ -214,18 +213,23 @@ class Bridge:
         say = (Say(greeting),) if greeting else ()
         return (*actions, *say, *self._keys.tell())
 
-    def _agent_speaks(self, speaks: bool, now: float, *, aloud: bool = False) -> None:
+    def _agent_speaks(self, speaks: bool, *, aloud: bool = False) -> None:
         if not speaks:
             return
         if aloud:
             self._deadlines[Deadline.ANSWER] = inf
-        self._agent_until = self._playout.played_at(now)
+        self._agent_until = self._speech.heard_until
         if self._trouble.deadline < inf:
             self._trouble.survived()
             self._moved(())
         if self._reply_due:
             self._reply_due = False
             self._keys.taken_up()
+
+    def _barge_in(self, now: float) -> Actions:
+        if self._deadlines[Deadline.TOOLS] < inf:  # a tool waits for the good-bye
+            self._tools.barge_in()
+        return (Truncate(self._speech.barge_in(now)),)
 
     def _user_turn(self, turn: UserTurn, now: float) -> Actions:
         self._trouble.over()
