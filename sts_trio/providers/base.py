@@ -7,14 +7,18 @@ line knows JSON, sockets or a vendor's words. Times are not part of events: who 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from math import inf
 from typing import TYPE_CHECKING, Protocol
+
+from sts_trio.errors import ConversationGone, ProviderLost, ProviderRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractAsyncContextManager
 
     from sts_trio.audio.wav import Wav
+    from sts_trio.errors import ProviderError
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,30 +92,31 @@ class ToolCall:
     stays_open: bool = False
 
 
+class SessionEndKind(Enum):
+    """Why a session is over, as far as it decides what comes next."""
+
+    GOODBYE = auto()  # the agent has ended the conversation
+    LOST = auto()  # the connection broke, or the provider let the session go: another may well do better
+    DEAD = auto()  # lost as well, and the provider had stopped to answer pings
+    REFUSED = auto()  # the provider gives no session (key, configuration, credit): trying again will not help
+    FORGOTTEN = auto()  # the provider does not know the conversation to resume: a new one may be begun
+    PROTOCOL_ERROR = auto()  # the provider sent what its protocol does not allow
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnd:
+    """The last event of a session, whether it had been open or not. `cause` is one line for a person."""
+
+    cause: str
+    kind: SessionEndKind
+
+
 @dataclass(frozen=True, slots=True)
 class AgentFault:
-    """The provider reported an error. `ends_session`: it is about to end the session, or as good as ended it.
-
-    `retryable`: a new session may well do better. `forgotten`: the conversation to resume is not there.
-    """
+    """The provider reported an error. With `ends` it is about to end the session, and that is how; else it goes on."""
 
     message: str
-    ends_session: bool
-    retryable: bool = False
-    forgotten: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class AgentClosed:
-    """The last event of a session: the provider closed it in an orderly way, or it broke.
-
-    `normal`: it meant good-bye. `mute`: nothing more came of the provider, not even an answer to pings.
-    """
-
-    message: str
-    normal: bool
-    retryable: bool = False
-    mute: bool = False
+    ends: SessionEndKind | None = None
 
 
 AgentEvent = (
@@ -124,8 +129,16 @@ AgentEvent = (
     | UserInterruption
     | ToolCall
     | AgentFault
-    | AgentClosed
+    | SessionEnd
 )
+
+
+def never_ready(end: SessionEnd) -> ProviderError:
+    """Make the exception that a link raises when a session ends before it was ready."""
+    if end.kind is SessionEndKind.FORGOTTEN:
+        return ConversationGone(end.cause)
+    lost = end.kind in (SessionEndKind.LOST, SessionEndKind.DEAD)
+    return ProviderLost(end.cause) if lost else ProviderRefused(end.cause)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,10 +189,10 @@ class AgentLink(Protocol):
         ...
 
     async def receive(self) -> AgentEvent:
-        """Wait for the next event. After `AgentClosed` there is none.
+        """Wait for the next event. After `SessionEnd` there is none.
 
         Raises:
-            ProviderError: the session broke, or the provider broke its protocol.
+            ProviderError: the provider broke its protocol.
         """
         ...
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from sts_trio.errors import ConversationGone, ProviderLost, ProviderRefused, ProviderTimeout
-from sts_trio.providers.base import AgentClosed, AgentFault, AgentReady
+from sts_trio.errors import ProviderLost, ProviderTimeout
+from sts_trio.providers.base import AgentFault, AgentReady, SessionEnd, SessionEndKind, never_ready
 from sts_trio.providers.dial import one_line, without_key
 from sts_trio.providers.hume import wire
 from sts_trio.providers.hume.events import closed, to_event
@@ -115,15 +115,12 @@ class HumeLink:
             match await self._next():
                 case AgentReady() as ready:
                     break
-                case AgentFault(message=reported, forgotten=True):
-                    raise ConversationGone(reported)
-                case AgentFault(message=reported, ends_session=True, retryable=retryable):
-                    raise ProviderLost(reported) if retryable else ProviderRefused(reported)
+                case AgentFault(message=reported, ends=SessionEndKind() as kind):
+                    raise never_ready(SessionEnd(reported, kind))
                 case AgentFault(message=reported):
                     pass
-                case AgentClosed(message=message, retryable=retryable):
-                    cause = reported or f"{message} before the chat began"
-                    raise ProviderLost(cause) if retryable else ProviderRefused(cause)
+                case SessionEnd(cause=cause, kind=kind):
+                    raise never_ready(SessionEnd(reported or f"{cause} before the chat began", kind))
                 case _:
                     pass
         if late is not None:

@@ -13,7 +13,7 @@ import trio
 
 from sts_trio.audio.pcm import FRAME_BYTES, FRAME_SECONDS
 from sts_trio.errors import ProviderError, ProviderLost, ProviderTimeout
-from sts_trio.providers.base import AgentClosed
+from sts_trio.providers.base import SessionEnd
 from sts_trio.providers.dial import without_key
 from sts_trio.providers.openai import wire
 from sts_trio.providers.openai.audio import open_codec
@@ -171,7 +171,7 @@ class RealtimeLink:
             with trio.CancelScope(deadline=self._wake_at()):
                 message = await self._next()
             now = trio.current_time()
-            if isinstance(message, AgentClosed):
+            if isinstance(message, SessionEnd):
                 return message
             if message is not None:
                 self._take(message, now)
@@ -181,7 +181,7 @@ class RealtimeLink:
                 await self._flush()
         return events.popleft()
 
-    async def _next(self) -> wire.FromService | AgentClosed | None:
+    async def _next(self) -> wire.FromService | SessionEnd | None:
         """Wait for the next message; None for one that we do not know."""
         message = await self._socket.receive()
         if isinstance(message, SocketEnd):
