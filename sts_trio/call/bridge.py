@@ -168,17 +168,16 @@ class Bridge:
             self._lifeline.on_event()
         match event:
             case AgentAudio(reply=reply, wav=wav):
-                self._agent_speaks(self._speech.audio(reply, wav, now), now, aloud=True)
+                self._agent_speaks(self._speech.audio(reply, wav, now), aloud=True)
             case AgentText(reply=reply, text=text):
-                self._agent_speaks(self._speech.text(reply, text, now), now)
+                self._agent_speaks(self._speech.text(reply, text, now))
             case AgentTurnEnd():
                 self._speech.turn_end(now)
                 return self._tools.agent_turn_end()
             case UserTurn():
                 return self._user_turn(event, now)
             case UserInterruption():
-                self._tools.barge_in()
-                return (Truncate(self._speech.barge_in(now)),)
+                return self._barge_in(now)
             case UserWords(text=text):
                 self._playout.post(Transcript("user", text[:_LONGEST_TEXT]))
             case ToolCall():
@@ -229,18 +228,23 @@ class Bridge:
         found = self._lifeline.expire(now, quiet=self._quiet(now))
         return (*closed, *(self._ending.agent_gone(found, now) if isinstance(found, SessionEnd) else found))
 
-    def _agent_speaks(self, speaks: bool, now: float, *, aloud: bool = False) -> None:
+    def _agent_speaks(self, speaks: bool, *, aloud: bool = False) -> None:
         if not speaks:
             return
         if aloud:
             self._deadlines[Deadline.ANSWER] = inf
-        self._agent_until = self._playout.played_at(now)
+        self._agent_until = self._speech.heard_until
         if self._last_fault.close_by < inf:
             self._last_fault.survived()
             self._moved(())
         if self._reply_due:
             self._reply_due = False
             self._keys.taken_up()
+
+    def _barge_in(self, now: float) -> Actions:
+        if self._deadlines[Deadline.TOOLS] < inf:  # a tool waits for the good-bye
+            self._tools.barge_in()
+        return (Truncate(self._speech.barge_in(now)),)
 
     def _user_turn(self, turn: UserTurn, now: float) -> Actions:
         self._last_fault.over()

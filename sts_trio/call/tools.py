@@ -151,9 +151,8 @@ class ToolCalls:
         for id_, work in self._work.items():
             if work.running:
                 continue
-            heard_at = self._playout.played_at(now)
-            if work.tool.ends_call and heard_at > now:  # more of the good-bye has come since
-                work.earliest = max(work.earliest, heard_at + LINE_SECONDS)
+            if work.tool.ends_call and (heard_at := self._playout.played_at(now)) > now:
+                work.earliest = max(work.earliest, heard_at + LINE_SECONDS)  # more of the good-bye has come since
             if self._due(work) <= now:
                 work.running = True
                 actions.append(RunTool(id_, work.tool, work.arguments))
