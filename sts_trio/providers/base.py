@@ -1,7 +1,7 @@
-"""The seam between a call and its agent: what every provider says and hears, whoever it is.
+"""The seam between a call and its agent: the events that every provider gives, and the link that every one offers.
 
-A provider is one function, `OpenAgent`: it opens a session for one call and yields an `AgentLink`. Nothing above this
-line knows JSON, sockets or a vendor's words. Times are not part of events: who receives one knows when.
+A provider is one function, `OpenAgent`: it opens a session for one call and yields an `AgentLink`. A call knows only
+this module: no JSON, no sockets, no vendor's words. Events carry no time: the receiver knows when it got them.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ class UserInterruption:
 class ToolCall:
     """The agent asks for a function; `arguments` is JSON text. An answer is due when `response_required`.
 
-    `stays_open`: the agent waits for it whatever is said meanwhile. Otherwise an agent that goes on has dropped it.
+    `stays_open`: the agent waits for the answer even if it or the caller speaks meanwhile, and may ask for several at
+    once. Otherwise an agent that speaks on has dropped the call.
     """
 
     id: str
@@ -185,7 +186,7 @@ class AgentLink(Protocol):
 
     @property
     def ping_overdue(self) -> bool:
-        """Whether the provider may be gone unnoticed, so that what is sent now may never arrive."""
+        """Whether the provider owes the answer to a ping for so long that what is sent now may never arrive."""
         ...
 
     async def receive(self) -> AgentEvent:
@@ -212,11 +213,11 @@ class AgentLink(Protocol):
         ...
 
     async def add_context(self, text: str) -> None:
-        """Let the agent know `text` for its next reply; it does not answer now."""
+        """Give the agent `text` as context for its next reply; it does not answer now."""
         ...
 
     async def truncate(self, unheard: float) -> None:
-        """A `UserInterruption` has been acted on: of the voice so far, the last `unheard` seconds were not heard."""
+        """After a `UserInterruption`: the caller did not hear the last `unheard` seconds of the voice so far."""
         ...
 
     async def tool_response(self, call_id: str, content: str) -> None:

@@ -1,4 +1,4 @@
-"""What Hume EVI's messages and closes mean to a call: its words become events of the seam. Pure."""
+"""Hume EVI's messages and closes as events of the seam (`providers.base`). Pure."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _LONGEST_DETAIL = 200
 
 
 def to_event(message: HumeMessage) -> AgentEvent | None:
-    """Say the same in the words of the seam; None for what a call does not need.
+    """Translate a message; None for one that a call does not need.
 
     Raises:
         ProviderProtocolError: the audio is no WAV file that we can play.
@@ -105,9 +105,9 @@ def closed(code: int, reason: str) -> SessionEnd:
         return SessionEnd("Hume ended the chat (close 1000)", SessionEndKind.GOODBYE)
     said = f": {' '.join(reason.split())[:_LONGEST_DETAIL]}" if reason else ""
     if code == 1006:
-        # No peer can send this code: a reason is our own, that nothing answers.
+        # No peer can send this code; with a reason it is `socket`'s own, for a ping that was not answered.
         kind = SessionEndKind.DEAD if reason else SessionEndKind.LOST
         return SessionEnd(f"the connection to Hume broke{said} (1006)", kind)
-    # Not "Hume closed it": of 1002, 1007 and 1009 it is often we who failed the connection.
+    # Not "Hume closed it": with 1002, 1007 and 1009 it is often we who failed the connection.
     kind = SessionEndKind.LOST if code in _WORTH_RESUMING else SessionEndKind.REFUSED
     return SessionEnd(f"the chat with Hume was closed with code {code}{said}", kind)

@@ -151,7 +151,7 @@ class HumeLink:
             self._warn_of(heard)
 
     def _warn_of(self, heard: wire.HumeMessage | None) -> None:
-        """Log what a call does not act on, but an operator may want to know."""
+        """Log a warning that changes nothing in the call, at most `_MOST_WARNINGS` times a chat."""
         if self._warnings_logged >= _MOST_WARNINGS:
             return
         match heard:
@@ -184,7 +184,7 @@ class HumeLink:
         await self._send(wire.SessionSettings(context=wire.Context(text, "temporary")))
 
     async def truncate(self, unheard: float) -> None:
-        """Nothing to say: EVI keeps count of what has been played by itself."""
+        """Nothing is sent: EVI itself keeps count of what has been played."""
 
     async def tool_response(self, call_id: str, content: str) -> None:
         """Answer a tool call with its result."""

@@ -46,7 +46,7 @@ _LONGEST_DETAIL = 200
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """One vendor's.
+    """One vendor's ways.
 
     `prefix` is that of its settings. `flat`: voice and turn detection stand at the top of the session, and the keys
     that only OpenAI has are left out. `forces_message`: it speaks a text as it stands. `resumes`: it keeps
@@ -83,7 +83,7 @@ def hints(dialect: Dialect) -> dict[int, str]:
 
 
 def fault(cause: Cause, dialect: Dialect) -> AgentFault | None:
-    """What an `error` says to a call; None for one that changes nothing."""
+    """What an `error` means to a call; None for one that changes nothing."""
     code, kind, said = _text(cause.code), _text(cause.type), _text(cause.message)
     if code in _HARMLESS or any(words in said for words in _HARMLESS_WORDS):
         return None
@@ -98,7 +98,7 @@ def fault(cause: Cause, dialect: Dialect) -> AgentFault | None:
 
 
 def is_busy(cause: Cause) -> bool:
-    """Whether a response could not be had only because another is under way."""
+    """Whether a response was refused only because another is under way."""
     return _text(cause.code) == _BUSY[0] or _BUSY[1] in _text(cause.message)
 
 
@@ -129,7 +129,7 @@ def closed(code: int, reason: str, dialect: Dialect) -> SessionEnd:
         return SessionEnd(f"{dialect.name} ended the session (close 1000)", SessionEndKind.GOODBYE)
     said = f": {_text(reason)[:_LONGEST_DETAIL]}" if reason else ""
     if code == 1006:
-        # No peer can send this code: a reason is our own, that nothing answers.
+        # No peer can send this code; with a reason it is `socket`'s own, for a ping that was not answered.
         kind = SessionEndKind.DEAD if reason else SessionEndKind.LOST
         return SessionEnd(f"the connection to {dialect.name} broke{said} (1006)", kind)
     cause = f"the session with {dialect.name} was closed with code {code}{said}"
