@@ -19,11 +19,12 @@ from trio_websocket import ConnectionClosed, wrap_server_stream
 from sts_trio.errors import ProviderLost, ProviderRefused, ProviderTimeout
 from sts_trio.lab.emulator import Emulator, EmulatorOptions, serve_stream
 from sts_trio.providers.base import (
-    AgentClosed,
     AgentReady,
     AgentText,
     CallInfo,
     SessionConfig,
+    SessionEnd,
+    SessionEndKind,
     ToolCall,
     ToolOffer,
     UserTurn,
@@ -69,7 +70,7 @@ def emulator(dialect: Dialect = OPENAI) -> tuple[Emulator, Options]:
 
 async def hear(link: RealtimeLink, kind: type[AgentEvent]) -> Any:
     while not isinstance(event := await link.receive(), kind):
-        assert not isinstance(event, AgentClosed), event
+        assert not isinstance(event, SessionEnd), event
     return event
 
 
@@ -402,7 +403,7 @@ async def test_who_stops_sending_in_mid_turn_is_answered_all_the_same(
         provider(CallInfo("call-1")) as link,
         trio.open_nursery() as nursery,
     ):
-        nursery.start_soon(hear, link, AgentClosed)
+        nursery.start_soon(hear, link, SessionEnd)
         for _ in range(10 if stops else 1500):
             await link.send_audio(tone(0.02))
             await trio.sleep(0.02)
@@ -416,15 +417,15 @@ async def test_a_silence_of_the_line_between_turns_is_left_alone(autojump_clock:
     scribe = Scribe()
     async with open_provider(scribe.serve) as provider, provider(CallInfo("call-1")) as link:
         with trio.move_on_after(60):
-            await hear(link, AgentClosed)
+            await hear(link, SessionEnd)
     assert not [message for message in scribe.heard if "audio" in message]
 
 
 async def test_words_to_a_session_that_is_over_are_a_lost_provider(autojump_clock: Clock) -> None:
     evi = Emulator(EmulatorOptions(service="openai", max_duration=5.0))
     async with open_provider(partial(serve_stream, evi)) as provider, provider(CallInfo("call-1")) as link:
-        while not isinstance(end := await link.receive(), AgentClosed):
+        while not isinstance(end := await link.receive(), SessionEnd):
             pass
-        assert (end.normal, end.retryable) == (False, True)
+        assert end.kind is SessionEndKind.LOST
         with pytest.raises(ProviderLost):
             await link.say("Hello.")

@@ -11,6 +11,7 @@ from sts_trio.providers.base import (
     AgentFault,
     AgentText,
     AgentTurnEnd,
+    SessionEndKind,
     ToolCall,
     UserInterruption,
     UserTurn,
@@ -186,7 +187,7 @@ def test_a_response_that_failed_is_tried_again_but_not_for_ever() -> None:
 def test_a_response_without_credit_is_not_tried_again() -> None:
     [fault, _] = Bench().hear(created("r"), done("r", "failed", type="insufficient_quota", message="no money"))
     assert isinstance(fault, AgentFault)
-    assert (fault.ends_session, fault.retryable) == (True, False)
+    assert fault.ends is SessionEndKind.REFUSED
 
 
 def test_a_request_that_is_refused_without_its_name_comes_again_too() -> None:

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from sts_trio.audio.resample import TelephoneResampler
 from sts_trio.errors import ProviderProtocolError
-from sts_trio.providers.base import AgentClosed, AgentFault, SessionConfig, ToolOffer
+from sts_trio.providers.base import AgentFault, SessionConfig, SessionEndKind, ToolOffer
 from sts_trio.providers.dial import Endpoint
 from sts_trio.providers.openai import wire
 from sts_trio.providers.openai.audio import Cut, PlaybackEstimate, open_codec
@@ -144,27 +144,24 @@ def test_the_base_url_is_what_clients_of_the_service_have(url: str, path: str, h
 
 @pytest.mark.parametrize("dialect", [OPENAI, XAI], ids=lambda dialect: dialect.name)
 @pytest.mark.parametrize(
-    ("code", "reason", "normal", "retryable"),
+    ("code", "reason", "kind"),
     [
-        (1000, "", True, False),
-        *((code, "", False, True) for code in (1001, 1005, 1006, 1011, 1012, 1013, 1014, 1015)),
-        *((code, "", False, False) for code in (1002, 1003, 1007, 1008, 1009, 3000, 4000, 4004)),
-        (1013, "insufficient_quota.credit_balance_exhausted", False, False),
-        (1001, "Your session hit the maximum duration of 60 minutes.", False, True),
-        (3000, "invalid_request_error.invalid_api_key", False, False),
-        (1000, "Your session hit the maximum duration of 30 minutes.", False, True),
-        (1000, "insufficient_quota.insufficient_quota", False, False),
-        (1008, "invalid_request_error.session_expired", False, True),
+        (1000, "", SessionEndKind.GOODBYE),
+        *((code, "", SessionEndKind.LOST) for code in (1001, 1005, 1006, 1011, 1012, 1013, 1014, 1015)),
+        *((code, "", SessionEndKind.REFUSED) for code in (1002, 1003, 1007, 1008, 1009, 3000, 4000, 4004)),
+        (1013, "insufficient_quota.credit_balance_exhausted", SessionEndKind.REFUSED),
+        (1001, "Your session hit the maximum duration of 60 minutes.", SessionEndKind.LOST),
+        (3000, "invalid_request_error.invalid_api_key", SessionEndKind.REFUSED),
+        (1000, "Your session hit the maximum duration of 30 minutes.", SessionEndKind.LOST),
+        (1000, "insufficient_quota.insufficient_quota", SessionEndKind.REFUSED),
+        (1008, "invalid_request_error.session_expired", SessionEndKind.LOST),
     ],
 )
-def test_a_close_is_judged_by_its_reason_first(
-    dialect: Dialect, code: int, reason: str, normal: bool, retryable: bool
-) -> None:
+def test_a_close_is_judged_by_its_reason_first(dialect: Dialect, code: int, reason: str, kind: SessionEndKind) -> None:
     end = closed(code, reason, dialect)
-    assert isinstance(end, AgentClosed)
-    assert (end.normal, end.retryable) == (normal, retryable)
-    assert dialect.name in end.message
-    assert str(code) in end.message
+    assert end.kind is kind
+    assert dialect.name in end.cause
+    assert str(code) in end.cause
 
 
 @pytest.mark.parametrize(
@@ -174,24 +171,26 @@ def test_a_close_is_judged_by_its_reason_first(
         ({"message": "Cancellation failed: no active response found"}, None),
         ({"code": "item_delete_invalid_item_id"}, None),
         ({"message": "Audio content of 900ms is already shorter than 1000ms"}, None),
-        ({"type": "insufficient_quota"}, (True, False, "no credit left")),
-        ({"code": "invalid_api_key", "message": "wrong"}, (True, False, "check OPENAI_API_KEY")),
-        ({"code": "model_not_found"}, (True, False, "check OPENAI_MODEL; gpt-realtime-2.1 is current")),
-        ({"code": "session_expired"}, (True, True, "session_expired")),
-        ({"type": "server_error", "message": "oops"}, (True, True, "oops (server_error)")),
-        ({"code": "unknown_parameter", "param": "session.x"}, (False, False, "unknown_parameter session.x")),
-        ({"code": 7, "message": ["odd"]}, (False, False, "odd")),
-        ({}, (False, False, "no details given")),
+        ({"type": "insufficient_quota"}, (SessionEndKind.REFUSED, "no credit left")),
+        ({"code": "invalid_api_key", "message": "wrong"}, (SessionEndKind.REFUSED, "check OPENAI_API_KEY")),
+        ({"code": "model_not_found"}, (SessionEndKind.REFUSED, "check OPENAI_MODEL; gpt-realtime-2.1 is current")),
+        ({"code": "session_expired"}, (SessionEndKind.LOST, "session_expired")),
+        ({"type": "server_error", "message": "oops"}, (SessionEndKind.LOST, "oops (server_error)")),
+        ({"code": "unknown_parameter", "param": "session.x"}, (None, "unknown_parameter session.x")),
+        ({"code": 7, "message": ["odd"]}, (None, "odd")),
+        ({}, (None, "no details given")),
     ],
 )
-def test_an_error_ends_a_session_or_does_not(cause: dict[str, object], expected: tuple[bool, bool, str] | None) -> None:
+def test_an_error_ends_a_session_or_does_not(
+    cause: dict[str, object], expected: tuple[SessionEndKind | None, str] | None
+) -> None:
     told = fault(wire.Cause(**cause), OPENAI)
     if expected is None:
         assert told is None
         return
     assert isinstance(told, AgentFault)
-    assert (told.ends_session, told.retryable) == expected[:2]
-    assert expected[2] in told.message
+    assert told.ends is expected[0]
+    assert expected[1] in told.message
     assert "\n" not in told.message
 
 

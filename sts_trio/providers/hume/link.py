@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from sts_trio.errors import ConversationGone, ProviderLost, ProviderRefused, ProviderTimeout
-from sts_trio.providers.base import AgentClosed, AgentFault, AgentReady
+from sts_trio.errors import ProviderLost, ProviderTimeout
+from sts_trio.providers.base import AgentFault, AgentReady, SessionEnd, SessionEndKind, never_ready
 from sts_trio.providers.dial import one_line, without_key
 from sts_trio.providers.hume import wire
 from sts_trio.providers.hume.events import closed, to_event
@@ -115,15 +115,12 @@ class HumeLink:
             match await self._next():
                 case AgentReady() as ready:
                     break
-                case AgentFault(message=reported, forgotten=True):
-                    raise ConversationGone(reported)
-                case AgentFault(message=reported, ends_session=True, retryable=retryable):
-                    raise ProviderLost(reported) if retryable else ProviderRefused(reported)
+                case AgentFault(message=reported, ends=SessionEndKind() as kind):
+                    raise never_ready(SessionEnd(reported, kind))
                 case AgentFault(message=reported):
                     pass
-                case AgentClosed(message=message, retryable=retryable):
-                    cause = reported or f"{message} before the chat began"
-                    raise ProviderLost(cause) if retryable else ProviderRefused(cause)
+                case SessionEnd(cause=cause, kind=kind):
+                    raise never_ready(SessionEnd(reported or f"{cause} before the chat began", kind))
                 case _:
                     pass
         if late is not None:
@@ -154,7 +151,7 @@ class HumeLink:
             self._warn_of(heard)
 
     def _warn_of(self, heard: wire.HumeMessage | None) -> None:
-        """Log what a call does not act on, but an operator may want to know."""
+        """Log a warning that changes nothing in the call, at most `_MOST_WARNINGS` times a chat."""
         if self._warnings_logged >= _MOST_WARNINGS:
             return
         match heard:
@@ -187,7 +184,7 @@ class HumeLink:
         await self._send(wire.SessionSettings(context=wire.Context(text, "temporary")))
 
     async def truncate(self, unheard: float) -> None:
-        """Nothing to say: EVI keeps count of what has been played by itself."""
+        """Nothing is sent: EVI itself keeps count of what has been played."""
 
     async def tool_response(self, call_id: str, content: str) -> None:
         """Answer a tool call with its result."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sts_trio.providers.base import AgentClosed, AgentFault
+from sts_trio.providers.base import AgentFault, SessionEnd, SessionEndKind
 
 if TYPE_CHECKING:
     from sts_trio.providers.openai.wire import Cause
@@ -46,7 +46,7 @@ _LONGEST_DETAIL = 200
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """One vendor's.
+    """One vendor's ways.
 
     `prefix` is that of its settings. `flat`: voice and turn detection stand at the top of the session, and the keys
     that only OpenAI has are left out. `forces_message`: it speaks a text as it stands. `resumes`: it keeps
@@ -83,22 +83,22 @@ def hints(dialect: Dialect) -> dict[int, str]:
 
 
 def fault(cause: Cause, dialect: Dialect) -> AgentFault | None:
-    """What an `error` says to a call; None for one that changes nothing."""
+    """What an `error` means to a call; None for one that changes nothing."""
     code, kind, said = _text(cause.code), _text(cause.type), _text(cause.message)
     if code in _HARMLESS or any(words in said for words in _HARMLESS_WORDS):
         return None
     message = f"{dialect.name} reports an error: {describe(cause)}"
     if (name := next((name for name in (code, kind) if name in _FATAL), None)) is not None:
-        return AgentFault(_with_hint(message, name, dialect), ends_session=True)
+        return AgentFault(_with_hint(message, name, dialect), SessionEndKind.REFUSED)
     if code in _EXPIRED or kind in _EXPIRED or _EXPIRED_WORDS in said:
-        return AgentFault(message, ends_session=True, retryable=True)
+        return AgentFault(message, SessionEndKind.LOST)
     if kind in _BROKEN or code in _BROKEN:
-        return AgentFault(message, ends_session=True, retryable=True)
-    return AgentFault(message, ends_session=False)
+        return AgentFault(message, SessionEndKind.LOST)
+    return AgentFault(message)
 
 
 def is_busy(cause: Cause) -> bool:
-    """Whether a response could not be had only because another is under way."""
+    """Whether a response was refused only because another is under way."""
     return _text(cause.code) == _BUSY[0] or _BUSY[1] in _text(cause.message)
 
 
@@ -121,22 +121,23 @@ def describe(cause: Cause) -> str:
     return f"{said} ({name})" if said and name else said or name or "no details given"
 
 
-def closed(code: int, reason: str, dialect: Dialect) -> AgentClosed:
+def closed(code: int, reason: str, dialect: Dialect) -> SessionEnd:
     """What a close means: by its reason first, ``<type>.<code>``, since 1013 may stand for an empty account."""
     parts = reason.split(".")
     expired = _EXPIRED_WORDS in reason or any(part in _EXPIRED for part in parts)
     if code == 1000 and not expired and not any(part in _FATAL for part in parts):
-        return AgentClosed(f"{dialect.name} ended the session (close 1000)", normal=True)
+        return SessionEnd(f"{dialect.name} ended the session (close 1000)", SessionEndKind.GOODBYE)
     said = f": {_text(reason)[:_LONGEST_DETAIL]}" if reason else ""
     if code == 1006:
-        # No peer can send this code: a reason is our own, that nothing answers.
-        message = f"the connection to {dialect.name} broke{said} (1006)"
-        return AgentClosed(message, normal=False, retryable=True, mute=bool(reason))
-    message = f"the session with {dialect.name} was closed with code {code}{said}"
+        # No peer can send this code; with a reason it is `socket`'s own, for a ping that was not answered.
+        kind = SessionEndKind.DEAD if reason else SessionEndKind.LOST
+        return SessionEnd(f"the connection to {dialect.name} broke{said} (1006)", kind)
+    cause = f"the session with {dialect.name} was closed with code {code}{said}"
     for part in parts:
         if part in _FATAL:
-            return AgentClosed(_with_hint(message, part, dialect), normal=False)
-    return AgentClosed(message, normal=False, retryable=expired or code in _WORTH_RESUMING)
+            return SessionEnd(_with_hint(cause, part, dialect), SessionEndKind.REFUSED)
+    lost = expired or code in _WORTH_RESUMING
+    return SessionEnd(cause, SessionEndKind.LOST if lost else SessionEndKind.REFUSED)
 
 
 def _with_hint(message: str, name: str, dialect: Dialect) -> str:

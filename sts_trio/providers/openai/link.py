@@ -13,7 +13,7 @@ import trio
 
 from sts_trio.audio.pcm import FRAME_BYTES, FRAME_SECONDS
 from sts_trio.errors import ProviderError, ProviderLost, ProviderTimeout
-from sts_trio.providers.base import AgentClosed
+from sts_trio.providers.base import SessionEnd
 from sts_trio.providers.dial import without_key
 from sts_trio.providers.openai import wire
 from sts_trio.providers.openai.audio import open_codec
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-# A turn ends when the service hears silence, so a source that stops sending in mid-turn would never be answered: after
-# this gap we send the silence ourselves, until the turn is over, or for so long (semantic detection waits up to 8 s).
+# A turn ends when the service hears silence, so a caller's side that stops sending in mid-turn would never be answered.
+# After this gap we send silence ourselves, until the turn is over, or for so long (semantic detection waits up to 8 s).
 _GAP_SECONDS = 0.5
 _MOST_SILENCE_SECONDS = 10.0
 _SILENCE_BYTES = int(_GAP_SECONDS / FRAME_SECONDS) * FRAME_BYTES
@@ -64,15 +64,16 @@ class RealtimeProvider:
 
     @asynccontextmanager
     async def _open(self, call: CallInfo, history: History) -> AsyncIterator[RealtimeLink]:
-        """Open a session. One that is refused though it may be only for the conversation it asks for is asked for anew.
+        """Open a session; if it is refused and had asked for a conversation, try once more without that.
 
-        How a service says that it has forgotten a conversation is not documented; without it, a wrong key is still one.
+        How a service says that it has forgotten a conversation is not documented. If it was a wrong key that was
+        refused, it is refused again.
         """
         asked = history.conversation
         while True:
             try:
                 async with self._session(call, history) as link:
-                    asked = None  # what fails from here on is no refusal
+                    asked = None  # it was opened: what fails from here on is no refusal
                     yield link
                 return
             except ProviderError as exc:
@@ -105,7 +106,7 @@ class RealtimeProvider:
                     text = f"{self.endpoint} took the connection but sent no session.updated within"
                     raise ProviderTimeout(setup.complaint(f"{text} {self.times.open:g} s"))
             except ProviderError:
-                history.conversation = None  # perhaps it is that which it cannot take up
+                history.conversation = None  # it may be the conversation that cannot be resumed
                 raise
             try:
                 yield link
@@ -171,7 +172,7 @@ class RealtimeLink:
             with trio.CancelScope(deadline=self._wake_at()):
                 message = await self._next()
             now = trio.current_time()
-            if isinstance(message, AgentClosed):
+            if isinstance(message, SessionEnd):
                 return message
             if message is not None:
                 self._take(message, now)
@@ -181,7 +182,7 @@ class RealtimeLink:
                 await self._flush()
         return events.popleft()
 
-    async def _next(self) -> wire.FromService | AgentClosed | None:
+    async def _next(self) -> wire.FromService | SessionEnd | None:
         """Wait for the next message; None for one that we do not know."""
         message = await self._socket.receive()
         if isinstance(message, SocketEnd):

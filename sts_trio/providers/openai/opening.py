@@ -16,8 +16,8 @@ from urllib.parse import parse_qsl, quote
 
 import msgspec
 
-from sts_trio.errors import ProviderLost, ProviderRefused
-from sts_trio.providers.base import AgentClosed, AgentReady
+from sts_trio.errors import ProviderRefused
+from sts_trio.providers.base import AgentReady, SessionEnd, never_ready
 from sts_trio.providers.openai import wire
 from sts_trio.providers.openai.dialect import OPENAI, Dialect, describe, fault
 
@@ -188,7 +188,7 @@ class SessionSetup:
         self._created: wire.Created | None = None
         self._reported = ""
 
-    def take(self, message: wire.FromService | AgentClosed, now: float) -> AgentReady | None:
+    def take(self, message: wire.FromService | SessionEnd, now: float) -> AgentReady | None:
         """Take a message; return `AgentReady` once the settings are in force. `now` is Unix time.
 
         Raises:
@@ -208,9 +208,8 @@ class SessionSetup:
                     self._history.conversation = conversation.id
             case wire.ServiceError():
                 self._take_error(message.cause)
-            case AgentClosed(message=closed, retryable=retryable):
-                text = self.complaint(f"{closed} before the session began")
-                raise ProviderLost(text) if retryable else ProviderRefused(text)
+            case SessionEnd(cause=cause, kind=kind):
+                raise never_ready(SessionEnd(self.complaint(f"{cause} before the session began"), kind))
             case _:
                 pass
         return None
@@ -228,8 +227,8 @@ class SessionSetup:
     def _take_error(self, cause: wire.Cause) -> None:
         """Raise if the error ends the session, or refuses our settings; any other is only remembered."""
         told = fault(cause, self._dialect)
-        if told is not None and told.ends_session:
-            raise ProviderLost(told.message) if told.retryable else ProviderRefused(told.message)
+        if told is not None and told.ends is not None:
+            raise never_ready(SessionEnd(told.message, told.ends))
         if told is not None and cause.event_id == _SETTINGS:
             raise ProviderRefused(
                 f"{self._dialect.name} did not take the session's settings: {describe(cause)}; "
