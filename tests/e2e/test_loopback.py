@@ -30,7 +30,7 @@ from sts_trio.settings import Settings
 from sts_trio.wiring.provider import open_provider
 from tests.call.stage import BOTH, agent_settings, as_heard
 from tests.e2e.evi import open_core, open_evi, until
-from tests.fakes.rude import CLOSE, TEXT, frame, upgrade
+from tests.fakes.raw_client import CLOSE, TEXT, frame, upgrade
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -18,7 +18,7 @@ from sts_trio.web import connections
 from sts_trio.web.connections import most_connections, raise_file_limit
 from sts_trio.web.listening import Seldom
 from sts_trio.web.server import HEADER_SECONDS
-from tests.fakes.rude import hear, upgrade
+from tests.fakes.raw_client import hear, upgrade
 from tests.fakes.wire import open_door
 
 if TYPE_CHECKING:

@@ -32,13 +32,6 @@ def test_a_quantile_is_right_to_within_two_percent(values: list[float], share: f
     assert _histogram(values).quantile(1.0) == max(values)
 
 
-@given(times, times)
-def test_two_histograms_merged_are_one_of_both(first: list[float], second: list[float]) -> None:
-    merged = _histogram(first)
-    merged.merge(_histogram(second))
-    assert merged == _histogram(first + second)
-
-
 def test_no_times_have_no_quantile_and_times_of_nothing_count() -> None:
     assert Histogram().quantile(0.5) is None
     assert _histogram([0.0, 0.0]).quantile(0.5) == 0.0
