@@ -41,7 +41,7 @@ def encode_frame(opcode: int, data: bytes) -> bytes:
 
 
 class ClientFramer:
-    """Makes a client's frames, all with one key: it is there to irritate caches, of which a load has none."""
+    """Makes a client's frames, all masked with one key: masking protects caches, of which the lab has none."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key

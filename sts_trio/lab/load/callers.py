@@ -66,7 +66,7 @@ class Caller:
             connection.feed(rest)
 
     def speak(self, now: int) -> int | None:
-        """Send the next frame; returns when the one after it is due."""
+        """Send the next frame; return when the one after it is due (ns), None if there is none."""
         if self.over:
             return None
         if not self.speaking:
@@ -83,7 +83,7 @@ class Caller:
         self._connection.send(TEXT, wire.audio_of(audio))
 
     def hang_up(self) -> None:
-        """Close. What is known stays."""
+        """Close the connection; what was measured stays."""
         self._connection.close()
 
     def hear(self, message: Message) -> None:
@@ -155,7 +155,7 @@ class CallerPool:
             self.timers.add(now + round(number * _GOLDEN % 1 * FRAME_NS), caller.speak)
 
     def silence(self) -> None:
-        """Have all callers fall silent."""
+        """Have all callers stop sending stamped frames."""
         for caller in self.callers:
             caller.speaking = False
 
@@ -166,7 +166,7 @@ class CallerPool:
                 caller.hang_up()
 
     def done(self) -> CallersDone:
-        """Say all that is known."""
+        """Sum up what was measured."""
         failures = self.failures + Counter(caller.over for caller in self.callers if caller.over)
         if errors := sum(caller.errors for caller in self.callers if not caller.over):
             failures["the connector reported an error"] += errors
@@ -194,7 +194,7 @@ class CallerPool:
         )
 
     def glance(self) -> Glance:
-        """Say how things stand."""
+        """Sum up for the live table."""
         first = self.heard.first
         return Glance(
             calls=sum(not caller.over for caller in self.callers),

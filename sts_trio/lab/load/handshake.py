@@ -149,7 +149,7 @@ async def _send_all(sock: socket.socket, data: bytes) -> None:
 async def _once_possible(
     wait: Callable[[socket.socket], Awaitable[None]], sock: socket.socket, act: Callable[[], T]
 ) -> T:
-    """Do what may have to wait for the socket. Encrypted, reading may wait for writing, and writing for reading."""
+    """Retry `act` until the socket lets it. Over TLS, reading may have to wait for writing and the reverse."""
     while True:
         try:
             return act()

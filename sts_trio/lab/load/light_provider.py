@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class LightProvider(Protocol):
-    """One chat's. Nothing waits; all messages are whole, as JSON."""
+    """One chat in a provider's protocol. Its methods never wait; all messages are whole, as JSON."""
 
     def begin(self) -> Sequence[bytes]:
         """What is said when the chat is open."""

@@ -87,13 +87,13 @@ _DELTA = (
 
 
 class Voices:
-    """What makes the agents' voice, by form: one for all chats of a process."""
+    """The makers of the agents' voice by sample format, shared by all chats of a process."""
 
     def __init__(self) -> None:
         self._makers: dict[SampleFormat, RawMaker] = {}
 
     def maker(self, form: SampleFormat) -> RawMaker:
-        """The one for this form."""
+        """The maker for a sample format."""
         if form not in self._makers:
             self._makers[form] = RawMaker(form)
         return self._makers[form]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sts_trio.lab.load.histogram import Histogram
 from sts_trio.lab.load.limits import Limits, exceeded
 from sts_trio.lab.load.plan import AgentsDone, CallersDone, DownCall, Plan, UpCall
-from sts_trio.lab.load.results import Measured, Results, figures, medians_of
+from sts_trio.lab.load.results import Measured, Results, medians_of, results_of
 from sts_trio.lab.load.show import ratios
 
 times = st.lists(st.floats(2e-6, 100.0), min_size=1, max_size=200)
@@ -77,7 +77,7 @@ def _run(up: list[UpCall], down: list[DownCall], used: Measured = USED, late: fl
     nothing = Histogram()
     agents = AgentsDone(_histogram([0.001, 0.002]), nothing, up)
     callers = CallersDone(_histogram([0.01]), nothing, nothing, nothing, _histogram([late]), 0, down, {})
-    return figures(PLAN, agents, callers, used)
+    return results_of(PLAN, agents, callers, used)
 
 
 def test_cpu_and_memory_are_per_call() -> None:

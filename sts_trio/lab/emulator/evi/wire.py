@@ -259,7 +259,7 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Cancelled(msgspec.Struct, frozen=True):
-    """Where the protocol tells of a reply that is over before its end."""
+    """A reply was interrupted. EVI has no such message; the Realtime protocol ends the response by it."""
 
 
 _encoder = msgspec.json.Encoder()

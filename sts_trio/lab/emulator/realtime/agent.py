@@ -31,7 +31,7 @@ TRANSCRIPT_SECONDS = 0.3  # the model that writes words down is another, and lat
 
 
 class Agent:
-    """Mute until `set_up`. `lengths` is the voice that was sent, in ms, by item."""
+    """Answers in responses, once `set_up` has been called. `lengths`: ms of voice that were sent, by item."""
 
     def __init__(self, options: EmulatorOptions, rng: np.random.Generator) -> None:
         self._options = options
@@ -79,7 +79,7 @@ class Agent:
         return events
 
     def know(self, context: Context) -> None:
-        """Mention this in every answer from now on."""
+        """Mention `context` in every answer from now on."""
         self._settings = msgspec.structs.replace(self._settings, context=context)
 
     def say(self, text: str, now: float) -> list[Action]:
@@ -97,7 +97,7 @@ class Agent:
         return [Flush(), Cancelled()]
 
     def answer(self, turn: Turn, item: str, rate: int, now: float) -> list[Action]:
-        """Answer what the caller said, at `rate` Hz; his words follow when somebody writes them down."""
+        """Answer what the caller said, at `rate` Hz; a transcript follows if the session asked for one."""
         if self._parrot is None:
             return []
         actions: list[Action] = []

@@ -119,7 +119,7 @@ class RealtimeChat(ChatProtocol):
         return min(self._options.max_duration, LONGEST_SESSION)
 
     def open(self, now: float, *, metadata: bool = True) -> list[Action]:  # noqa: ARG002  # `ChatProtocol` has it
-        """Begin. A wrong model is told after the upgrade, as a wrong key is."""
+        """Begin. A wrong model, like a wrong key, is refused after the upgrade."""
         model = self.query.raw.get("model", "")
         if not model.startswith(MODELS):
             return self.refuse("model_not_found", "invalid_request_error", f"The model {model} does not exist.")

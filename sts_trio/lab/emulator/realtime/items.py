@@ -20,10 +20,10 @@ KEPT_TEXTS = 100
 
 
 class Items:
-    """`lengths` is how much voice was sent of each item of the agent's, in ms.
+    """What the client made of the conversation. `lengths`: ms of voice that were sent of each item of the agent.
 
-    `seeded` told of an earlier session. `cuts` is what was truncated, in ms, or deleted (None). `context` is what the
-    agent was let know last.
+    `seeded`: items of an earlier session, told at the beginning of this one. `cuts`: by item, the ms that truncation
+    left, or None when it was deleted. `context`: the newest system message.
     """
 
     def __init__(self, lengths: Mapping[str, float]) -> None:
