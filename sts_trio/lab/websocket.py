@@ -1,4 +1,4 @@
-"""WebSocket framing (RFC 6455, section 5), no more of it than a load needs. Pure.
+"""WebSocket (RFC 6455): framing and the upgrade of both sides, no more of it than the lab needs. Pure.
 
 A frame read and answered costs 2 microseconds here and 40 to 60 with wsproto, which is built to be right about
 everything and would make the generator dearer than the server it measures. Left out: extensions (never offered), UTF-8
@@ -7,6 +7,8 @@ checks (the JSON decoder's matter).
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _MAX_MESSAGE = 2**21  # a minute of 8 kHz audio as JSON
 _MOST_MASKS = 64
 _TWO, _EIGHT = struct.Struct(">H"), struct.Struct(">Q")
@@ -38,7 +41,7 @@ def encode_frame(opcode: int, data: bytes) -> bytes:
 
 
 class ClientFramer:
-    """Makes a client's frames, all with one key: it is there to irritate caches, of which a load has none."""
+    """Makes a client's frames, all masked with one key: masking protects caches, of which the lab has none."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
@@ -128,3 +131,37 @@ class FrameReader:
         data = b"".join(self._begun)
         self._begun.clear()
         return Message(self._opcode, data)
+
+
+def upgrade_request(host: str, target: str, key: bytes, *headers: str) -> bytes:
+    """A client's request; `key` is its `Sec-WebSocket-Key`, `headers` are whole lines."""
+    lines = (
+        f"GET {target} HTTP/1.1",
+        f"Host: {host}",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        f"Sec-WebSocket-Key: {key.decode()}",
+        "Sec-WebSocket-Version: 13",
+        *headers,
+    )
+    return "\r\n".join((*lines, "", "")).encode()
+
+
+def upgrade_response(key: bytes) -> bytes:
+    """A server's answer to a request with this key."""
+    lines = (b"HTTP/1.1 101 Switching Protocols", b"Upgrade: websocket", b"Connection: Upgrade")
+    return b"\r\n".join((*lines, b"Sec-WebSocket-Accept: " + accept_key(key), b"", b""))
+
+
+def accept_key(key: bytes) -> bytes:
+    """What a server answers to a client's key."""
+    return base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
+
+
+def header(head: bytes, name: bytes) -> bytes | None:
+    """Find a header's value in the head of a request or response."""
+    for line in head.split(b"\r\n")[1:]:
+        key, _, value = line.partition(b":")
+        if key.strip().lower() == name:
+            return value.strip()
+    return None

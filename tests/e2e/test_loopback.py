@@ -29,7 +29,7 @@ from sts_trio.providers.dial import TcpDial
 from sts_trio.wiring import open_provider
 from tests.call.stage import BOTH, as_heard, make_settings
 from tests.e2e.evi import open_core, open_evi, until
-from tests.fakes.rude import CLOSE, TEXT, frame, upgrade
+from tests.fakes.raw_client import CLOSE, TEXT, frame, upgrade
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

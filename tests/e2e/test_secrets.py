@@ -25,7 +25,7 @@ from sts_trio.settings.emotion_rules import EmotionRule
 from sts_trio.settings.secret import Secret
 from tests.call.stage import make_settings
 from tests.e2e.evi import at_once, open_core, open_evi, until
-from tests.fakes.rude import hear, upgrade
+from tests.fakes.raw_client import hear, upgrade
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from tests.call.stage import BOTH, open_stage
-from tests.fakes.rude import Heard, hear, hear_head, upgrade
+from tests.fakes.raw_client import Heard, hear, hear_head, upgrade
 
 if TYPE_CHECKING:
     from tests.call.stage import Stage

@@ -13,7 +13,7 @@ from trio_websocket import ConnectionClosed
 
 from sts_trio.core.link import SocketClosed
 from sts_trio.web.call_socket import CLOSE_SECONDS, AsgiSocket
-from tests.fakes.rude import BINARY, CLOSE, TEXT, frame, hear, hear_head, upgrade
+from tests.fakes.raw_client import BINARY, CLOSE, TEXT, frame, hear, hear_head, upgrade
 from tests.fakes.wire import open_door
 
 if TYPE_CHECKING:

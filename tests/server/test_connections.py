@@ -17,7 +17,7 @@ from sts_trio.core.link import SocketClosed
 from sts_trio.web import connections
 from sts_trio.web.connections import LogRateLimit, most_connections, raise_file_limit
 from sts_trio.web.server import HEADER_SECONDS
-from tests.fakes.rude import hear, upgrade
+from tests.fakes.raw_client import hear, upgrade
 from tests.fakes.wire import open_door
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from sts_trio.web.call_socket import GuardedWSStream
 from sts_trio.web.guards import GuardedTCPServer
 from sts_trio.websocket.fast_path import FastPath
 from sts_trio.websocket.frames import BINARY, PING, TEXT, Flood, FrameParser, TokenBucket, frame
-from tests.fakes import rude
+from tests.fakes import raw_client
 from tests.fakes.wire import open_door
 
 if TYPE_CHECKING:
@@ -286,16 +286,16 @@ async def test_a_caller_who_speaks_at_once_takes_the_fast_path_unless_bytes_are_
     async def answer(socket: CallerSocket, arrival: Arrival) -> None:
         heard.extend([await socket.receive() for _ in range(3)])
 
-    words = b"".join(rude.frame(rude.TEXT, word) for word in (b"one", b"two", b"three"))
+    words = b"".join(raw_client.frame(raw_client.TEXT, word) for word in (b"one", b"two", b"three"))
     async with open_door(answer) as wire:
         stream = await wire.connect()
         if at_once:
-            await stream.send_all(rude.upgrade() + words[:5])
+            await stream.send_all(raw_client.upgrade() + words[:5])
             await trio.sleep(1)
             await stream.send_all(words[5:])
         else:
-            await stream.send_all(rude.upgrade())
-            await rude.hear_head(stream)
+            await stream.send_all(raw_client.upgrade())
+            await raw_client.hear_head(stream)
             await stream.send_all(words)
         await trio.sleep(1)
     assert heard == ["one", "two", "three"]

@@ -10,7 +10,7 @@ import trio.testing
 
 from sts_trio.core.link import SocketClosed
 from sts_trio.web.call_socket import UNITS_PER_SECOND, UNITS_SAVED
-from tests.fakes.rude import TEXT, frame, hear, hear_head, upgrade
+from tests.fakes.raw_client import TEXT, frame, hear, hear_head, upgrade
 from tests.fakes.wire import open_door
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from sts_trio.web import guards
 from sts_trio.web.call_socket import LINGER_SECONDS, GuardedWSStream
 from sts_trio.web.guards import SEND_SECONDS, Inbox, install_guards
 from sts_trio.web.server import MAX_HEADER_BYTES
-from tests.fakes.rude import CLOSE, PING, TEXT, frame, hear, hear_head, upgrade
+from tests.fakes.raw_client import CLOSE, PING, TEXT, frame, hear, hear_head, upgrade
 from tests.fakes.wire import Wire, open_door
 
 if TYPE_CHECKING:

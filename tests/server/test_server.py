@@ -24,7 +24,7 @@ from sts_trio.web.call_socket import CLOSE_SECONDS
 from sts_trio.web.connections import listen, notice_dead_peers
 from sts_trio.web.server import GRACEFUL_SECONDS, make_config, serve_app
 from tests.fakes.http_caller import HttpCaller
-from tests.fakes.rude import BINARY, TEXT, frame, hear, hear_head, upgrade
+from tests.fakes.raw_client import BINARY, TEXT, frame, hear, hear_head, upgrade
 from tests.fakes.wire import nothing_against
 
 if TYPE_CHECKING:

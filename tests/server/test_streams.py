@@ -16,7 +16,7 @@ from sts_trio.web.call_socket import LINGER_SECONDS
 from sts_trio.web.call_stream import HEADERS_SECONDS
 from sts_trio.web.guards import SEND_SECONDS
 from tests.fakes.http_caller import HttpCaller
-from tests.fakes.rude import hear, hear_head
+from tests.fakes.raw_client import hear, hear_head
 from tests.fakes.wire import open_door
 
 if TYPE_CHECKING:

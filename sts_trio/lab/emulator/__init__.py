@@ -1,4 +1,4 @@
-"""A server that a Hume EVI client cannot tell from EVI: for tests, the demo and load. Its agent is a parrot.
+"""A server that a client cannot tell from its provider: for tests and the demo. Its agent is a parrot.
 
 It imports nothing of the service, so that a mistake made on both sides of a shared codec cannot hide.
 """

@@ -1,4 +1,4 @@
-"""One chat over one WebSocket: who reads, who sends, and who makes trouble."""
+"""One chat over one WebSocket: a task that reads, one that sends, and one for each group of faults."""
 
 from __future__ import annotations
 
@@ -49,21 +49,21 @@ log = structlog.get_logger(__name__)
 
 
 class Moments:
-    """How often each moment has come; others wait for it."""
+    """Counts how often each moment (`faults.Moment`) has come, and lets tasks wait for the nth time."""
 
     def __init__(self) -> None:
         self._counts: Counter[Moment] = Counter({"accepted": 1})
         self._news = trio.Event()
 
     def note(self, moment: Moment, times: int = 1) -> None:
-        """It has come, now."""
+        """Count a moment that has just come, `times` times."""
         if times:
             self._counts[moment] += times
             self._news.set()
             self._news = trio.Event()
 
     async def reach(self, moment: Moment, nth: int) -> None:
-        """Wait until it has come so often."""
+        """Wait until a moment has come for the `nth` time."""
         while self._counts[moment] < nth:
             await self._news.wait()
 
@@ -92,7 +92,7 @@ class Conversation:
         self._look_again()
 
     async def run(self, steps: Iterable[AnyStep]) -> None:
-        """ChatProtocol until one side ends it."""
+        """Talk until one side ends it; `steps` are the faults, each at its moment."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._read, nursery.cancel_scope)
             for (at, nth), group in groupby(sorted(steps, key=_moment), key=_moment):

@@ -121,7 +121,7 @@ class Emulator:
 
     @property
     def protocol(self) -> type[EviChat | RealtimeChat]:
-        """What kind of chats it has."""
+        """The class of its chats, by the protocol of its provider."""
         return CHATS[self.options.provider.protocol]
 
     @property
@@ -136,7 +136,7 @@ class Emulator:
 
     @property
     def sessions(self) -> tuple[Session, ...]:
-        """Both, in the order of their connections."""
+        """Live and ended chats, in the order of their connections."""
         return tuple(sorted((*self._ended, *self._live.values()), key=lambda session: session.connection))
 
     def connect(self) -> int:
@@ -160,7 +160,7 @@ class Emulator:
         return True
 
     def leave(self, connection: int) -> None:
-        """Its place is free again."""
+        """Give the place of a connection back."""
         self._places.discard(connection)
 
     def note(self, fault: AnyFault, session: Session | None = None) -> None:

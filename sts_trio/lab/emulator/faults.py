@@ -252,7 +252,7 @@ AnyFault = Handshake | SlowHandshake | NoMetadata | AnyStep
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One connection's faults_for; the default is a faithful EVI.
+    """What happens on one connection; the default is a faithful EVI.
 
     `metadata`: whether `chat_metadata` and the settings echo are sent at all. `steps` run beside the conversation,
     in the order of their times. `delay`: seconds until the upgrade is answered.
@@ -284,7 +284,7 @@ def _check_close(code: int | None) -> None:
 def faults_for(script: Script, faults: Sequence[AnyFault], connection: int, seed: int) -> Script:
     """Return what happens to a connection: its script and those of `faults` that befall it.
 
-    The same seed gives the same faults_for, whatever other connections did. Of several answers to the upgrade the first
+    The same seed gives the same result, whatever other connections did. Of several answers to the upgrade the first
     counts, of several delays the longest.
     """
     handshake: Accept | Handshake = script.handshake

@@ -1,4 +1,4 @@
-"""A stream that can be frozen, or made slow to read. Whole frames at a time go out, whoever sends them."""
+"""A stream that can be frozen, or made slow to read. A lock keeps frames whole: several tasks send."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ TCP_ESTABLISHED = 1  # first byte of TCP_INFO (linux/tcp.h)
 class FaultyStream(trio.abc.Stream):
     """Stands between the WebSocket and its stream.
 
-    While nothing is read, a client that left is seen all the same, so that no chat outlives its client: by the state
-    of the socket; a stream in memory has no buffers that could fill, so it is read and kept.
+    While frozen, nothing is read, so the end of the stream cannot show that the client left. It is found by the state
+    of the socket instead (TCP_INFO); a stream in memory is read ahead, up to `MAX_HELD` bytes.
     """
 
     def __init__(self, stream: trio.abc.Stream) -> None:
@@ -53,7 +53,7 @@ class FaultyStream(trio.abc.Stream):
                 await self._stream.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
-        """Part of the interface; nobody calls it here."""
+        """Part of `trio.abc.SendStream`; not used here."""
         await self._stream.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:

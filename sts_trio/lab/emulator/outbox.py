@@ -103,7 +103,7 @@ class DelayLine:
         return self._waiting[0][0] if self._waiting else math.inf
 
     def put(self, item: Item, now: float) -> None:
-        """Send on its way."""
+        """Put a message on its way; it comes out of `pop` after the delay."""
         due = now + self._delay + (self._rng.uniform(0, self._jitter) if self._jitter else 0.0)
         if isinstance(item, Late):
             due += item.by
@@ -134,7 +134,7 @@ class Outbox:
         self._disorders: list[Disorder] = []
 
     def disturb(self, disorder: Disorder) -> None:
-        """From now on replies come in this way; also what is left of the one that is being sent."""
+        """Apply a fault to all replies from now on, and to the rest of the one that is being sent."""
         self._disorders.append(disorder)
         if self._turn is not None:
             self._turn = disturbed(self._turn, disorder)
@@ -191,7 +191,7 @@ class Outbox:
                 self._next = (self._started + paced[0] / self._speed, paced[1])
 
     def _too_late(self) -> Iterator[Late]:
-        """What would have been sent next, were it not for an interruption."""
+        """With `LateChunks` in force: the next chunks of the interrupted reply, to be sent after the interruption."""
         lateness = next((fault for fault in reversed(self._disorders) if isinstance(fault, LateChunks)), None)
         if lateness is None:
             return

@@ -124,7 +124,7 @@ class Parrot:
         return [said, *self._answer(lambda at: [self._say(words, recording, at)], now)]
 
     def user_input(self, text: str, settings: SessionSettings, now: float) -> list[Action]:
-        """The client said `text` for the caller; `typed` knows what it asks for."""
+        """The client said `text` for the caller; `text_commands` tells what it asks for."""
         at = self._since_began(now)
         said = UserMessage(
             message=Words("user", text),
@@ -154,7 +154,7 @@ class Parrot:
     # --- tools ---
 
     def tool_answer(self, answer: ToolResponse | ToolError, now: float) -> list[Action]:
-        """The client answered a tool call. To one that nobody waits for, the server answers with an error."""
+        """The client answered a tool call. An answer to no pending call is answered with an error."""
         if self._tool is None or answer.tool_call_id != self._tool.id:
             return [ToolError(tool_call_id=answer.tool_call_id, error="No such tool call is waiting.", level="warn")]
         fallback, self._tool = self._tool.fallback, None

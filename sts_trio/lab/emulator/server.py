@@ -13,9 +13,10 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketReque
 from sts_trio.lab.emulator.conversation import Conversation
 from sts_trio.lab.emulator.faults import AnyFault, Drop, Mute, NoMetadata, Refuse, Script, SlowHandshake
 from sts_trio.lab.emulator.faulty_stream import FaultyStream, drop
+from sts_trio.lab.handshake_nursery import HandshakeNursery
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping
 
     from sts_trio.lab.emulator.chat import Action
     from sts_trio.lab.emulator.emulator import Emulator, Session
@@ -97,29 +98,10 @@ def _refused(emulator: Emulator, fault: AnyFault, number: int) -> None:
     _note(emulator, fault, number)
 
 
-class _Reader:
-    """Stands in for a nursery, so that the end of trio-websocket's reader is seen.
-
-    Without it a client that leaves before its request is whole would be waited for until the time limit.
-    """
-
-    def __init__(self, nursery: trio.Nursery) -> None:
-        self._nursery = nursery
-        self.handshaking = True
-
-    def start_soon(self, function: Callable[..., Awaitable[object]], *args: object) -> None:
-        self._nursery.start_soon(self._run, function, args)
-
-    async def _run(self, function: Callable[..., Awaitable[object]], args: tuple[object, ...]) -> None:
-        await function(*args)
-        if self.handshaking:
-            self._nursery.cancel_scope.cancel(reason="the client left during the handshake")
-
-
 async def _serve_websocket(emulator: Emulator, stream: trio.abc.Stream, number: int, script: Script) -> None:
     faulty = FaultyStream(stream)
     async with trio.open_nursery() as nursery:
-        reader = _Reader(nursery)
+        reader = HandshakeNursery(nursery)
         connection = None
         with trio.move_on_after(HANDSHAKE_SECONDS) as limit:
             request = await wrap_server_stream(
@@ -136,7 +118,7 @@ async def _serve_websocket(emulator: Emulator, stream: trio.abc.Stream, number: 
             handshake = await _judge(emulator, request, number, script)
             if handshake is not None:
                 connection = await request.accept()
-        reader.handshaking = False
+        reader.done = True
         if connection is not None and handshake is not None:
             await _chat(emulator, faulty, connection, handshake, number, script)
         else:

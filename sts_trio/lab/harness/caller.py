@@ -1,7 +1,7 @@
 """Place one call as DSAI Core does: over a WebSocket or plain HTTP, a frame each 20 ms in real time.
 
 Works against any STS connector (docs/protocols/core.md 1 and 2). What carries the call is a `line`, what the caller
-does is in `script`, what he hears in `recording`; here is the connection, and the clock.
+does is in `script`, what they hear in `recording`; here is the connection, and the clock.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ async def place_call(
 
 
 def _ignore(_: Event) -> None:
-    """Nobody listens to the call's events."""
+    """Drop the call's events: the default for `on_event`."""
 
 
 async def _dial(address: Address, tls: ssl.SSLContext | None) -> trio.abc.Stream:

@@ -12,10 +12,11 @@ import trio_websocket
 
 from sts_trio.audio.pcm import SampleAligner
 from sts_trio.errors import StsError
+from sts_trio.lab.handshake_nursery import HandshakeNursery
 from sts_trio.lab.harness import wire
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Iterator
 
     from sts_trio.lab.harness.address import Address
 
@@ -113,9 +114,9 @@ def _closed_as_ours() -> Iterator[None]:
 
 async def shake_hands(nursery: trio.Nursery, stream: trio.abc.Stream, address: Address) -> WebSocketLine:
     """Do the WebSocket handshake on a stream; the connection's reader goes into `nursery`."""
-    handshake = _Handshake(nursery)
+    handshake = HandshakeNursery(nursery)
     ws = await trio_websocket.wrap_client_stream(
-        cast("trio.Nursery", handshake),  # only its start_soon is used
+        cast("trio.Nursery", handshake),
         cast("trio.SocketStream", stream),  # any stream does; the library's type is narrower than its needs
         address.authority,
         address.resource,
@@ -125,25 +126,6 @@ async def shake_hands(nursery: trio.Nursery, stream: trio.abc.Stream, address: A
     )
     handshake.done = True
     return WebSocketLine(ws)
-
-
-class _Handshake:
-    """Stands in for the nursery that trio-websocket starts its reader in, to notice a reader that ends too soon.
-
-    Without it a peer that closes during the handshake would only show when the time limit has passed.
-    """
-
-    def __init__(self, nursery: trio.Nursery) -> None:
-        self._nursery = nursery
-        self.done = False
-
-    def start_soon(self, reader: Callable[[], Awaitable[None]]) -> None:
-        self._nursery.start_soon(self._run, reader)
-
-    async def _run(self, reader: Callable[[], Awaitable[None]]) -> None:
-        await reader()
-        if not self.done:
-            raise trio.BrokenResourceError("the far end closed the connection during the handshake")
 
 
 # A refusal's text, `{"message": ...}`: how much of it is read, for how long, and how much is told.

@@ -85,7 +85,7 @@ def measure(recording: Recording) -> Measures:
 
 
 def answer_to(recording: Recording, index: int) -> bytes:
-    """What the caller heard from the end of his utterance number `index` until he spoke again (or the end)."""
+    """What the caller heard from the end of utterance number `index` until they spoke again (or the end)."""
     utterance, until = _with_ends(recording)[index]
     end = _sound_of(utterance)[1]
     last = len(recording.agent) if until == float("inf") else round(until * RATE) * 2

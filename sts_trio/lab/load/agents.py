@@ -1,7 +1,7 @@
 """The agents of a load, all in one process: a provider in a light mode, whose protocol is a `LightProvider`.
 
-They do not listen to the callers, but know each frame by its stamp; from the first they also learn which call this is,
-since not every connector passes an id on.
+They detect no speech: they know each caller's frame by its stamp. The first stamp also tells which call it is, since
+not every connector passes an id on.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class AgentServer:
         self._tls = tls
 
     async def answer(self, stream: trio.SocketStream) -> None:
-        """Take a connection that has come in. One that is no chat is nobody's business."""
+        """Take a connection that has come in. One that does not become a chat is dropped, and not counted."""
         self.loop.stir()
         try:
             sock, rest = await take_chat(stream.socket, self._tls)
@@ -63,7 +63,7 @@ class AgentServer:
         self.chats.append(chat)
 
     def done(self) -> AgentsDone:
-        """Say all that is known."""
+        """Sum up what was measured."""
         calls = [
             UpCall(up.call, up.first, up.received, up.lost, up.doubled, up.reordered, up.damaged)
             for up in (chat.up for chat in self.chats)
@@ -72,7 +72,7 @@ class AgentServer:
         return AgentsDone(self.arrivals.latency, self.arrivals.jitter, calls)
 
     def glance(self) -> Glance:
-        """Say how things stand."""
+        """Sum up for the live table."""
         latency = self.arrivals.latency
         return Glance(
             calls=sum(chat.open for chat in self.chats),

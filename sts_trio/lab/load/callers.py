@@ -9,10 +9,10 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
-import msgspec
 import trio
 
 from sts_trio.audio.pcm import FRAME_BYTES
+from sts_trio.lab.harness import wire
 from sts_trio.lab.harness.address import parse_address, reason
 from sts_trio.lab.load.handshake import HANDSHAKE_SECONDS, open_call
 from sts_trio.lab.load.hearing import CallHearing, DownArrivals, SharedTimes
@@ -43,20 +43,12 @@ _UUID = "5f0a9c1e-0000-4000-8000-{:012x}"
 _GOLDEN = 0.618  # spreads any number of calls evenly over the 20 ms
 
 
-class _Said(msgspec.Struct):
-    type: str
-    audio: bytes = b""
-
-
-_decode = msgspec.json.Decoder(_Said).decode
-
-
 class Caller:
     """One call, from `init` to the hang-up."""
 
-    def __init__(self, number: int, ear: CallHearing, stamper: Stamper, window_ns: tuple[int, int]) -> None:
+    def __init__(self, number: int, hearing: CallHearing, stamper: Stamper, window_ns: tuple[int, int]) -> None:
         self.number = number
-        self.ear = ear
+        self.hearing = hearing
         self.sent = 0
         self.over = ""
         self.errors = 0
@@ -69,12 +61,12 @@ class Caller:
     def begin(self, connection: Connection, rest: bytes) -> None:
         """Say which call this is; `rest` came behind the handshake."""
         self._connection = connection
-        connection.send(TEXT, b'{"type":"init","uuid":"%s"}' % _UUID.format(self.number).encode())
+        connection.send(TEXT, wire.init(_UUID.format(self.number)).encode())
         if rest:
             connection.feed(rest)
 
     def speak(self, now: int) -> int | None:
-        """Send the next frame; returns when the one after it is due."""
+        """Send the next frame; return when the one after it is due (ns), None if there is none."""
         if self.over:
             return None
         if not self.speaking:
@@ -88,10 +80,10 @@ class Caller:
         return self._due
 
     def _send(self, audio: bytes) -> None:
-        self._connection.send(TEXT, b'{"type":"audio","audio":"%s"}' % audio)
+        self._connection.send(TEXT, wire.audio_of(audio))
 
     def hang_up(self) -> None:
-        """Close. What is known stays."""
+        """Close the connection; what was measured stays."""
         self._connection.close()
 
     def hear(self, message: Message) -> None:
@@ -100,15 +92,15 @@ class Caller:
         if message.opcode != TEXT:
             return
         try:
-            said = _decode(message.data)
-        except (msgspec.DecodeError, UnicodeError):
-            self.errors += 1
+            said = wire.read(message.data)
+        except wire.UNREADABLE as exc:
+            self.errors += not wire.is_unknown_type(exc)  # another connector may have types of its own
             return
-        if said.type == "audio":
-            self.ear.audio(said.audio, now)
-        elif said.type == "interruption":
-            self.ear.interruption(now)
-        elif said.type == "error":
+        if isinstance(said, wire.AudioMessage):
+            self.hearing.audio(said.audio, now)
+        elif isinstance(said, wire.InterruptionMessage):
+            self.hearing.interruption(now)
+        elif isinstance(said, wire.ErrorMessage):
             self.errors += 1
 
     def gone(self, why: str) -> None:
@@ -163,7 +155,7 @@ class CallerPool:
             self.timers.add(now + round(number * _GOLDEN % 1 * FRAME_NS), caller.speak)
 
     def silence(self) -> None:
-        """Have all callers fall silent."""
+        """Have all callers stop sending stamped frames."""
         for caller in self.callers:
             caller.speaking = False
 
@@ -174,13 +166,13 @@ class CallerPool:
                 caller.hang_up()
 
     def done(self) -> CallersDone:
-        """Say all that is known."""
+        """Sum up what was measured."""
         failures = self.failures + Counter(caller.over for caller in self.callers if caller.over)
         if errors := sum(caller.errors for caller in self.callers if not caller.over):
             failures["the connector reported an error"] += errors
         calls = []
         for caller in self.callers:
-            ear = caller.ear
+            ear = caller.hearing
             missed = self.times.last_cut(caller.number)[0] - ear.interruptions
             calls.append(
                 DownCall(
@@ -202,13 +194,13 @@ class CallerPool:
         )
 
     def glance(self) -> Glance:
-        """Say how things stand."""
+        """Sum up for the live table."""
         first = self.heard.first
         return Glance(
             calls=sum(not caller.over for caller in self.callers),
             failed=self.failures.total() + sum(bool(caller.over) for caller in self.callers),
-            lost=sum(caller.ear.lost for caller in self.callers),
-            stale=sum(caller.ear.stale for caller in self.callers),
+            lost=sum(caller.hearing.lost for caller in self.callers),
+            stale=sum(caller.hearing.stale for caller in self.callers),
             received=self.heard.received,
             p50=first.quantile(0.5),
             p99=first.quantile(0.99),

@@ -7,7 +7,6 @@ by `openssl req -x509`.
 from __future__ import annotations
 
 import base64
-import hashlib
 import os
 import socket
 import ssl
@@ -18,6 +17,7 @@ import trio
 
 from sts_trio.lab.harness.address import CallFailed
 from sts_trio.lab.load.process import LoadError
+from sts_trio.lab.websocket import accept_key, header, upgrade_request, upgrade_response
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -63,27 +63,12 @@ def check_certificate(file: str, host: str) -> None:
 
 T = TypeVar("T")
 
-_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _MOST_HEAD = 2**14
 HANDSHAKE_SECONDS = 10.0
 READ_BYTES = 2**16
 """Read at once. More than a TLS record (16 KB) has, so that none is left half read, which no epoll would tell of."""
 NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 """What a non-blocking socket raises, encrypted or not, when it can do nothing at the moment."""
-
-
-def accept_key(key: bytes) -> bytes:
-    """What a server answers to a client's key."""
-    return base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
-
-
-def header(head: bytes, name: bytes) -> bytes | None:
-    """Find a header's value in the head of a request or response."""
-    for line in head.split(b"\r\n")[1:]:
-        key, _, value = line.partition(b":")
-        if key.strip().lower() == name:
-            return value.strip()
-    return None
 
 
 async def open_call(address: Address, at: tuple[int, tuple[str, int]]) -> tuple[socket.socket, bytes]:
@@ -98,21 +83,12 @@ async def open_call(address: Address, at: tuple[int, tuple[str, int]]) -> tuple[
     """
     family, place = at
     key = base64.b64encode(os.urandom(16))
-    lines = (
-        f"GET {address.resource} HTTP/1.1",
-        f"Host: {address.authority}",
-        "Upgrade: websocket",
-        "Connection: Upgrade",
-        f"Sec-WebSocket-Key: {key.decode()}",
-        "Sec-WebSocket-Version: 13",
-        "\r\n",
-    )
     with trio.fail_after(HANDSHAKE_SECONDS):
         with trio.socket.socket(family) as unconnected:
             await unconnected.connect(place)
             sock = _let_go(unconnected)
         try:
-            await _send_all(sock, "\r\n".join(lines).encode())
+            await _send_all(sock, upgrade_request(address.authority, address.resource, key))
             head, rest = await _head(sock)
             status = head.split(b" ", 2)[1:2]
             if status != [b"101"]:
@@ -147,8 +123,7 @@ async def take_chat(accepted: trio.socket.SocketType, tls: ssl.SSLContext | None
                     sock, b"HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n"
                 )
                 raise CallFailed("asked for no WebSocket")
-            lines = (b"HTTP/1.1 101 Switching Protocols", b"Upgrade: websocket", b"Connection: Upgrade")
-            await _send_all(sock, b"\r\n".join((*lines, b"Sec-WebSocket-Accept: " + accept_key(key), b"\r\n")))
+            await _send_all(sock, upgrade_response(key))
     except BaseException:
         sock.close()
         raise
@@ -174,7 +149,7 @@ async def _send_all(sock: socket.socket, data: bytes) -> None:
 async def _once_possible(
     wait: Callable[[socket.socket], Awaitable[None]], sock: socket.socket, act: Callable[[], T]
 ) -> T:
-    """Do what may have to wait for the socket. Encrypted, reading may wait for writing, and writing for reading."""
+    """Retry `act` until the socket lets it. Over TLS, reading may have to wait for writing and the reverse."""
     while True:
         try:
             return act()

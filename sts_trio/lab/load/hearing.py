@@ -22,7 +22,11 @@ _ROW = 4 + 2 * _TURNS
 
 
 class SharedTimes:
-    """A file of `calls` rows, mapped into memory."""
+    """When the agents wrote which audio: a file of `calls` rows, mapped into the memory of both processes.
+
+    A row has 64-bit numbers and one writer, the agents. The callers look at it when the audio arrives, so after it was
+    written. Times are ns of CLOCK_MONOTONIC.
+    """
 
     def __init__(self, path: Path, calls: int, *, create: bool = False) -> None:
         self._rows = np.memmap(path, np.int64, "w+" if create else "r+", shape=(calls, _ROW))
@@ -45,7 +49,7 @@ class SharedTimes:
         self._rows[call, 0] += 1  # last: who reads it finds the rest in place
 
     def last_cut(self, call: int) -> tuple[int, int, int, int]:
-        """How many there were; of the last one the first frame, the one after the last, and the time."""
+        """Return the number of cuts so far and, of the last one, its first frame, the frame after it, and its time."""
         count, begin, end, at = self._rows[call, :4].tolist()
         return count, begin, end, at
 
@@ -72,7 +76,7 @@ class DownArrivals:
 
 @dataclass(slots=True)
 class CallHearing:
-    """One call's. Times are seconds of CLOCK_MONOTONIC.
+    """What one caller hears. Times are seconds of CLOCK_MONOTONIC.
 
     `stale`: frames of an interrupted turn that came after the `interruption`.
     """
@@ -163,7 +167,7 @@ class CallHearing:
     def _miss(self, begin: int, end: int) -> None:
         _, cut_begin, cut_end, _ = self.times.last_cut(self.call)
         missing = [number for number in range(begin, end) if not cut_begin <= number < cut_end]
-        missing = missing[: max(len(missing) - self._unread, 0)]  # those did come, though nobody knows which
+        missing = missing[: max(len(missing) - self._unread, 0)]  # those did come, but without a readable number
         room = _MOST_LATE - len(self._missing)
         self._missing.update(missing[:room])
         self._given_up += len(missing[room:])

@@ -30,13 +30,6 @@ class Histogram(msgspec.Struct):
         if seconds > self.largest:  # noqa: PLR1730  max() takes longer, and this runs 15,000 times a second
             self.largest = seconds
 
-    def merge(self, other: Histogram) -> None:
-        """Count all of another's."""
-        for bucket, count in other.counts.items():
-            self.counts[bucket] = self.counts.get(bucket, 0) + count
-        self.total += other.total
-        self.largest = max(self.largest, other.largest)
-
     def quantile(self, share: float) -> float | None:
         """The time, in seconds, that this `share` (0 to 1) stays within; None if there are none."""
         if not self.total:

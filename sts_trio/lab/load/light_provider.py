@@ -6,13 +6,26 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-import msgspec
-
+from sts_trio.lab.emulator.evi.wire import (
+    AssistantEnd,
+    AssistantMessage,
+    AudioInput,
+    ChatMetadata,
+    Interval,
+    Models,
+    Prosody,
+    UserInterruption,
+    UserMessage,
+    WireError,
+    Words,
+    encode_audio,
+    encode_server,
+    parse_client,
+)
 from sts_trio.lab.load.plan import Step
 from sts_trio.lab.load.stamps.down import FRAMES_PER_CHUNK
 from sts_trio.lab.load.stamps.pcm import PcmStampReader
@@ -21,13 +34,14 @@ from sts_trio.lab.websocket import BINARY, TEXT
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sts_trio.lab.emulator.evi.wire import ServerMessage
     from sts_trio.lab.load.stamps.base import Stamp
     from sts_trio.lab.load.stamps.down import WavMaker
     from sts_trio.lab.websocket import Message
 
 
 class LightProvider(Protocol):
-    """One chat's. Nothing waits; all messages are whole, as JSON."""
+    """One chat in a provider's protocol. Its methods never wait; all messages are whole, as JSON."""
 
     def begin(self) -> Sequence[bytes]:
         """What is said when the chat is open."""
@@ -45,23 +59,14 @@ class LightProvider(Protocol):
 OpenLightProvider = Callable[[], LightProvider]
 
 
-class _Said(msgspec.Struct):
-    type: str
-    data: bytes = b""
-
-
-_decode = msgspec.json.Decoder(_Said).decode
-_WORDS = json.dumps({"role": "assistant", "content": "Words of an agent under load."})
-_USER = json.dumps(
-    {
-        "type": "user_message",
-        "message": {"role": "user", "content": "Words of a caller under load."},
-        "models": {"prosody": {"scores": {f"Emotion {at}": round(0.01 * at, 2) for at in range(48)}}},
-        "from_text": False,
-        "interim": False,
-        "time": {"begin": 0, "end": 1000},
-    }
-).encode()
+_SCORES = {f"Emotion {at}": round(0.01 * at, 2) for at in range(48)}
+_USER = UserMessage(
+    message=Words("user", "Words of a caller under load."),
+    models=Models(Prosody(_SCORES)),
+    time=Interval(0, 1000),
+    interim=False,
+    from_text=False,
+)
 
 
 class LightEvi:
@@ -70,13 +75,13 @@ class LightEvi:
     def __init__(self, maker: WavMaker, mark: int) -> None:
         self._maker = maker
         self._reader = PcmStampReader(mark)
-        self._id = f"{random.getrandbits(128):032x}".encode()
+        self._id = f"{random.getrandbits(128):032x}"
         self._turn = 0
         self._turn_frame: int | None = None
 
     def begin(self) -> Sequence[bytes]:
         """See `LightProvider`."""
-        return [b'{"type":"chat_metadata","chat_id":"%s","chat_group_id":"%s","request_id":"1"}' % (self._id, self._id)]
+        return [_encoded(ChatMetadata(chat_group_id=self._id, chat_id=self._id, request_id="1"))]
 
     def hear(self, message: Message, now_ns: int) -> tuple[Sequence[Stamp | None], Sequence[bytes]]:
         """See `LightProvider`. It has nothing to answer."""
@@ -84,11 +89,11 @@ class LightEvi:
             return self._reader.read(message.data, now_ns), ()
         if message.opcode == TEXT:
             try:
-                said = _decode(message.data)
-            except (msgspec.DecodeError, UnicodeError):
-                return (), ()
-            if said.type == "audio_input":
-                return self._reader.read(said.data, now_ns), ()
+                said = parse_client(message.data)
+                if isinstance(said, AudioInput):
+                    return self._reader.read(said.pcm(), now_ns), ()
+            except WireError:
+                pass  # only audio is looked at
         return (), ()
 
     def tell(self, step: Step, call: int, frame: int, now_ns: int) -> Sequence[bytes]:
@@ -96,21 +101,30 @@ class LightEvi:
         match step:
             case Step.WORDS:
                 self._turn, self._turn_frame = self._turn + 1, frame
+                words = Words("assistant", "Words of an agent under load.")
                 return [
-                    b'{"type":"assistant_message","id":"%s%d","message":%s,"models":{},"from_text":false,'
-                    b'"is_quick_response":false}' % (self._id, self._turn, _WORDS.encode())
+                    _encoded(
+                        AssistantMessage(
+                            id=self._segment, message=words, models=Models(), from_text=False, is_quick_response=False
+                        )
+                    )
                 ]
             case Step.CHUNK:
                 index = (frame - (self._turn_frame or 0)) // FRAMES_PER_CHUNK
-                data = self._maker.chunk(call, frame)
-                return [
-                    b'{"type":"audio_output","id":"%s%d","index":%d,"data":"%s"}' % (self._id, self._turn, index, data)
-                ]
+                return [encode_audio(self._segment, index, self._maker.chunk(call, frame))]
             case Step.CUT:
-                return [b'{"type":"user_interruption","time":%d}' % (now_ns // 1_000_000)]
+                return [_encoded(UserInterruption(time=now_ns // 1_000_000))]
             case Step.END:
-                return [b'{"type":"assistant_end"}']
+                return [_encoded(AssistantEnd())]
             case Step.USER:
-                return [_USER]
+                return [_encoded(_USER)]
             case Step.CUT_OVER:
                 return []
+
+    @property
+    def _segment(self) -> str:
+        return f"{self._id}{self._turn}"
+
+
+def _encoded(message: ServerMessage) -> bytes:
+    return encode_server(message).encode()

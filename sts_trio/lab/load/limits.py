@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The most that is allowed; None: anything. Units as in `Results`; a ratio is ours to the other's."""
+    """Upper limits; None: no limit. Units as in `Results`; a ratio is that of the first connector to `--versus`."""
 
     p99_ms: float | None = None
     first_p99_ms: float | None = None

@@ -66,7 +66,7 @@ PROFILES: Mapping[str, Profile] = {
     "silent": Profile(caller=False),
 }
 """`talk`: each half of the time. `listen`: the agent nearly always. `chatty`: short turns, every other one interrupted,
-generated at once. `silent`: the call is open, and nobody sends audio."""
+generated at once. `silent`: the call is open, and neither side sends audio."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +102,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def conversation(self) -> Profile:
-        """The profile itself."""
+        """The profile that `profile` names."""
         return PROFILES[self.profile]
 
     @property
@@ -158,7 +158,7 @@ class UpCall(msgspec.Struct, array_like=True):
 
 
 class AgentsDone(msgspec.Struct, tag=True):
-    """All that the agents know."""
+    """What the agents measured."""
 
     latency: Histogram
     jitter: Histogram
@@ -181,7 +181,7 @@ class DownCall(msgspec.Struct, array_like=True):
 
 
 class CallersDone(msgspec.Struct, tag=True):
-    """All that the callers know. `failures` counts causes; `holes` are frames that came after their time."""
+    """What the callers measured. `failures` counts causes; `holes` are frames that came after their time."""
 
     setup: Histogram
     first: Histogram

@@ -36,7 +36,7 @@ class LoadError(StsError):
 
 
 class Child:
-    """A running process of ours."""
+    """A running process of the load, as its parent sees it."""
 
     def __init__(self, process: trio.Process, name: str) -> None:
         if process.stdin is None or process.stdout is None:
@@ -110,19 +110,19 @@ def report(news: FromChild) -> None:
 
 
 async def parent_closed() -> None:
-    """Wait until the parent wants an end of it: it closes our stdin, and so does its death."""
+    """Wait until the parent closes our stdin, to end the run, or because it died."""
     async with trio.lowlevel.FdStream(os.dup(_STDIN)) as stdin:
         while await stdin.receive_some():
             pass
 
 
 def run_child(run: Callable[[Plan, Tell, Callable[[], Awaitable[None]]], Awaitable[None]]) -> None:
-    """Be a child that runs `run` with its plan, until its parent has had enough."""
+    """Run a child process: read the plan, run `run` until it is over or stdin closes, report what fails."""
     plan = decode_plan(sys.stdin.buffer.readline())
     try:
         trio.run(run, plan, report, parent_closed)
     except* BrokenPipeError:
-        pass  # the parent has gone in mid-run: nobody wants to know any more
+        pass  # the parent has gone in mid-run: there is no one to report to
     except* (LoadError, OSError) as group:
         first: BaseException = group
         while isinstance(first, BaseExceptionGroup):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sts_trio.lab.load.histogram import Histogram
     from sts_trio.lab.load.plan import AgentsDone, CallersDone, DownCall, Plan, UpCall
 
-BUSY = 0.8  # of a core: beyond, a process of ours waits for itself
+BUSY = 0.8  # of a core: CPU share of one of our processes above which it measures its own queueing
 _FULL = 0.93  # of several cores: what is left is the kernel's
 _OTHERS = 0.25  # of a core; the kernel's own share for so many sockets is in there
 LATE_MS = 5.0  # p99 of how late the generator acts
@@ -30,7 +30,7 @@ class Spread(msgspec.Struct, frozen=True):
 
 
 class Results(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one run. Times in ms, CPU in thousandths of a core, memory in KB; None: not measured, or nothing of the kind.
+    """One run. Times in ms, CPU in thousandths of a core, memory in KB; None: not measured, or there was none of it.
 
     `up`: from the caller's send to the agent's receipt of the same frame. `up_jitter`: how far the time between two
     frames was from 20 ms. `first_audio`: from the agent's write of a turn's first chunk to its beginning at the caller.
@@ -105,8 +105,8 @@ def spread(histogram: Histogram) -> Spread | None:
     return Spread(histogram.total, p50, p95, p99, round(histogram.largest * 1000, 3))
 
 
-def figures(plan: Plan, agents: AgentsDone, callers: CallersDone, used: Measured) -> Results:
-    """Put together what the processes know."""
+def results_of(plan: Plan, agents: AgentsDone, callers: CallersDone, used: Measured) -> Results:
+    """Put together what the processes measured."""
     up = _by_call(agents.calls)
     mute: dict[str, int] = {}
     for call in callers.calls:

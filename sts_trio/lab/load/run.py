@@ -1,4 +1,4 @@
-"""One run: the agents, then the callers, and the server looked at when what is measured begins and ends."""
+"""One run: the agents, then the callers, and the server's CPU and memory read when measuring begins and ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import trio
 from sts_trio.lab.load.hearing import SharedTimes
 from sts_trio.lab.load.plan import AgentsDone, CallersDone, Glance, Measuring, Ready
 from sts_trio.lab.load.process import Child, LoadError, open_child
-from sts_trio.lab.load.results import Measured, figures
+from sts_trio.lab.load.results import Measured, results_of
 from sts_trio.lab.load.service import machine_busy, usage
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _LAST_FRAMES_SECONDS = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """How a run stands. CPU in thousandths of a core since the last look; `server` is None if it is not known."""
+    """The state of a run. CPU in thousandths of a core since the last one; `server` is None if it is not known."""
 
     plan: Plan
     elapsed: float
@@ -89,7 +89,7 @@ class Run:
                     callers = await self._place_calls()
                     await trio.sleep(_LAST_FRAMES_SECONDS)
                     await self._agents.tell_to_end()
-            return self._figures(callers)
+            return self._results(callers)
         raise LoadError(f"the run did not end within {limit:.0f} s")
 
     async def _wait_ready(self) -> None:
@@ -144,7 +144,7 @@ class Run:
         measuring = self._before is not None and self._after is None
         self._show(Now(self._plan, look.at - self._began, measuring, self._up, self._down, server, load))
 
-    def _figures(self, callers: CallersDone) -> Results:
+    def _results(self, callers: CallersDone) -> Results:
         if not callers.setup.total:
             cause = max(callers.failures, key=callers.failures.__getitem__, default="no answer")
             raise LoadError(f"no call to {self._plan.url.split('?')[0]} came about: {cause}")
@@ -163,7 +163,7 @@ class Run:
             cores=len(os.sched_getaffinity(0)),
             machine=os.cpu_count() or 1,
         )
-        return figures(self._plan, agents, callers, used)
+        return results_of(self._plan, agents, callers, used)
 
 
 def _cpu(before: Usage | None, after: Usage | None) -> float:

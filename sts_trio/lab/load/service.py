@@ -100,7 +100,7 @@ _END_SECONDS = 10.0
 
 
 def free_port() -> int:
-    """A TCP port of loopback that nobody listens on."""
+    """A TCP port of loopback that is free."""
     with closing(socket.socket()) as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
@@ -125,7 +125,7 @@ async def open_service(env: Mapping[str, str], cores: Iterable[int] | None) -> A
         LoadError: it did not come up; with what it said last.
     """
     port = int(env["PORT"])
-    # In a file: a pipe that nobody reads would stop the service.
+    # In a file: a pipe that is not read would stop the service.
     with tempfile.TemporaryFile() as said:
         process = await trio.lowlevel.open_process(
             # env(1) adds to what we have, and becomes the service: the process stays the same.

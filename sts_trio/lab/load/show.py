@@ -33,7 +33,7 @@ _COMPARED = (
 
 
 def live_table(now: Now, title: str) -> Table:
-    """How a run stands."""
+    """Make the table that is shown while a run lasts."""
     plan = now.plan
     total = plan.calls / plan.ramp + plan.settle + plan.seconds
     share = min(now.elapsed / total, 1.0)

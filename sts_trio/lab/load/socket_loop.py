@@ -42,9 +42,10 @@ _FOR_EVER_NS = 2**60
 
 @dataclass(slots=True)
 class TimerHeap:
-    """Times are ns of CLOCK_MONOTONIC, counted on from the first, so that no drift adds up.
+    """What a process does by the clock: one heap in place of a sleeping task for each call.
 
-    `late`: how far behind its time the process acts, in seconds: is it keeping up?
+    Times are ns of CLOCK_MONOTONIC; each is the one before plus an interval, so that no drift adds up. `late`: how far
+    behind its time the process acts, in seconds, which shows whether it keeps up.
     """
 
     late: Histogram = field(default_factory=Histogram)
@@ -57,7 +58,7 @@ class TimerHeap:
         heappush(self._acts, (due_ns, next(self._order), act))
 
     def turn(self) -> int:
-        """Do what is due, or as much of it as is good at a time; returns the ns until there is more."""
+        """Do what is due, at most `_BATCH` acts; return the ns until the next is due."""
         acts = self._acts
         for _ in range(_BATCH):
             now = self.clock()
@@ -79,14 +80,14 @@ _LOOK_UP_NS = 5_000_000
 
 
 class Member(Protocol):
-    """What a connection's messages are for."""
+    """The owner of a connection, which gets its messages."""
 
     def hear(self, message: Message, /) -> None:
-        """Take a message; control frames are answered elsewhere, but a close comes by."""
+        """Take a message, or a close frame. Pings are answered before."""
         ...
 
     def gone(self, why: str, /) -> None:
-        """The connection is over. Told once, and not if it was we who closed."""
+        """The connection is over. Called once, and not after `Connection.close`."""
         ...
 
 
@@ -114,7 +115,7 @@ class Connection:
             self._end("the far end has stopped reading")
 
     def close(self, code: int = 1000) -> None:
-        """Send a close frame and go; what the far end has to say to it is of no interest."""
+        """Send a close frame and close the socket, without waiting for the far end's."""
         self.send(CLOSE, code.to_bytes(2, "big"))
         self._leave()
 
@@ -180,7 +181,7 @@ class Connection:
 
 
 class SocketLoop:
-    """All connections of a process, and what they do by the clock."""
+    """Reads all connections of a process, and runs its timers."""
 
     def __init__(self, timers: TimerHeap) -> None:
         self._timers = timers
@@ -189,7 +190,7 @@ class SocketLoop:
         self._calm_at = 0
 
     def stir(self) -> None:
-        """A connection is being opened, by other tasks of Trio's: they shall not wait for ours."""
+        """A connection is being opened: for a second `run` waits by Trio, so that other tasks get their turn."""
         self._calm_at = time.monotonic_ns() + _CALM_AFTER_NS
 
     def join(
@@ -204,7 +205,7 @@ class SocketLoop:
         return connection
 
     def watch(self, sock: socket.socket, *, writing: bool) -> None:
-        """Look whether a socket can be read, and, if so told, whether it takes more."""
+        """Poll a socket for reading, and with `writing` also for room to write."""
         self._poll.modify(sock, select.EPOLLIN | (select.EPOLLOUT if writing else 0))
 
     def forget(self, sock: socket.socket) -> None:

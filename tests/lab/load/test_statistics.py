@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sts_trio.lab.load.histogram import Histogram
 from sts_trio.lab.load.limits import Limits, exceeded
 from sts_trio.lab.load.plan import AgentsDone, CallersDone, DownCall, Plan, UpCall
-from sts_trio.lab.load.results import Measured, Results, figures, medians_of
+from sts_trio.lab.load.results import Measured, Results, medians_of, results_of
 from sts_trio.lab.load.show import ratios
 
 times = st.lists(st.floats(2e-6, 100.0), min_size=1, max_size=200)
@@ -30,13 +30,6 @@ def test_a_quantile_is_right_to_within_two_percent(values: list[float], share: f
     exact = sorted(values)[max(ceil(share * len(values)), 1) - 1]
     assert _histogram(values).quantile(share) == pytest.approx(exact, rel=0.02)
     assert _histogram(values).quantile(1.0) == max(values)
-
-
-@given(times, times)
-def test_two_histograms_merged_are_one_of_both(first: list[float], second: list[float]) -> None:
-    merged = _histogram(first)
-    merged.merge(_histogram(second))
-    assert merged == _histogram(first + second)
 
 
 def test_no_times_have_no_quantile_and_times_of_nothing_count() -> None:
@@ -84,7 +77,7 @@ def _run(up: list[UpCall], down: list[DownCall], used: Measured = USED, late: fl
     nothing = Histogram()
     agents = AgentsDone(_histogram([0.001, 0.002]), nothing, up)
     callers = CallersDone(_histogram([0.01]), nothing, nothing, nothing, _histogram([late]), 0, down, {})
-    return figures(PLAN, agents, callers, used)
+    return results_of(PLAN, agents, callers, used)
 
 
 def test_cpu_and_memory_are_per_call() -> None:

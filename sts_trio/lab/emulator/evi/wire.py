@@ -111,8 +111,8 @@ class _AnyAnswer(msgspec.Struct):
 _any_answer = msgspec.json.Decoder(_AnyAnswer)
 
 
-def parse_client(text: str) -> ClientMessage:
-    """Read one text frame of a client.
+def parse_client(text: str | bytes) -> ClientMessage:
+    """Read one text frame of a client; `bytes` are its UTF-8.
 
     Raises:
         WireError: E0100 when it is not JSON, E0101 when a field is missing or wrong, or the type is unknown;
@@ -259,10 +259,15 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Cancelled(msgspec.Struct, frozen=True):
-    """Where the protocol tells of a reply that is over before its end."""
+    """A reply was interrupted. EVI has no such message; the Realtime protocol ends the response by it."""
 
 
 _encoder = msgspec.json.Encoder()
+
+
+def encode_audio(segment: str, index: int, base64_wav: bytes) -> bytes:
+    """Return the text frame of an `AudioOutput` whose WAV file is in base64 already: no second copy of the audio."""
+    return b'{"type":"audio_output","id":"%s","index":%d,"data":"%s"}' % (segment.encode(), index, base64_wav)
 
 
 def encode_server(message: ServerMessage, custom_session_id: str | None = None) -> str:

@@ -10,9 +10,9 @@ import msgspec
 
 from sts_trio.lab.emulator.chat import Flush, Late, Say
 from sts_trio.lab.emulator.evi.settings import SessionSettings, Tool
-from sts_trio.lab.emulator.evi.wire import Cancelled, ToolCall, UserMessage
+from sts_trio.lab.emulator.evi.wire import Cancelled, Event, ToolCall, UserMessage
 from sts_trio.lab.emulator.parrot import Parrot
-from sts_trio.lab.emulator.realtime.events import Replies, event, new_id
+from sts_trio.lab.emulator.realtime.events import Replies, new_id, transcribed
 from sts_trio.lab.emulator.realtime.wire import ClientError
 from sts_trio.lab.emulator.voice import VoiceFormat
 from sts_trio.lab.sample_formats import PCM
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from sts_trio.lab.emulator.chat import Action, ToClient
     from sts_trio.lab.emulator.evi.settings import Context
     from sts_trio.lab.emulator.options import EmulatorOptions
-    from sts_trio.lab.emulator.realtime.events import Fields
     from sts_trio.lab.emulator.realtime.items import Items
     from sts_trio.lab.emulator.realtime.wire import FlatSession, ResponseCreate, Session
     from sts_trio.lab.emulator.turns import Turn
@@ -32,7 +31,7 @@ TRANSCRIPT_SECONDS = 0.3  # the model that writes words down is another, and lat
 
 
 class Agent:
-    """Mute until `set_up`. `lengths` is the voice that was sent, in ms, by item."""
+    """Answers in responses, once `set_up` has been called. `lengths`: ms of voice that were sent, by item."""
 
     def __init__(self, options: EmulatorOptions, rng: np.random.Generator) -> None:
         self._options = options
@@ -69,18 +68,18 @@ class Agent:
             )
 
     def decided(self, actions: list[Action]) -> list[Action]:
-        """Count the responses among what is about to be done."""
+        """Return `actions`; remember how many responses they will start, so that `busy` is true before they do."""
         self._decided += sum(isinstance(action, Say | ToolCall) for action in actions)
         return actions
 
-    def tell(self, message: ToClient) -> list[Fields]:
+    def tell(self, message: ToClient) -> list[Event]:
         """Return the events that a message of the parrot's becomes when it is sent."""
         events = self._replies.tell(message)
-        self._decided = max(self._decided - any(told["type"] == "response.created" for told in events), 0)
+        self._decided = max(self._decided - any(told.fields["type"] == "response.created" for told in events), 0)
         return events
 
     def know(self, context: Context) -> None:
-        """Mention this in every answer from now on."""
+        """Mention `context` in every answer from now on."""
         self._settings = msgspec.structs.replace(self._settings, context=context)
 
     def say(self, text: str, now: float) -> list[Action]:
@@ -98,20 +97,13 @@ class Agent:
         return [Flush(), Cancelled()]
 
     def answer(self, turn: Turn, item: str, rate: int, now: float) -> list[Action]:
-        """Answer what the caller said, at `rate` Hz; his words follow when somebody writes them down."""
+        """Answer what the caller said, at `rate` Hz; a transcript follows if the session asked for one."""
         if self._parrot is None:
             return []
         actions: list[Action] = []
         said, *answer = self._parrot.turn(turn, rate, 0, self._settings, now)
         if self._transcribes and isinstance(said, UserMessage):
-            words = event(
-                "conversation.item.input_audio_transcription.completed",
-                item_id=item,
-                content_index=0,
-                transcript=said.message.content,
-                usage={"type": "duration", "seconds": 1.0},
-            )
-            actions.append(Late(words, TRANSCRIPT_SECONDS))
+            actions.append(Late(transcribed(item, said.message.content), TRANSCRIPT_SECONDS))
         return [*actions, *(() if self.busy else answer)]
 
     def respond(self, create: ResponseCreate, items: Items, now: float) -> list[Action]:

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     from sts_trio.lab.emulator.realtime.wire import FlatSession, Session
 
-SPEECH_MS = 100  # of loud sound, until the service says that somebody speaks
+SPEECH_MS = 100  # of loud sound, until the service says that the caller speaks
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechBegan:
-    """The caller has begun to speak; `item` is what his turn will be."""
+    """The caller has begun to speak; `item` is the id that their turn will have."""
 
     item: str
     at_ms: int
@@ -29,7 +29,7 @@ class SpeechBegan:
 
 @dataclass(frozen=True, slots=True)
 class SpeechEnded:
-    """He has stopped. Without a `turn` it was a knock: nothing to answer."""
+    """The caller has stopped. Without a `turn` it was too short to be speech: nothing to answer."""
 
     item: str
     at_ms: int
@@ -39,7 +39,7 @@ class SpeechEnded:
 class CallerAudio:
     """`audio` is what came, in linear PCM at `rate`, the newest `KEPT_SECONDS`; `heard_bytes` counts all of it.
 
-    `early_bytes` came before the session was set up, and were not understood. `onsets`: how often he began to speak.
+    `early_bytes` came before the session was set up, and were not understood. `onsets`: how often speech began.
     """
 
     def __init__(self, new_item: Callable[[], str]) -> None:
@@ -62,7 +62,7 @@ class CallerAudio:
             self._detector = TurnDetector(self.rate, detection.silence_duration_ms)
 
     def hear(self, data: bytes) -> list[SpeechBegan | SpeechEnded]:
-        """Take caller audio, and say what that makes of him."""
+        """Take caller audio in the session's format; return where speech began and ended in it."""
         if self._kind is None:
             self.early_bytes += len(data)
             return []

@@ -16,7 +16,7 @@ from sts_trio.lab.emulator.evi.wire import ErrorMessage, Event
 from sts_trio.lab.emulator.malformed import REALTIME as MALFORMED
 from sts_trio.lab.emulator.realtime.agent import Agent
 from sts_trio.lab.emulator.realtime.caller_audio import CallerAudio, SpeechBegan
-from sts_trio.lab.emulator.realtime.events import error, event, new_id, turn_over
+from sts_trio.lab.emulator.realtime.events import error, event, new_id, speech_started, turn_over
 from sts_trio.lab.emulator.realtime.items import Items, text_of
 from sts_trio.lab.emulator.realtime.wire import (
     Append,
@@ -119,7 +119,7 @@ class RealtimeChat(ChatProtocol):
         return min(self._options.max_duration, LONGEST_SESSION)
 
     def open(self, now: float, *, metadata: bool = True) -> list[Action]:  # noqa: ARG002  # `ChatProtocol` has it
-        """Begin. A wrong model is told after the upgrade, as a wrong key is."""
+        """Begin. A wrong model, like a wrong key, is refused after the upgrade."""
         model = self.query.raw.get("model", "")
         if not model.startswith(MODELS):
             return self.refuse("model_not_found", "invalid_request_error", f"The model {model} does not exist.")
@@ -158,13 +158,15 @@ class RealtimeChat(ChatProtocol):
     def encode(self, message: ToClient) -> list[str]:
         """Return the text frames of a message."""
         match message:
-            case Event(fields=fields):
-                events = [fields]
+            case Event():
+                events = [message]
             case ErrorMessage(code=code, slug=slug, message=text):
-                events = [error(code, text, kind=slug).fields]
+                events = [error(code, text, kind=slug)]
             case _:
                 events = self._agent.tell(message)
-        return [msgspec.json.encode({"event_id": f"event_{new_id(self._rng)}", **told}).decode() for told in events]
+        return [
+            msgspec.json.encode({"event_id": f"event_{new_id(self._rng)}", **told.fields}).decode() for told in events
+        ]
 
     # --- inside ---
 
@@ -197,8 +199,7 @@ class RealtimeChat(ChatProtocol):
         actions: list[Action] = []
         for heard in self._audio.hear(data):
             if isinstance(heard, SpeechBegan):
-                begun = event("input_audio_buffer.speech_started", audio_start_ms=heard.at_ms, item_id=heard.item)
-                actions += [begun, *self._agent.cancel(now)]
+                actions += [speech_started(heard.item, heard.at_ms), *self._agent.cancel(now)]
                 continue
             actions += turn_over(heard.item, heard.at_ms)
             if heard.turn is not None:

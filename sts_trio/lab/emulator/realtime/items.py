@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sts_trio.lab.emulator.evi.settings import Context
 from sts_trio.lab.emulator.evi.wire import ToolResponse
-from sts_trio.lab.emulator.realtime.events import added, event
+from sts_trio.lab.emulator.realtime.events import added, deleted, truncated
 from sts_trio.lab.emulator.realtime.wire import ClientError
 
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ KEPT_TEXTS = 100
 
 
 class Items:
-    """`lengths` is how much voice was sent of each item of the agent's, in ms.
+    """What the client made of the conversation. `lengths`: ms of voice that were sent of each item of the agent.
 
-    `seeded` told of an earlier session. `cuts` is what was truncated, in ms, or deleted (None). `context` is what the
-    agent was let know last.
+    `seeded`: items of an earlier session, told at the beginning of this one. `cuts`: by item, the ms that truncation
+    left, or None when it was deleted. `context`: the newest system message.
     """
 
     def __init__(self, lengths: Mapping[str, float]) -> None:
@@ -60,7 +60,7 @@ class Items:
                 self.answers.append(self._output)
             case kind:
                 raise ClientError("invalid_value", f"No item can be made of {kind}.", create.event_id, "item.type")
-        return added({"object": "realtime.item", "status": "completed", **item})
+        return [*added({"object": "realtime.item", "status": "completed", **item})]
 
     def delete(self, message: ItemDelete) -> list[Action]:
         """Take an item of the agent's out. Raises ClientError where there is none."""
@@ -68,7 +68,7 @@ class Items:
             text = f"There is no item {message.item_id}."
             raise ClientError("item_delete_invalid_item_id", text, message.event_id)
         self.cuts[message.item_id] = None
-        return [event("conversation.item.deleted", item_id=message.item_id)]
+        return [deleted(message.item_id)]
 
     def truncate(self, cut: Truncate) -> list[Action]:
         """Forget the end of an item's voice. Raises ClientError where there is none, or not as much."""
@@ -79,8 +79,7 @@ class Items:
             text = f"Audio content of {length:.0f}ms is already shorter than {cut.audio_end_ms}ms"
             raise ClientError("invalid_value", text, cut.event_id, "audio_end_ms")
         self.cuts[cut.item_id] = cut.audio_end_ms
-        fields = {"item_id": cut.item_id, "content_index": 0, "audio_end_ms": cut.audio_end_ms}
-        return [event("conversation.item.truncated", **fields)]
+        return [truncated(cut.item_id, cut.audio_end_ms)]
 
 
 def text_of(item: dict[str, Any]) -> str:

@@ -145,7 +145,7 @@ class FunctionTool(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """OpenAI's."""
+    """The session of OpenAI."""
 
     type: Literal["realtime"]
     instructions: str = ""
@@ -164,7 +164,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class FlatSession(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """XAI's: voice and turn detection stand at the top."""
+    """The session of xAI: voice and turn detection are top fields."""
 
     instructions: str = ""
     voice: str = "eve"

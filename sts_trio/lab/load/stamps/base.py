@@ -1,6 +1,6 @@
 """What stamps in the caller's audio tell: which frames arrived, in which order, and how long each took. Pure.
 
-How a stamp is written depends on what the provider's protocol leaves of the samples: `exact` or `coarse`. The time is
+How a stamp is written depends on what the provider's protocol leaves of the samples: `pcm` or `g711`. The time is
 the sender's own clock just before the send, so a sender that is late does not look like a slow connector.
 """
 
@@ -56,7 +56,8 @@ class Arrivals:
 class UpstreamCount:
     """One call's frames as the agent got them: what is missing, doubled, in the wrong order, or changed.
 
-    Frames before the first that came are nobody's loss: a connector may drop what was said before the agent was ready.
+    Frames before the first that came do not count as lost: a connector may drop what was said before the agent was
+    ready.
     """
 
     arrivals: Arrivals

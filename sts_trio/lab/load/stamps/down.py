@@ -86,7 +86,7 @@ class WavMaker:
 
 
 class RawMaker:
-    """Makes the base64 of 200 ms of bare samples, in any form."""
+    """Makes the base64 of 200 ms of bare samples, in any sample format."""
 
     def __init__(self, form: SampleFormat) -> None:
         per_step = form.rate * _STEP // RATE

@@ -46,7 +46,7 @@ def _check(mark: int, body: int) -> int:
 
 
 def g711_frame(mark: int, call: int, number: int, now_ns: int, *, counted: bool) -> bytes:
-    """See `stamps.Stamper`; `mark` is the run's own."""
+    """See `base.Stamper`; `mark` is the run's own."""
     time = now_ns // _UNIT_NS & (1 << _TIME) - 1
     body = ((call << _NUMBER | number) << _TIME | time) << _FLAG | counted
     text = b"%019x" % (body << _CHECK | _check(mark, body))
@@ -54,7 +54,7 @@ def g711_frame(mark: int, call: int, number: int, now_ns: int, *, counted: bool)
 
 
 class G711StampReader:
-    """See `stamps.StampReader`; `form` is the session's. Frames of another run are damaged."""
+    """See `base.StampReader`; `form` is that of the session. Frames of another run are damaged."""
 
     def __init__(self, mark: int, form: SampleFormat) -> None:
         self._mark = mark
@@ -65,7 +65,7 @@ class G711StampReader:
         self._waiting = b""
 
     def read(self, audio: bytes, now_ns: int) -> Sequence[Stamp | None]:
-        """See `stamps.StampReader`."""
+        """See `base.StampReader`."""
         waiting = self._waiting + self._levels(audio).translate(self._symbols)
         found: list[Stamp | None] = []
         while (begin := waiting.find(b"B")) >= 0:

@@ -28,20 +28,20 @@ _MOST_WAITING = 1000 * FRAME_BYTES
 
 
 def pcm_frame(mark: int, call: int, number: int, now_ns: int, *, counted: bool) -> bytes:
-    """See `stamps.Stamper`; `mark` is the run's own."""
+    """See `base.Stamper`; `mark` is the run's own."""
     time = now_ns & ~1 | counted
     return binascii.b2a_base64(_STAMP.pack(mark, call, number, time), newline=False) + _BODY_BASE64
 
 
 @dataclass(slots=True)
 class PcmStampReader:
-    """See `stamps.StampReader`. Frames of another run, with another mark, are not seen."""
+    """See `base.StampReader`. Frames of another run, with another mark, are not seen."""
 
     mark: int
     _waiting: bytearray = field(default_factory=bytearray)
 
     def read(self, audio: bytes, now_ns: int) -> Sequence[Stamp | None]:  # noqa: ARG002  the stamp has the whole time
-        """See `stamps.StampReader`."""
+        """See `base.StampReader`."""
         if not self._waiting and len(audio) == FRAME_BYTES and (whole := self._frame(audio)):
             return whole
         waiting = self._waiting
@@ -61,7 +61,7 @@ class PcmStampReader:
         return found
 
     def _frame(self, frame: bytes) -> tuple[Stamp | None, ...]:
-        """What it tells; nothing, if it does not begin with the mark."""
+        """Read the stamp of a whole frame; empty if it does not begin with the mark, (None,) if it is damaged."""
         mark, call, number, time = _STAMP.unpack_from(frame)
         if mark != self.mark:
             return ()

@@ -1,8 +1,10 @@
-"""Raw bytes of a WebSocket client, to send what no library would, and to read exactly what came."""
+"""Raw bytes of a WebSocket client, to send what no library would, and to read exactly what came.
+
+The frames are of the lab's codec, which is not the service's own.
+"""
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -10,39 +12,24 @@ import trio
 import wsproto.events
 from wsproto.connection import Connection, ConnectionType
 
+from sts_trio.lab.websocket import BINARY, CLOSE, PING, PONG, TEXT, ClientFramer, upgrade_request
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 MASK = b"\x01\x02\x03\x04"
+__all__ = ["BINARY", "CLOSE", "PING", "PONG", "TEXT", "Heard", "frame", "hear", "hear_head", "upgrade"]
 
 
 def upgrade(target: str = "/", extra: Sequence[str] = ()) -> bytes:
     """Return a valid upgrade request."""
-    lines = [
-        f"GET {target} HTTP/1.1",
-        "Host: sts",
-        "Upgrade: websocket",
-        "Connection: Upgrade",
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-        "Sec-WebSocket-Version: 13",
-        *extra,
-    ]
-    return "\r\n".join([*lines, "", ""]).encode()
+    return upgrade_request("sts", target, b"dGhlIHNhbXBsZSBub25jZQ==", *extra)
 
 
 def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, first: int = 0) -> bytes:
     """Return one masked frame; `first` adds bits to its first byte."""
-    size = len(payload)
-    if size < 126:
-        head = bytes([0x80 | size])
-    elif size < 2**16:
-        head = bytes([0x80 | 126]) + struct.pack("!H", size)
-    else:
-        head = bytes([0x80 | 127]) + struct.pack("!Q", size)
-    key = (MASK * (size // 4 + 1))[:size]
-    masked = (int.from_bytes(payload, "big") ^ int.from_bytes(key, "big")).to_bytes(size, "big")
-    return bytes([opcode | (0x80 if fin else 0) | first]) + head + MASK + masked
+    whole = ClientFramer(MASK).encode(opcode, payload)
+    return bytes([opcode | (0x80 if fin else 0) | first]) + whole[1:]
 
 
 @dataclass
