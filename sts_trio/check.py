@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from sts_trio.audio.fallback import load_fallback
 from sts_trio.audio.pcm import seconds
 from sts_trio.errors import ConfigError, ProviderError
 from sts_trio.http_client import HttpFailed
 from sts_trio.providers.base import CallInfo
-from sts_trio.wiring.fallback import load_fallback
-from sts_trio.wiring.provider import open_provider
-from sts_trio.wiring.services import open_ami, open_http, read_instructions
-from sts_trio.wiring.tools import find_tools, rule_problems
+from sts_trio.wiring import find_tools, open_ami, open_http, open_provider, read_instructions, rule_problems
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,10 +44,10 @@ def check_tools(settings: Settings, report: Callable[[str], None]) -> bool:
 
 def check_fallback(settings: Settings, report: Callable[[str], None]) -> bool:
     """Load what a caller hears when the agent has failed."""
-    if settings.fallback_wav is None:
+    if settings.calls.fallback_wav is None:
         return True
     try:
-        length = seconds(len(load_fallback(settings.fallback_wav)))
+        length = seconds(len(load_fallback(settings.calls.fallback_wav)))
     except ConfigError as exc:
         report(f"failed: {exc}")
         return False
@@ -59,10 +57,10 @@ def check_fallback(settings: Settings, report: Callable[[str], None]) -> bool:
 
 async def check_ami(settings: Settings, report: Callable[[str], None]) -> bool:
     """Ask the AMI service for anything: whatever its answer is, it is there."""
-    if settings.ami_url is None:
+    if settings.calls.ami_url is None:
         return True
     try:
-        await open_http().get(settings.ami_url, seconds=5)
+        await open_http().get(settings.calls.ami_url, seconds=5)
     except HttpFailed as exc:
         report(f"failed: AMI_URL: {exc}")
         return False
@@ -72,13 +70,13 @@ async def check_ami(settings: Settings, report: Callable[[str], None]) -> bool:
 
 async def check_instructions(settings: Settings, report: Callable[[str], None]) -> bool:
     """Load the instructions as a call does, if they come from outside."""
-    account = settings.account
-    outside = account.url_instructions or account.file_instructions
-    if settings.stored_config or account.instructions or not outside:
+    provider = settings.provider
+    outside = provider.url_instructions or provider.file_instructions
+    if provider.config_id or provider.instructions or not outside:
         return True
     text = await read_instructions(settings, open_http()).load(None)
     if text is None:
-        names = f"{account.prefix}_URL_INSTRUCTIONS or {account.prefix}_FILE_INSTRUCTIONS"
+        names = f"{provider.prefix}_URL_INSTRUCTIONS or {provider.prefix}_FILE_INSTRUCTIONS"
         report(f"failed: no instructions from {names}; the default is used")
         return False
     report(f"ok: instructions of {len(text)} characters")
@@ -87,15 +85,15 @@ async def check_instructions(settings: Settings, report: Callable[[str], None]) 
 
 async def check_provider(settings: Settings, report: Callable[[str], None], dial: Dial | None = None) -> bool:
     """Open a session with the provider and close it again, nothing said. Returns whether that worked."""
-    if (ending := settings.ending_model()) is not None:
-        report(f"note: {ending}")
+    if (warning := settings.provider.warning()) is not None:
+        report(f"note: {warning}")
     began = trio.current_time()
     try:
         provider = open_provider(settings, dial)
         async with provider(CallInfo(id="check")) as link:
             await link.receive()  # what the provider says first; a session that has been opened has it
             took = (trio.current_time() - began) * 1000
-            config = settings.stored_config
+            config = settings.provider.config_id
             mode = f"config {config}" if config else "instructions and voice of the environment"
             report(f"ok: {provider.endpoint} opened a chat in {took:.0f} ms, with {mode}")
             return True

@@ -1,4 +1,8 @@
-"""The composition root of `serve`: settings → calls (`wiring`) → server; signals → drain → exit."""
+"""The composition root of `serve`: settings → calls (`wiring`) → web application → server; signals → drain → exit.
+
+It reads from top to bottom: `serve` builds what all calls share, `run_service` puts the web in front of it and serves
+until the drain is over, on a port of its own or as one of several workers.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,7 @@ from sts_trio.web.app import create_app
 from sts_trio.web.auth import Authorizer
 from sts_trio.web.connections import most_connections, raise_file_limit
 from sts_trio.web.server import make_config, serve_app
-from sts_trio.wiring.calls import build_handler
+from sts_trio.wiring import build_handler
 from sts_trio.workers.worker import WorkerAdmission, open_worker, serve_worker
 
 if TYPE_CHECKING:
@@ -48,6 +52,108 @@ _SWITCH_SECONDS = 0.0002
 _GC_THRESHOLDS = (700, 10, 2)  # Python's own, but for the last: 10
 _REPORT_SECONDS = 5.0  # how often a drain says how many calls are left
 _LAST_CALLS_SECONDS = 5.0  # for calls that were ended by a drain to say so and close
+
+
+async def serve(settings: Settings, spec: WorkerSpec | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; as one worker of several (`spec`), also until the supervisor has ended."""
+    raise_file_limit()
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    # Before the signals are ours: an operator's tool is loaded here, and one that hangs must not keep us from dying.
+    shared = build_shared(settings, spec.share if spec else None)
+    _calm_garbage_collector()
+    worker = open_worker(spec) if spec else None
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+            serving = partial(run_service, settings, shared, worker, until_told=signals.__anext__)
+            urls = await nursery.start(serving)
+            if spec is None:
+                log.info("ready for calls", listening=", ".join(urls))
+    log.info("stopped")
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What is made once for all calls of this process, before the first."""
+
+    handler: CallHandler
+    shedder: Shedder
+    metrics: Metrics
+
+    @property
+    def registry(self) -> Registry:
+        """The calls that there are."""
+        return self.handler.registry
+
+
+def build_shared(settings: Settings, share: int | None = None) -> Shared:
+    """Build what calls share; the operator's tools are loaded here. `share`: this worker's part of MAX_CALLS."""
+    most = settings.service.max_calls
+    shedder = Shedder(settings.service.shed_lag_ms / 1000)
+    registry = Registry(most if share is None else share, shedder, of=most)
+    metrics = Metrics(registry, version("sts-trio"))
+    return Shared(build_handler(settings, registry, meter=metrics), shedder, metrics)
+
+
+async def run_service(
+    settings: Settings,
+    shared: Shared | None = None,
+    worker: Worker | None = None,
+    *,
+    until_told: Callable[[], Awaitable[object]] = trio.sleep_forever,
+    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until `until_told` returns; then let the running calls finish, for as long as the settings give them.
+
+    When it returns a second time, they are ended at once.
+
+    `task_status` gets the URLs that it listens on: none as a `worker`, whose connections come from the supervisor.
+
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+    shared = shared or build_shared(settings)
+
+    def observe(lag: float) -> None:
+        shared.metrics.lagged(lag)
+        if worker is not None:
+            worker.report_changes()  # the shedder may have changed its mind, which nothing else reports
+
+    async def scrape() -> tuple[bytes, str] | None:
+        text, kind = shared.metrics.scrape()
+        whole = text if worker is None else await worker.scrape()
+        return None if whole is None else (whole, kind)
+
+    async def stop() -> None:
+        async with trio.open_nursery() as nursery:  # in here, and not around the server, whose errors stay plain
+            nursery.start_soon(watch_lag, shared.shedder, observe, name="lag")
+            await until_told()
+            await _drain(shared.registry, settings.service.drain_seconds, until_told)
+            nursery.cancel_scope.cancel()
+
+    service = settings.service
+    app = build_app(shared.handler, scrape, Authorizer(service.sts_token, service.allowed_origins), worker)
+    dead = service.core_dead_seconds
+    pings = dead / _PINGS_BEFORE_DEAD
+    if worker is None:
+        await serve_app(
+            app,
+            host=service.host,
+            port=service.port,
+            ping_seconds=pings,
+            dead_seconds=dead,
+            shutdown_trigger=stop,
+            task_status=task_status,
+        )
+    else:
+        await serve_worker(
+            worker,
+            app,
+            shared.registry,
+            make_config(ping_seconds=pings, dead_seconds=dead, most=most_connections()),
+            scrape=lambda: shared.metrics.scrape()[0],
+            shutdown_trigger=stop,
+            ready=partial(task_status.started, []),
+        )
 
 
 def build_app(
@@ -78,85 +184,6 @@ def build_app(
         return {"calls": calls, "version": version("sts-trio")} | shut
 
     return create_app(answer, answer_stream, admission, status, scrape, authorizer)
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """What is made once for all calls, before the first."""
-
-    handler: CallHandler
-    shedder: Shedder
-    metrics: Metrics
-
-
-def open_service(settings: Settings, share: int | None = None) -> Service:
-    """Put the service together; the operator's tools are loaded here. `share`: this worker's of MAX_CALLS."""
-    shedder = Shedder(settings.shed_lag_ms / 1000)
-    registry = Registry(settings.max_calls if share is None else share, shedder, of=settings.max_calls)
-    metrics = Metrics(registry, version("sts-trio"))
-    return Service(build_handler(settings, registry, meter=metrics), shedder, metrics)
-
-
-async def run_service(
-    settings: Settings,
-    service: Service | None = None,
-    worker: Worker | None = None,
-    *,
-    until_told: Callable[[], Awaitable[object]] = trio.sleep_forever,
-    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Serve until `until_told` returns; then let the running calls finish, for as long as the settings give them.
-
-    When it returns a second time, they are ended at once.
-
-    `task_status` gets the URLs that it listens on: none as a `worker`, whose connections come from the supervisor.
-
-    Raises:
-        OSError: the address cannot be listened on.
-    """
-    service = service or open_service(settings)
-    registry, metrics = service.handler.registry, service.metrics
-
-    def observe(lag: float) -> None:
-        metrics.lagged(lag)
-        if worker is not None:
-            worker.report_changes()  # the shedder may have changed its mind, which nothing else reports
-
-    async def scrape() -> tuple[bytes, str] | None:
-        text, kind = metrics.scrape()
-        whole = text if worker is None else await worker.scrape()
-        return None if whole is None else (whole, kind)
-
-    async def stop() -> None:
-        async with trio.open_nursery() as nursery:  # in here, and not around the server, whose errors stay plain
-            nursery.start_soon(watch_lag, service.shedder, observe, name="lag")
-            await until_told()
-            await _drain(registry, settings.drain_seconds, until_told)
-            nursery.cancel_scope.cancel()
-
-    app = build_app(service.handler, scrape, Authorizer(settings.sts_token, settings.allowed_origins), worker)
-    dead = settings.core_dead_seconds
-    pings = dead / _PINGS_BEFORE_DEAD
-    if worker is None:
-        await serve_app(
-            app,
-            host=settings.host,
-            port=settings.port,
-            ping_seconds=pings,
-            dead_seconds=dead,
-            shutdown_trigger=stop,
-            task_status=task_status,
-        )
-    else:
-        await serve_worker(
-            worker,
-            app,
-            registry,
-            make_config(ping_seconds=pings, dead_seconds=dead, most=most_connections()),
-            scrape=lambda: metrics.scrape()[0],
-            shutdown_trigger=stop,
-            ready=partial(task_status.started, []),
-        )
 
 
 async def _drain(registry: Registry, limit: float, until_told: Callable[[], Awaitable[object]]) -> None:
@@ -192,22 +219,3 @@ def _calm_garbage_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
-
-
-async def serve(settings: Settings, spec: WorkerSpec | None = None) -> None:
-    """Serve until SIGTERM or SIGINT; as one worker of several (`spec`), also until the supervisor has ended."""
-    raise_file_limit()
-    sys.setswitchinterval(_SWITCH_SECONDS)
-    if spec is None:
-        log.info("starting", **settings.shown())
-    # Before the signals are ours: an operator's tool is loaded here, and one that hangs must not keep us from dying.
-    service = open_service(settings, spec.share if spec else None)
-    _calm_garbage_collector()
-    worker = open_worker(spec) if spec else None
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with trio.open_nursery() as nursery:
-            serving = partial(run_service, settings, service, worker, until_told=signals.__anext__)
-            urls = await nursery.start(serving)
-            if spec is None:
-                log.info("ready for calls", listening=", ".join(urls))
-    log.info("stopped")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sts_trio.wiring import calls, provider
+from sts_trio import wiring
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,12 +39,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True, scope="session")
 def _system_certificates_are_read_once() -> Iterator[None]:
     """Each service reads them when it is built: 30 ms, and a run builds some 400 services."""
-    of_the_system, trust = cache(ssl.create_default_context), provider.trust
+    of_the_system, trust = cache(ssl.create_default_context), wiring.trust
 
     def trust_once(settings: Settings) -> ssl.SSLContext:
-        return trust(settings) if settings.account.ca_file else of_the_system()
+        return trust(settings) if settings.provider.ca_file else of_the_system()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(calls, "open_http", cache(calls.open_http))
-        patch.setattr(provider, "trust", trust_once)
+        patch.setattr(wiring, "open_http", cache(wiring.open_http))
+        patch.setattr(wiring, "trust", trust_once)
         yield

@@ -1,8 +1,12 @@
-"""What the bridge asks for: values that the session carries out. What the caller hears is in the playout, not here."""
+"""What the bridge asks of the call: actions to perform, and deadlines to be woken at. Pure.
+
+What the caller hears is in the playout, not here.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,6 +15,29 @@ if TYPE_CHECKING:
     from sts_trio.call.meter import CallOutcome
     from sts_trio.providers.base import CallInfo
     from sts_trio.tools.tool import Tool, ToolResult
+
+
+class Deadline(StrEnum):
+    """What a call waits for. Of those that are over together the bridge acts on the first here first.
+
+    Those that end the call come first. Tools come before keys: giving keys to the agent may take time, and no tool must
+    be stopped before it was started.
+    """
+
+    INIT = "init"  # Core's first message
+    LENGTH = "length"  # the longest that a call may take
+    HUNG_UP = "hung up"  # Core's own close, after a tool has hung up
+    HEARD_OUT = "heard out"  # the caller has heard what is queued, and the call ends
+    SESSION = "session"  # a session is to be opened, renewed, closed or given up
+    ANSWER = "answer"  # the agent's answer to the caller
+    NO_INPUT = "no input"  # a word of either side
+    SPEECH = "speech"  # a turn of the agent has been heard, or is over unannounced
+    TOOLS = "tools"  # a tool that waits for the good-bye
+    KEYS = "keys"  # the next key of an entry
+
+
+# When each is over, in seconds of the call's clock; infinity for what is not waited for. The bridge owns it.
+Deadlines = dict[Deadline, float]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,35 +1,41 @@
 """The decisions of one call: events of both sides in, actions out. Pure: no await, no clock, no I/O.
 
-States, in order: waiting for `init` → opening a session → talking → (closing: the agent said good-bye and the caller
-hears it out) → ended. What the caller hears goes into the `Playout`; everything else that must be done is an action.
+What the caller hears goes into the `Playout`; everything else that must be done is an action.
+
+| State (`CallState`) | What it means | What comes next |
+|---|---|---|
+| `WAITING_FOR_INIT` | Core is connected | `OPENING` with its `init` |
+| `OPENING` | no session is in use: the first, or one for a lost one, is looked for | `TALKING`; `CLOSING` if in vain |
+| `TALKING` | a session is in use | `OPENING` if it is lost; `CLOSING` if the agent says good-bye |
+| `CLOSING` | no session is wanted any more; the caller hears what is queued, or the fallback | `ENDED` |
+| `ENDED` | `End` has been ordered; from every state | |
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from enum import Enum, auto
 from math import inf
 from typing import TYPE_CHECKING
 
-from sts_trio.call.actions import LogWarning, Say, Truncate
+from sts_trio.call.actions import CloseSession, Deadline, End, LogWarning, Say, Truncate
 from sts_trio.call.config import is_real_uuid, named
 from sts_trio.call.dtmf import DtmfEntries, UnusableKeyError
 from sts_trio.call.emotions import STRONGEST, Emotions, strongest
 from sts_trio.call.ending import Ending, NoInputTimer
 from sts_trio.call.meter import CallOutcome, Cause
-from sts_trio.call.recovery import Recovery
 from sts_trio.call.resume import QUIET_SECONDS, ResumePolicy
 from sts_trio.call.speech import AgentSpeech
 from sts_trio.call.tools import ToolCalls
-from sts_trio.call.trouble import Trouble
 from sts_trio.call.upstream import UpstreamFrames
 from sts_trio.core.wire import CallerAudio, Digit, Init, NotUnderstood, Transcript
 from sts_trio.providers.base import (
     AgentAudio,
-    AgentClosed,
     AgentFault,
     AgentReady,
     AgentText,
     AgentTurnEnd,
+    SessionEnd,
     ToolCall,
     UserInterruption,
     UserTurn,
@@ -37,13 +43,12 @@ from sts_trio.providers.base import (
 )
 
 if TYPE_CHECKING:
-    from sts_trio.call.actions import Actions
+    from sts_trio.call.actions import Action, Actions, Deadlines
     from sts_trio.call.config import CallRules
     from sts_trio.call.emotions import Mood
     from sts_trio.call.playout import Playout
     from sts_trio.core.link import SocketClosed
     from sts_trio.core.wire import FromCore
-    from sts_trio.errors import ProviderError
     from sts_trio.providers.base import AgentEvent, CallInfo
     from sts_trio.tools.tool import ToolResult
 
@@ -51,46 +56,50 @@ _LONGEST_TEXT = 10_000  # characters of a caller's turn; some ten minutes of spe
 _NOTES = 5  # log lines a call about messages that were not understood; the rest are counted
 
 
+class CallState(Enum):
+    """How far a call has come; see the table above."""
+
+    WAITING_FOR_INIT = auto()
+    OPENING = auto()
+    TALKING = auto()
+    CLOSING = auto()
+    ENDED = auto()
+
+
 class Bridge:
-    """One call's state machine. After every feed `deadline` says when `on_deadline` wants to be called."""
+    """One call's state machine. After every event `deadline` says when `on_deadline` wants to be called."""
 
     def __init__(self, rules: CallRules, playout: Playout, known: CallInfo, now: float) -> None:
+        self.state = CallState.WAITING_FOR_INIT
         self.counts = playout.counts
         self.call = known  # what is known of the call; `init` makes it better
         self._rules = rules
         self._playout = playout
-        self._initialised = False
         self._greeting = ""
-        self._answer_by = inf  # the caller waits for an answer
-        self._voice = UpstreamFrames(self.counts, now)
-        self._keys = DtmfEntries(rules.keypad, rules.keypad_gap, self.counts)
-        self._silence = NoInputTimer(rules.silence)
-        self._speech = AgentSpeech(playout)
-        self._tools = ToolCalls(playout, rules.tool_grace)
-        self._moods = Emotions(rules.emotion_rules, self._tools, self.counts)
-        self._ending = Ending(rules, playout, self._speech, self._tools, now)
+        self._deadlines: Deadlines = dict.fromkeys(Deadline, inf)
+        self._listen_from = inf  # from when on it matters whether the caller is quiet
+        self._agent_until = -inf  # when the caller has heard what the agent has said so far
+        self._agent_heard = False  # the session in use has said something
+        self._reply_due = False  # the caller has spoken, and the agent has not since
+        self._frames = UpstreamFrames(self.counts, now)
+        self._keys = DtmfEntries(rules.keypad, rules.keypad_gap, self._deadlines, self.counts)
+        self._no_input = NoInputTimer(rules.silence, self._deadlines)
+        self._speech = AgentSpeech(playout, self._deadlines)
+        self._tools = ToolCalls(playout, self._deadlines, rules.tool_grace)
+        self._emotions = Emotions(rules.emotion_rules, self._tools, self.counts)
+        self._ending = Ending(rules, playout, self._speech, self._tools, self._deadlines, now)
         self._lifeline = ResumePolicy(rules.lifeline, self.counts)
-        self._trouble = Trouble()
-        self._recovery = Recovery(self._lifeline, self._trouble, self._speech, self._tools, self._ending)
+        self._last_fault = self._lifeline.last_fault
 
     @property
     def deadline(self) -> float:
         """When `on_deadline` has something to do; infinity for never."""
-        return min(
-            self._answer_by,
-            self._ending.deadline,
-            self._keys.deadline,
-            self._lifeline.deadline,
-            self._silence.deadline,
-            self._speech.deadline,
-            self._tools.deadline,
-            self._trouble.deadline,
-        )
+        return min(self._deadlines.values())
 
     @property
     def mood(self) -> Mood:
         """How the caller has sounded so far."""
-        return self._moods.mood
+        return self._emotions.mood
 
     # The caller's side.
 
@@ -98,9 +107,9 @@ class Bridge:
         """Take a message of Core."""
         match message:
             case CallerAudio(audio=pcm):
-                if not self._initialised:
+                if self.state is CallState.WAITING_FOR_INIT:
                     return ()
-                return self._voice.feed(pcm, now, listen=self._lifeline.renews_soon(now))
+                return self._frames.feed(pcm, now, listen=now >= self._listen_from)
             case Init():
                 return self._init(message)
             case Digit(digit=digit):
@@ -110,27 +119,28 @@ class Bridge:
 
     def on_caller_gone(self, closed: SocketClosed, now: float) -> Actions:
         """Core's connection is over: the call is, too."""
-        return self._ending.caller_gone(closed, now)
+        return self._moved(self._ending.caller_gone(closed, now))
 
     def _init(self, init: Init) -> Actions:
-        if self._initialised:
+        if self.state is not CallState.WAITING_FOR_INIT:
             return self._note("Core sent a second init; ignored")
-        self._initialised = True
-        self._ending.initialised()
+        self.state = CallState.OPENING
+        self._deadlines[Deadline.INIT] = inf
         call, session_policy = named(self.call, init.uuid), self._rules.session_policy
         controllable = is_real_uuid(call.uuid)
         tools = tuple(tool for tool in self._rules.tools if controllable or not tool.ends_call)
         self._tools.offer(tools)
         self._greeting = session_policy.greeting_for(call.query)
         self.call = replace(call, session_config=session_policy.session_config(call.query, tools))
-        return self._lifeline.begin(self.call)
+        return self._moved(self._lifeline.begin(self.call))
 
     def _digit(self, digit: str, now: float) -> Actions:
-        if not self._initialised:
+        if self.state is CallState.WAITING_FOR_INIT:
             return ()
-        self._silence.heard_caller(now)
+        self._agent_until = -inf
+        self._no_input.heard_caller(now)
         try:
-            return self._keys.press(digit, now, ready=self._lifeline.current is not None)
+            return self._keys.press(digit, now, ready=self.state is CallState.TALKING)
         except UnusableKeyError as exc:
             return self._note(f"Core sent {exc}; ignored")
 
@@ -141,40 +151,38 @@ class Bridge:
     # The agent's side.
 
     def on_agent(self, event: AgentEvent, session: int, now: float) -> Actions:
-        """Take an event of a session with the provider. Those of a session that is not in use change nothing."""
+        """Take an event of a session with the provider.
+
+        Of a session that is not in use, only that it is ready, or could not be opened, changes anything.
+        """
         if isinstance(event, AgentReady):
-            return self._agent_ready(event, session, now)
+            return self._moved(self._agent_ready(event, session, now))
+        if isinstance(event, SessionEnd):
+            return self._moved(self._session_ended(event, session, now))
         if session != self._lifeline.current:
-            return self._recovery.closed(event, session, now) if isinstance(event, AgentClosed) else ()
-        if not isinstance(event, AgentClosed | AgentFault):
-            self._lifeline.heard()
+            return ()
+        if isinstance(event, AgentFault):
+            return self._moved(self._reported(event, now))
+        if not self._agent_heard:
+            self._agent_heard = True
+            self._lifeline.on_event()
         match event:
             case AgentAudio(reply=reply, wav=wav):
-                self._agent_speaks(self._speech.audio(reply, wav, now), now, aloud=True)
+                self._agent_speaks(self._speech.audio(reply, wav, now), aloud=True)
             case AgentText(reply=reply, text=text):
-                self._agent_speaks(self._speech.text(reply, text, now), now)
+                self._agent_speaks(self._speech.text(reply, text, now))
             case AgentTurnEnd():
                 self._speech.turn_end(now)
                 return self._tools.agent_turn_end()
             case UserTurn():
                 return self._user_turn(event, now)
             case UserInterruption():
-                self._tools.barge_in()
-                return (Truncate(self._speech.barge_in(now)),)
+                return self._barge_in(now)
             case UserWords(text=text):
                 self._playout.post(Transcript("user", text[:_LONGEST_TEXT]))
             case ToolCall():
                 return self._tools.ask(event, now)
-            case AgentFault():
-                self.counts.provider_faults += 1
-                self._recovery.reported(event, now)
-            case AgentClosed():
-                return self._recovery.closed(event, session, now)
         return ()
-
-    def on_agent_failed(self, error: ProviderError, session: int, now: float) -> Actions:
-        """A session could not be opened, or it broke."""
-        return self._recovery.failed(error, session, now)
 
     def on_tool_done(self, id_: str, result: ToolResult, now: float) -> Actions:
         """A tool that was run has come to its end."""
@@ -189,65 +197,128 @@ class Bridge:
         if self._lifeline.current != session:
             return actions
         if before is not None:  # what the session before was about to say, or to be told, nobody knows any more
-            self._trouble.over()
             self._speech.turn_end(now)
             actions = (*actions, *self._tools.session_over())
-        self._silence.wait_from(now)
+        self._agent_heard = False
+        self._no_input.wait_from(now)
         greeting, self._greeting = self._greeting, ""  # once a call, whatever becomes of the session
         say = (Say(greeting),) if greeting else ()
         return (*actions, *say, *self._keys.tell())
 
-    def _agent_speaks(self, speaks: bool, now: float, *, aloud: bool = False) -> None:
+    def _reported(self, fault: AgentFault, now: float) -> Actions:
+        self.counts.provider_faults += 1
+        if self._last_fault.report(fault, now):
+            self._ending.tell(fault.message)
+        return ()
+
+    def _session_ended(self, end: SessionEnd, session: int, now: float) -> Actions:
+        in_use = session == self._lifeline.current
+        found = self._lifeline.ended(end, session, now)
+        if isinstance(found, SessionEnd):
+            return self._ending.agent_gone(found, now)
+        if not in_use:
+            return found
+        self._speech.turn_end(now)  # what is queued is heard out; no more of it will come
+        return (*self._tools.session_over(), *found)
+
+    def _session_overdue(self, now: float) -> Actions:
+        closed: Actions = ()
+        if (session := self._lifeline.current) and (end := self._last_fault.overdue(now)):
+            closed = (CloseSession(session), *self._session_ended(end, session, now))
+        found = self._lifeline.expire(now, quiet=self._quiet(now))
+        return (*closed, *(self._ending.agent_gone(found, now) if isinstance(found, SessionEnd) else found))
+
+    def _agent_speaks(self, speaks: bool, *, aloud: bool = False) -> None:
         if not speaks:
             return
         if aloud:
-            self._answer_by = inf
-        self._trouble.survived()
-        self._silence.wait_from(self._playout.played_at(now))
-        self._keys.agent_spoke()
+            self._deadlines[Deadline.ANSWER] = inf
+        self._agent_until = self._speech.heard_until
+        if self._last_fault.close_by < inf:
+            self._last_fault.survived()
+            self._moved(())
+        if self._reply_due:
+            self._reply_due = False
+            self._keys.taken_up()
+
+    def _barge_in(self, now: float) -> Actions:
+        if self._deadlines[Deadline.TOOLS] < inf:  # a tool waits for the good-bye
+            self._tools.barge_in()
+        return (Truncate(self._speech.barge_in(now)),)
 
     def _user_turn(self, turn: UserTurn, now: float) -> Actions:
-        self._trouble.over()
+        self._last_fault.over()
         self.counts.user_turns += 1
-        self._silence.heard_caller(now)
-        self._answer_by = now + self._rules.answer_seconds
-        self._playout.trail.user_turn(now)
+        self._reply_due = True
+        self._agent_until = -inf
+        self._no_input.heard_caller(now)
+        self._deadlines[Deadline.ANSWER] = now + self._rules.answer_seconds
+        self._playout.audit.user_turn(now)
         emotions = strongest(turn.emotions, STRONGEST) if self._rules.emotions else None
         if turn.text:
             self._playout.post(Transcript("user", turn.text[:_LONGEST_TEXT], emotions or None))
-        self._keys.caller_spoke()
         self._tools.user_turn()
-        return self._moods.user_turn(turn.emotions, now)
+        return self._moved(self._emotions.user_turn(turn.emotions, now))
+
+    def _moved(self, actions: Actions) -> Actions:
+        """Note where the call stands after these decisions over its sessions or its end. Returns them."""
+        if self.state is CallState.ENDED or any(isinstance(action, End) for action in actions):
+            self.state = CallState.ENDED
+        elif self._ending.closing:
+            self.state = CallState.CLOSING
+        elif self.state is not CallState.WAITING_FOR_INIT:
+            self.state = CallState.OPENING if self._lifeline.current is None else CallState.TALKING
+        self._deadlines[Deadline.SESSION] = self._lifeline.deadline
+        self._listen_from = self._lifeline.listen_from
+        return actions
 
     # Time.
 
     def on_deadline(self, now: float) -> Actions:
-        """Act on what is overdue; harmless when nothing is."""
-        if ended := self._ending.expire(now):
-            return ended
-        # From here on the call may go on: nothing that is due together with something else must be lost.
-        actions = [*self._recovery.expire(now, quiet=self._quiet(now))]
-        if self._answer_by <= now:
-            self._answer_by = inf
-            self.counts.late_answers += 1
-            actions.append(LogWarning(f"the agent has not answered for {self._rules.answer_seconds:g} s"))
-        if self._silence.deadline <= now:
-            actions += self._too_silent(now)
-        self._speech.expire(now)
-        # Tools first: telling the agent of keys may take time, and no tool must be stopped before it was started.
-        actions += self._tools.expire(now)
-        actions += self._keys.expire(now, ready=self._lifeline.current is not None)
+        """Act on what is overdue; harmless when nothing is.
+
+        As long as the call goes on, nothing that is due together with something else is lost.
+        """
+        actions: list[Action] = []
+        for deadline in Deadline:
+            if self._deadlines[deadline] <= now:
+                self._deadlines[deadline] = inf
+                actions += self._overdue(deadline, now)
+                if self.state is CallState.ENDED:
+                    break
         return tuple(actions)
+
+    def _overdue(self, deadline: Deadline, now: float) -> Actions:
+        match deadline:
+            case Deadline.INIT | Deadline.LENGTH | Deadline.HUNG_UP | Deadline.HEARD_OUT:
+                return self._moved(self._ending.expire(deadline, now))
+            case Deadline.SESSION:
+                return self._moved(self._session_overdue(now))
+            case Deadline.ANSWER:
+                self.counts.late_answers += 1
+                return (LogWarning(f"the agent has not answered for {self._rules.answer_seconds:g} s"),)
+            case Deadline.NO_INPUT:
+                return self._too_silent(now)
+            case Deadline.SPEECH:
+                self._speech.expire(now)
+                return ()
+            case Deadline.TOOLS:
+                return self._tools.expire(now)
+            case Deadline.KEYS:
+                return self._keys.expire(now, ready=self.state is CallState.TALKING)
 
     def end(self, outcome: CallOutcome, now: float) -> Actions:
         """End the call, telling Core why (once), and what the agent had said so far."""
-        return self._ending.end(outcome, now)
+        return self._moved(self._ending.end(outcome, now))
 
     def _too_silent(self, now: float) -> Actions:
-        if not self._idle(now) or self._lifeline.current is None:
-            self._silence.wait_from(self._playout.played_at(now))
+        if not self._idle(now) or self.state is not CallState.TALKING:
+            self._no_input.wait_from(self._playout.played_at(now))
             return ()
-        prompt = self._silence.step(now)
+        if now < self._agent_until + self._rules.silence.seconds:  # the agent has spoken since
+            self._no_input.wait_from(self._agent_until)
+            return ()
+        prompt = self._no_input.step(now)
         return (Say(prompt),) if prompt else self.end(CallOutcome(Cause.CALLER_SILENT, 1000), now)
 
     def _idle(self, now: float) -> bool:
@@ -256,4 +327,4 @@ class Bridge:
 
     def _quiet(self, now: float) -> bool:
         """Whether nobody speaks and nothing is under way: a session can be replaced without anybody hearing it."""
-        return self._idle(now) and self._voice.quiet_for(now) >= QUIET_SECONDS
+        return self._idle(now) and self._frames.quiet_for(now) >= QUIET_SECONDS

@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from sts_trio.call.sessions import Services
     from sts_trio.core.link import CoreLink
     from sts_trio.core.wire import ToCore
-    from sts_trio.errors import ProviderError
     from sts_trio.providers.base import AgentEvent
 
 
@@ -51,6 +50,7 @@ log = structlog.get_logger(__name__)
 
 # Resampling half a second takes at most 0.25 ms; longer chunks are cut, so that they do not hold up the other calls.
 _SLICE_SECONDS = 0.5
+_SLICE_BYTES = 48_000  # half a second of 48 kHz; chunks of other rates that are no longer cost no more
 # For webhooks that are under way when the call ends; Core's side is closed by then.
 _ERRANDS_SECONDS = 3.0
 
@@ -128,25 +128,22 @@ class Call:
                 await self._carry_out(self._bridge.on_core(message, trio.current_time()))
 
     async def on_agent_event(self, event: AgentEvent, session: int) -> None:
-        """Take what a session says; see `SessionEvents`."""
-        if not isinstance(event, AgentAudio) or event.wav.seconds <= _SLICE_SECONDS:
+        """Take an event of a session; see `SessionEvents`."""
+        if not isinstance(event, AgentAudio) or len(event.wav.pcm) <= _SLICE_BYTES:
             await self._carry_out(self._bridge.on_agent(event, session, trio.current_time()))
             return
         for part in event.wav.cut(_SLICE_SECONDS):
             await self._carry_out(self._bridge.on_agent(AgentAudio(event.reply, part), session, trio.current_time()))
             await trio.lowlevel.checkpoint()
 
-    async def on_session_failed(self, error: ProviderError, session: int) -> None:
-        """Take the end of a session that broke; see `SessionEvents`."""
-        await self._carry_out(self._bridge.on_agent_failed(error, session, trio.current_time()))
-
     async def _playout_to_core(self) -> None:
         """Playout to Core, at its pace. The only writer while the call lasts."""
+        message: ToCore | None = None
         while self._outcome is None:
-            message = self._playout.take(trio.current_time())
+            message = message or self._playout.take(trio.current_time())
             if message is not None:
                 await self._core.send(message)
-                self._playout.sent(message, trio.current_time())
+                message = self._playout.after(message, trio.current_time())
                 continue
             due = self._playout.due()
             if due == inf:
@@ -164,9 +161,11 @@ class Call:
 
     async def _carry_out(self, actions: Actions) -> None:
         """Wake those who wait for what has been decided; then act, which may have to wait for the provider."""
-        if self._alarm.deadline != self._bridge.deadline:
-            self._alarm.deadline = self._bridge.deadline
-        self._work_to_do.unpark_all()
+        deadline = self._bridge.deadline
+        if self._alarm.deadline != deadline:
+            self._alarm.deadline = deadline
+        if self._playout.changed:
+            self._work_to_do.unpark_all()
         for action in actions:
             await self._perform(action)
 

@@ -6,10 +6,10 @@ from collections import deque
 from math import inf
 from typing import TYPE_CHECKING
 
-from sts_trio.call.actions import AddContext, SendUserText
+from sts_trio.call.actions import AddContext, Deadline, SendUserText
 
 if TYPE_CHECKING:
-    from sts_trio.call.actions import Actions
+    from sts_trio.call.actions import Actions, Deadlines
     from sts_trio.call.meter import CallCounts
 
 
@@ -74,17 +74,12 @@ _KEPT = 4  # entries that the agent has not taken up; the newest
 class DtmfEntries:
     """Keys come in, actions go out. `mode` is ``input``, ``context`` or ``off``; `gap` ends an entry, in seconds."""
 
-    def __init__(self, mode: str, gap: float, counts: CallCounts) -> None:
+    def __init__(self, mode: str, gap: float, deadlines: Deadlines, counts: CallCounts) -> None:
         self._mode = mode
         self._counts = counts
         self._keypad = Keypad(gap)
+        self._deadlines = deadlines
         self._entries: deque[str] = deque(maxlen=_KEPT)  # what the agent has not taken up yet
-        self._reply_due = False  # the caller has spoken, and the agent has not since
-
-    @property
-    def deadline(self) -> float:
-        """When `expire` has something to do; infinity for never."""
-        return self._keypad.deadline
 
     def press(self, digit: str, now: float, *, ready: bool) -> Actions:
         """Take a key. `ready`: there is an agent to tell.
@@ -111,17 +106,12 @@ class DtmfEntries:
         self._entries.clear()
         return tuple(SendUserText(text) for text in told)
 
-    def caller_spoke(self) -> None:
-        """What the agent says next answers the caller."""
-        self._reply_due = True
-
-    def agent_spoke(self) -> None:
-        """If it answers the caller, it has taken up the context that there was."""
-        if self._reply_due:
-            self._reply_due = False
-            self._entries.clear()
+    def taken_up(self) -> None:
+        """The agent answers the caller, and so has taken up the context that there was."""
+        self._entries.clear()
 
     def _take(self, entry: str | None, *, ready: bool) -> Actions:
+        self._deadlines[Deadline.KEYS] = self._keypad.deadline
         if not entry:
             return ()
         self._entries.append(entry)

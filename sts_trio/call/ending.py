@@ -5,36 +5,38 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
-from sts_trio.call.actions import End, LogWarning
+from sts_trio.call.actions import Deadline, End, LogWarning
 from sts_trio.call.meter import CallOutcome, Cause
 from sts_trio.call.tools import LINE_SECONDS
 from sts_trio.core.wire import Error
+from sts_trio.providers.base import SessionEndKind
 
 if TYPE_CHECKING:
-    from sts_trio.call.actions import Actions
+    from sts_trio.call.actions import Actions, Deadlines
     from sts_trio.call.config import CallRules, NoInputRules
     from sts_trio.call.playout import Playout
     from sts_trio.call.speech import AgentSpeech
     from sts_trio.call.tools import ToolCalls
     from sts_trio.core.link import SocketClosed
+    from sts_trio.providers.base import SessionEnd
 
 
 class NoInputTimer:
-    """Where a call stands on the ladder. `deadline` says when to look at `step`; infinity when it is off."""
+    """How long neither side has said a word, and whether the caller has been asked if they are still there."""
 
-    def __init__(self, rules: NoInputRules) -> None:
-        self.deadline = inf
+    def __init__(self, rules: NoInputRules, deadlines: Deadlines) -> None:
         self._rules = rules
+        self._deadlines = deadlines
         self._prompted = False
 
     def heard_caller(self, now: float) -> None:
-        """The caller has said or keyed something: back to the foot of the ladder."""
+        """The caller has said or keyed something: the next silence is the first again."""
         self._prompted = False
         self.wait_from(now)
 
     def wait_from(self, now: float) -> None:
         """Somebody speaks, or something is under way, until `now`: silence begins after it."""
-        self.deadline = now + self._rules.seconds if self._rules.seconds else inf
+        self._deadlines[Deadline.NO_INPUT] = now + self._rules.seconds if self._rules.seconds else inf
 
     def step(self, now: float) -> str | None:
         """It has been silent for so long: return what the agent is to say now, or None to end the call."""
@@ -45,29 +47,6 @@ class NoInputTimer:
         return self._rules.prompt
 
 
-class Deadlines:
-    """Each name rings once, when its time has come; setting it again moves it. `deadline` is that of the earliest."""
-
-    def __init__(self) -> None:
-        self.deadline = inf
-        self._at: dict[str, float] = {}
-
-    def set(self, name: str, at: float) -> None:
-        """Ring at this time; infinity for never."""
-        if at == inf:
-            self._at.pop(name, None)
-        else:
-            self._at[name] = at
-        self.deadline = min(self._at.values(), default=inf)
-
-    def ring(self, now: float) -> frozenset[str]:
-        """Return the names whose time has come; each is told once."""
-        due = frozenset(name for name, at in self._at.items() if at <= now)
-        for name in due:
-            self.set(name, inf)
-        return due
-
-
 # After a transfer or a hang-up that was ordered, Core closes by itself (docs/protocols/core.md 5.2); until then we
 # leave it time to.
 CORE_LEAVES_SECONDS = 3.0
@@ -76,9 +55,17 @@ _GONE = {1006: Cause.CALLER_LOST} | dict.fromkeys((1002, 1007, 1008, 1009), Caus
 
 
 class Ending:
-    """Reasons come in, `End` goes out. `deadline` says when `expire` wants to be called."""
+    """Reasons come in, `End` goes out."""
 
-    def __init__(self, rules: CallRules, playout: Playout, speech: AgentSpeech, tools: ToolCalls, now: float) -> None:
+    def __init__(
+        self,
+        rules: CallRules,
+        playout: Playout,
+        speech: AgentSpeech,
+        tools: ToolCalls,
+        deadlines: Deadlines,
+        now: float,
+    ) -> None:
         self._rules = rules
         self._playout = playout
         self._speech = speech
@@ -86,24 +73,20 @@ class Ending:
         self._told = ""  # the last error that Core was told
         self._farewell: CallOutcome | None = None  # how the call will end, once the caller has heard what is queued
         self._core_leaves_by = -inf  # the telephone call was taken away; Core should have closed by then
-        self._alarms = Deadlines()
-        self._alarms.set("init", now + rules.init_seconds)
-        self._alarms.set("length", now + rules.most_seconds)
+        self._deadlines = deadlines
+        deadlines[Deadline.INIT] = now + rules.init_seconds
+        deadlines[Deadline.LENGTH] = now + rules.most_seconds
 
     @property
-    def deadline(self) -> float:
-        """When `expire` has something to do; infinity for never."""
-        return self._alarms.deadline
-
-    def initialised(self) -> None:
-        """Core has said `init`."""
-        self._alarms.set("init", inf)
+    def closing(self) -> bool:
+        """Whether the call ends once the caller has heard what is queued."""
+        return self._farewell is not None
 
     def taken_away(self, now: float, *, hung_up: bool) -> None:
         """The telephone call has been transferred, or hung up: Core is about to close."""
         self._core_leaves_by = now + CORE_LEAVES_SECONDS
         if hung_up:
-            self._alarms.set("hung up", self._core_leaves_by)
+            self._deadlines[Deadline.HUNG_UP] = self._core_leaves_by
 
     def tell(self, message: str) -> None:
         """Tell Core of an error, unless it is the one that it was told last."""
@@ -127,6 +110,13 @@ class Ending:
         self._farewell = outcome
         return self._heard_out(outcome, now)
 
+    def agent_gone(self, end: SessionEnd, now: float) -> Actions:
+        """End the call with its last session: the agent has said good-bye, or its side has failed for good."""
+        if end.kind is not SessionEndKind.GOODBYE:
+            return self.fail(end.cause, now)
+        self._speech.turn_end(now)
+        return self.hear_out(CallOutcome(Cause.AGENT_ENDED, 1000, end.cause), now)
+
     def fail(self, message: str, now: float) -> Actions:
         """End the call because the agent's side has failed for good; before, the caller hears the fallback."""
         outcome = CallOutcome(Cause.PROVIDER_FAILED, 1011, message)
@@ -139,25 +129,24 @@ class Ending:
         dropped = self._tools.session_over()
         return (LogWarning(f"{message}; the caller hears the fallback"), *dropped, *self.hear_out(outcome, now))
 
-    def expire(self, now: float) -> Actions:
-        """End the call if its time has come; nothing comes back as long as it goes on."""
-        overdue = self._alarms.ring(now)
-        if "init" in overdue:
-            waited = f"{self._rules.init_seconds:g} s"
-            return self.end(CallOutcome(Cause.NO_INIT, 1008, f"no init message within {waited} of connecting"), now)
-        if "length" in overdue:
-            limit = f"{self._rules.most_seconds:g} s"
-            return self.end(CallOutcome(Cause.TOO_LONG, 1000, f"the call reached its limit of {limit}"), now)
-        if "hung up" in overdue:
-            return self.end(CallOutcome(Cause.HUNG_UP, 1000), now)
-        if "heard out" in overdue and self._farewell is not None:
-            return self._heard_out(self._farewell, now)
-        return ()
+    def expire(self, overdue: Deadline, now: float) -> Actions:
+        """End the call, whose time has come; nothing comes back if it goes on."""
+        match overdue:
+            case Deadline.INIT:
+                waited = f"{self._rules.init_seconds:g} s"
+                return self.end(CallOutcome(Cause.NO_INIT, 1008, f"no init message within {waited} of connecting"), now)
+            case Deadline.LENGTH:
+                limit = f"{self._rules.most_seconds:g} s"
+                return self.end(CallOutcome(Cause.TOO_LONG, 1000, f"the call reached its limit of {limit}"), now)
+            case Deadline.HUNG_UP:
+                return self.end(CallOutcome(Cause.HUNG_UP, 1000), now)
+            case _:
+                return () if self._farewell is None else self._heard_out(self._farewell, now)
 
     def _heard_out(self, outcome: CallOutcome, now: float) -> Actions:
         played_at = self._playout.played_at(now)
         if max(played_at, self._core_leaves_by) <= now and not self._tools.takes_call:
             return self.end(outcome, now)
-        # Who has just been transferred is not ours to hang up, as our end would: first Core has its time to close.
-        self._alarms.set("heard out", max(played_at + LINE_SECONDS, self._core_leaves_by))
+        # Ending now would drop a caller who was just transferred: give Core `CORE_LEAVES_SECONDS` to close first.
+        self._deadlines[Deadline.HEARD_OUT] = max(played_at + LINE_SECONDS, self._core_leaves_by)
         return ()

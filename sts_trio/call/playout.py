@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
 
-from sts_trio.audio.pcm import BYTES_PER_SECOND, FRAME_BYTES, FRAME_SECONDS, seconds
+from sts_trio.audio.pcm import BYTES_PER_SECOND, FRAME_BYTES, FRAME_SECONDS
 from sts_trio.call.meter import CallCounts, Meter
 from sts_trio.core.wire import Interruption, PlayoutAudio
 
@@ -40,24 +40,26 @@ class Pace:
 class Playout:
     """The queue towards Core. Lead and messages are at least one frame.
 
-    `counts` are the call's; `trail` measures what leaves.
+    `counts` are the call's; `audit` measures what leaves.
     """
 
     def __init__(self, pace: Pace, counts: CallCounts, meter: Meter | None = None) -> None:
         self.counts = counts
-        self.trail = PlayoutAudit(counts, meter or Meter())
+        self.audit = PlayoutAudit(counts, meter or Meter())
         self._lead = max(pace.lead, FRAME_SECONDS)
         longest = min(max(pace.message, FRAME_SECONDS), self._lead)
         self._longest = int((longest + _EPSILON) / FRAME_SECONDS) * FRAME_BYTES
         self._messages: deque[ToCore] = deque(maxlen=_MOST_QUEUED_MESSAGES)
         self._audio = bytearray()
-        self._queued = 0.0
+        self.queued = 0.0  # seconds of audio queued since the call began, without what a barge-in took back
+        self.changed = False  # something has been queued or taken back since `take` was asked last
         self._played_at = -inf  # when the caller will have heard all that Core was given
 
     def post(self, message: ToCore) -> None:
         """Queue a message that is not audio; it goes before any audio."""
         self.counts.messages_dropped += len(self._messages) == _MOST_QUEUED_MESSAGES
         self._messages.append(message)
+        self.changed = True
         self.counts.messages_peak = max(self.counts.messages_peak, len(self._messages))
 
     def push(self, pcm: bytes, reply: str | None = None) -> float:
@@ -68,23 +70,28 @@ class Playout:
         room = _MOST_QUEUED_BYTES - len(self._audio)
         kept = pcm[:room] if len(pcm) > room else pcm
         self._audio += kept
-        self._queued += seconds(len(kept))
-        self.trail.queued(len(kept), reply)
-        self.counts.downstream_peak_seconds = max(self.counts.downstream_peak_seconds, seconds(len(self._audio)))
-        return seconds(len(pcm) - len(kept))
+        self.changed = True
+        self.queued += len(kept) / BYTES_PER_SECOND
+        self.audit.queued(len(kept), reply)
+        self.counts.downstream_peak_seconds = max(
+            self.counts.downstream_peak_seconds, len(self._audio) / BYTES_PER_SECOND
+        )
+        return (len(pcm) - len(kept)) / BYTES_PER_SECOND
 
     def end_reply(self) -> None:
         """Fill the last frame with silence, so that no part of the reply stays behind."""
         silence = -len(self._audio) % FRAME_BYTES
         self._audio += bytes(silence)
-        self._queued += seconds(silence)
-        self.trail.queued(silence, None)
+        self.changed = True
+        self.queued += silence / BYTES_PER_SECOND
+        self.audit.queued(silence, None)
 
     def clear(self, now: float) -> None:
         """Barge-in: forget the audio that waits, and what Core has been given and is about to forget too."""
-        self._queued = self.heard(now)
+        self.queued = self.heard(now)
         self._audio = bytearray()
-        self.trail.emptied()
+        self.changed = True
+        self.audit.emptied()
         self._played_at = min(self._played_at, now)
 
     def take(self, now: float) -> ToCore | None:
@@ -92,6 +99,7 @@ class Playout:
 
         A message that is not audio stays until `sent` confirms it, so that the end of the call cannot lose it.
         """
+        self.changed = False
         if self._messages:
             return self._messages[0]
         size = self._next_size()
@@ -99,13 +107,18 @@ class Playout:
             return None
         pcm = bytes(self._audio[:size])
         del self._audio[:size]
-        self.trail.taken(size)
-        self._played_at = max(self._played_at, now) + seconds(size)
+        self.audit.taken(size)
+        self._played_at = max(self._played_at, now) + size / BYTES_PER_SECOND
         return PlayoutAudio(pcm)
+
+    def after(self, message: ToCore, now: float) -> ToCore | None:
+        """Confirm that a taken message has been sent; return the next, as `take` does."""
+        self.sent(message, now)
+        return self.take(now)
 
     def sent(self, message: ToCore, now: float) -> None:
         """Confirm that a taken message has been sent."""
-        self.trail.written(message, now)
+        self.audit.written(message, now)
         if self._messages and self._messages[0] is message:
             self._messages.popleft()
 
@@ -118,16 +131,11 @@ class Playout:
 
     def played_at(self, now: float) -> float:
         """When the caller will have heard all that has been queued so far."""
-        return max(self._played_at, now) + seconds(len(self._audio))
-
-    @property
-    def queued(self) -> float:
-        """Seconds of audio queued since the call began, without what a barge-in took back."""
-        return self._queued
+        return max(self._played_at, now) + len(self._audio) / BYTES_PER_SECOND
 
     def heard(self, now: float) -> float:
         """How many of the `queued` seconds the caller has heard by `now`."""
-        return self._queued - (self.played_at(now) - now)
+        return self.queued - (self.played_at(now) - now)
 
     def left_over(self) -> list[ToCore]:
         """Return the messages that were not sent. The audio is of no more use."""
@@ -137,7 +145,7 @@ class Playout:
         return min(len(self._audio) // FRAME_BYTES * FRAME_BYTES, self._longest)
 
     def _allowed_at(self, size: int) -> float:
-        return self._played_at + seconds(size) - self._lead
+        return self._played_at + size / BYTES_PER_SECOND - self._lead
 
 
 _MOST_REPLIES = 64  # ids remembered, to know a reply again that was interrupted
@@ -228,7 +236,7 @@ class PlayoutAudit:
     def written(self, message: ToCore, now: float) -> None:
         """Core has been sent this, and its connection has taken it."""
         if isinstance(message, PlayoutAudio):
-            self._counts.written_seconds += seconds(len(message.audio))
+            self._counts.written_seconds += len(message.audio) / BYTES_PER_SECOND
             if self._answered_turn is not None:
                 self._meter.answered(now - self._answered_turn)
                 self._answered_turn = None

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
 
-from sts_trio.audio.pcm import seconds
+from sts_trio.audio.pcm import BYTES_PER_SECOND
 from sts_trio.audio.resample import TelephoneResampler
+from sts_trio.call.actions import Deadline
 from sts_trio.core.wire import Interruption, Transcript
 
 if TYPE_CHECKING:
     from sts_trio.audio.wav import Wav
+    from sts_trio.call.actions import Deadlines
     from sts_trio.call.playout import Playout
 
 
@@ -30,7 +32,7 @@ class AgentTurn:
     """The agent's current turn. It may hold several replies: a provider gives each segment an id of its own."""
 
     def __init__(self) -> None:
-        self._voice = TelephoneResampler()
+        self._voice: TelephoneResampler | None = None  # None: nothing has been heard since the last end
         self._segments: list[str] = []
         self._room = _MOST_CHARACTERS
         self._replies: deque[str] = deque(maxlen=_MOST_REPLIES)
@@ -60,15 +62,18 @@ class AgentTurn:
 
     def speak(self, wav: Wav) -> bytes:
         """Return the telephone PCM that is ready after this chunk."""
+        if self._voice is None:
+            self._voice = TelephoneResampler()
         return self._voice.feed(wav)
 
     def finish(self) -> bytes:
         """Return the last of the voice: the turn is over."""
-        return self._voice.flush()
+        voice, self._voice = self._voice, None
+        return b"" if voice is None else voice.flush()
 
     def cut_off(self) -> None:
         """Barge-in: forget the voice, and admit no reply of this turn any more."""
-        self._voice.reset()
+        self._voice = None
         self._interrupted.extend(self._replies)
         self._replies.clear()
 
@@ -93,10 +98,11 @@ class _Said:
 
 
 class AgentSpeech:
-    """The agent's side of the conversation. After every feed `deadline` says when `expire` wants to be called."""
+    """The agent's side of the conversation."""
 
-    def __init__(self, playout: Playout) -> None:
-        self.deadline = inf
+    def __init__(self, playout: Playout, deadlines: Deadlines) -> None:
+        self.heard_until = -inf  # when the caller will have heard what the agent has said so far
+        self._deadlines = deadlines
         self._playout = playout
         self._counts = playout.counts
         self._turn = AgentTurn()
@@ -143,7 +149,7 @@ class AgentSpeech:
         self._over_at = inf
         self._close_turn()
         self._turn.cut_off()
-        self._playout.trail.barge_in(now, announced=not self._barge_in_told)
+        self._playout.audit.barge_in(now, announced=not self._barge_in_told)
         heard = self._playout.heard(now)
         unheard = self._playout.queued - heard
         self._playout.clear(now)
@@ -180,11 +186,12 @@ class AgentSpeech:
 
     def _play(self, pcm: bytes, reply: str | None = None) -> None:
         dropped = self._playout.push(pcm, reply)
-        self._counts.downstream_seconds += seconds(len(pcm)) - dropped
+        self._counts.downstream_seconds += len(pcm) / BYTES_PER_SECOND - dropped
         self._counts.downstream_dropped_seconds += dropped
 
     def _expect_more(self, gap: float, now: float) -> None:
-        self._over_at = self._playout.played_at(now) + gap
+        self.heard_until = self._playout.played_at(now)
+        self._over_at = self.heard_until + gap
         self._wake(now)
 
     def _close_turn(self) -> None:
@@ -208,6 +215,7 @@ class AgentSpeech:
         self._unheard.clear()
 
     def _wake(self, now: float) -> None:
-        self.deadline = self._over_at
+        at = self._over_at
         if self._unheard:
-            self.deadline = min(self.deadline, now + self._unheard[0].ends - self._playout.heard(now))
+            at = min(at, now + self._unheard[0].ends - self._playout.heard(now))
+        self._deadlines[Deadline.SPEECH] = at

@@ -1,10 +1,10 @@
 """The tools of one call: which of them run, and that each call of the agent gets exactly one answer. Pure.
 
-The agent asks for one tool at a time (docs/protocols/evi.md 5.4). When the caller changes his mind the provider asks
-again under a new id, or drops the call by simply going on: the old work is stopped, and its id is answered as out of
-date. Where requests stay open until they are answered, a lookup runs on; what takes the call away is stopped there,
-too.
-A tool that takes the telephone call away waits until the caller has heard the good-bye.
+EVI asks for one tool at a time (docs/protocols/evi.md 5.4). When callers change their mind it asks again under a new
+id, or drops the request by simply going on: the old work is stopped, and its id is answered as out of date. Requests
+that stay open until they are answered (`ToolCall.stays_open`, docs/protocols/realtime.md 7.4) run beside each other,
+and run on when the agent goes on; only a tool that takes the telephone call away is stopped there, too.
+Such a tool waits until the caller has heard the good-bye.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
 
-from sts_trio.call.actions import AnswerTool, CancelTool, LogWarning, RunTool
+from sts_trio.call.actions import AnswerTool, CancelTool, Deadline, LogWarning, RunTool
 from sts_trio.tools.tool import ToolResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sts_trio.call.actions import Actions
+    from sts_trio.call.actions import Actions, Deadlines
     from sts_trio.call.playout import Playout
     from sts_trio.providers.base import ToolCall
     from sts_trio.tools.tool import Tool
@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 _SETTLE_SECONDS = 0.3
 # Core's own buffer and the line lag behind our clock; a good-bye must not lose its last syllable.
 LINE_SECONDS = 0.2
+_MOST_AT_ONCE = 16  # of one call; no sane model asks for more
 _ANSWERED_REMEMBERED = 64  # ids, to give no call a second answer
 _OUT_OF_DATE = ToolResult("Not done: the request has changed.", failed=True)
+_TOO_MANY = ToolResult("Not done: too many tools are at work already.", failed=True)
 _ON_ITS_WAY = ToolResult("The call is on its way elsewhere already.", failed=True)
 # A thread goes on, and a command that has been sent cannot be taken back.
 _STOPPED = ToolResult("Stopped: the request has changed. It may have been done all the same.", failed=True)
@@ -54,11 +56,11 @@ class _Work:
 
 
 class ToolCalls:
-    """Tool calls come in, actions go out. `deadline` says when `expire` wants to be called."""
+    """Tool calls come in, actions go out."""
 
-    def __init__(self, playout: Playout, grace: float) -> None:
-        self.deadline = inf
+    def __init__(self, playout: Playout, deadlines: Deadlines, grace: float) -> None:
         self._playout = playout
+        self._deadlines = deadlines
         self._counts = playout.counts
         self._grace = grace
         self._tools: dict[str, Tool] = {}
@@ -74,11 +76,13 @@ class ToolCalls:
         if not call.response_required or call.id in self._work or call.id in self._answered:
             return ()  # a tool of the provider's own, or said twice
         self._counts.tool_calls += 1
-        out_of_date = self._stop()
+        out_of_date = self._stop_replaced_by(call)
         tool = self._tools.get(call.name)
         if tool is None:
             reply = ToolResult(f"The tool {call.name[:64]} is not available in this call.", failed=True)
             return (*out_of_date, self._answer(call.id, reply))
+        if len(self._work) >= _MOST_AT_ONCE:
+            return (*out_of_date, self._answer(call.id, _TOO_MANY))
         if tool.ends_call and (why := tool.check(call.arguments)):  # now, and not after the good-bye
             self._counts.tools_failed += 1
             return (*out_of_date, self._answer(call.id, ToolResult(why, failed=True)))
@@ -131,9 +135,8 @@ class ToolCalls:
 
         Whether one that stays open was taken back nobody can tell: only a transfer must then not be made.
         """
-        if any(work.may_be_dropped for work in self._work.values()):
-            return self._stop()
-        return ()
+        dropped = [id_ for id_, work in self._work.items() if work.may_be_dropped]
+        return self._stop(dropped) if dropped else ()
 
     def barge_in(self) -> None:
         """The caller cuts the good-bye off, perhaps to take the request back: the agent gets time to drop it."""
@@ -148,9 +151,8 @@ class ToolCalls:
         for id_, work in self._work.items():
             if work.running:
                 continue
-            heard_at = self._playout.played_at(now)
-            if work.tool.ends_call and heard_at > now:  # more of the good-bye has come since
-                work.earliest = max(work.earliest, heard_at + LINE_SECONDS)
+            if work.tool.ends_call and (heard_at := self._playout.played_at(now)) > now:
+                work.earliest = max(work.earliest, heard_at + LINE_SECONDS)  # more of the good-bye has come since
             if self._due(work) <= now:
                 work.running = True
                 actions.append(RunTool(id_, work.tool, work.arguments))
@@ -180,15 +182,28 @@ class ToolCalls:
         self._work[id_] = _Work(tool, arguments, now, for_agent, earliest, stays_open)
         return self.expire(now)
 
-    def _stop(self) -> Actions:
-        """Stop what the agent asked for, and answer it."""
+    def _stop_replaced_by(self, call: ToolCall) -> Actions:
+        """Stop what this request takes the place of: what does not stay open, and a transfer that another one follows.
+
+        Of two transfers the second counts only if the caller has spoken since the first: they may have changed their
+        mind.
+        """
+        tool = self._tools.get(call.name)
+        transfer = tool is not None and tool.ends_call
+        return self._stop(
+            id_
+            for id_, work in list(self._work.items())
+            if work.for_agent and (not work.stays_open or (transfer and work.tool.ends_call and work.may_be_dropped))
+        )
+
+    def _stop(self, ids: Iterable[str]) -> Actions:
+        """Stop these, which the agent asked for, and answer them."""
         actions: list[CancelTool | AnswerTool] = []
-        for id_, work in list(self._work.items()):
-            if work.for_agent:
-                del self._work[id_]
-                if work.running:
-                    actions.append(CancelTool(id_))
-                actions.append(self._answer(id_, _STOPPED if work.running else _OUT_OF_DATE))
+        for id_ in ids:
+            work = self._work.pop(id_)
+            if work.running:
+                actions.append(CancelTool(id_))
+            actions.append(self._answer(id_, _STOPPED if work.running else _OUT_OF_DATE))
         self._wake()
         return tuple(actions)
 
@@ -200,4 +215,5 @@ class ToolCalls:
         return min(work.earliest, work.asked_at + self._grace) if work.tool.ends_call else work.earliest
 
     def _wake(self) -> None:
-        self.deadline = min((self._due(work) for work in self._work.values() if not work.running), default=inf)
+        waiting = (self._due(work) for work in self._work.values() if not work.running)
+        self._deadlines[Deadline.TOOLS] = min(waiting, default=inf)

@@ -9,10 +9,9 @@ from collections import deque
 from math import inf
 from typing import TYPE_CHECKING
 
-from sts_trio.audio.pcm import BYTES_PER_SECOND, FRAME_BYTES, SampleAligner, is_loud, pieces, seconds
+from sts_trio.audio.pcm import BYTES_PER_SECOND, FRAME_BYTES, is_loud, pieces, seconds
 from sts_trio.call.actions import LogWarning, SendAudio
 from sts_trio.errors import ProviderLost
-from sts_trio.websocket.frames import TokenBucket
 
 if TYPE_CHECKING:
     from sts_trio.call.actions import Actions
@@ -24,39 +23,50 @@ if TYPE_CHECKING:
 _RATE = 1.05
 # A stall of TCP ends with a burst. A minute of it is no attack, and bounded; what a caller sends all the time is.
 BURST_SECONDS = 60.0
+_BURST_BYTES = BURST_SECONDS * BYTES_PER_SECOND
 
 
 class RealTimeLimit:
-    """Lets a caller's audio through in real time. What comes faster, beyond a burst, is dropped: the newest.
+    """Lets a caller's audio through in real time (a token bucket). Beyond a burst the newest is dropped.
 
     `excess_seconds` is how much that was. Dropping whole samples keeps the rest in phase.
     """
 
     def __init__(self, now: float) -> None:
         self.excess_seconds = 0.0
-        self._allowance = TokenBucket(_RATE * BYTES_PER_SECOND, BURST_SECONDS * BYTES_PER_SECOND, now)
+        self._room = _BURST_BYTES
+        self._at = now
 
     def admit(self, pcm: bytes, now: float) -> bytes:
         """Return what of `pcm`, whole samples, may pass now."""
-        room = int(self._allowance.take(len(pcm), now)) & ~1
-        if room == len(pcm):
+        room = min(_BURST_BYTES, self._room + (now - self._at) * _RATE * BYTES_PER_SECOND)
+        self._at = now
+        size = len(pcm)
+        if size <= room:
+            self._room = room - size
             return pcm
-        self.excess_seconds += seconds(len(pcm) - room)
-        return pcm[:room]
+        admitted = int(room) & ~1
+        self._room = 0.0
+        self.excess_seconds += seconds(size - admitted)
+        return pcm[:admitted]
 
 
 class UpstreamFrames:
-    """Takes what Core sends as it comes: any number of bytes, at any pace."""
+    """Takes what Core sends as it comes, any number of bytes at any pace; returns whole samples in frames."""
 
     def __init__(self, counts: CallCounts, now: float) -> None:
         self._counts = counts
-        self._aligner = SampleAligner()
+        self._odd = b""  # an odd last byte, which waits for the rest of its sample
         self._rate = RealTimeLimit(now)
         self._loud_at = -inf
 
     def feed(self, data: bytes, now: float, *, listen: bool) -> Actions:
         """Return the pieces to send. `listen`: somebody asks for `quiet_for` at the moment; it costs a little."""
-        pcm = self._rate.admit(self._aligner.feed(data), now)
+        if self._odd or len(data) & 1:
+            data = self._odd + data
+            whole = len(data) & ~1
+            data, self._odd = data[:whole], data[whole:]
+        pcm = self._rate.admit(data, now)
         if listen and is_loud(pcm):
             self._loud_at = now
         if self._rate.excess_seconds > self._counts.upstream_excess_seconds:
@@ -110,7 +120,7 @@ class UpstreamBuffer:
                 if agent.ping_overdue or self._unconfirmed:
                     self._hold_unconfirmed(agent, pcm)
                 else:
-                    self._counts.upstream_seconds += seconds(len(pcm))
+                    self._counts.upstream_seconds += len(pcm) / BYTES_PER_SECOND
                 return
         self._keep(pcm)
 

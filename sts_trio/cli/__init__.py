@@ -16,5 +16,5 @@ def main() -> None:
     """Connect DSAI Core to a speech-to-speech agent. Settings come from the environment; see the README."""
 
 
-for command in (service.serve, service.check, trial.call, trial.demo, trial.emulate, load.load):
+for command in (service.serve, service.check, service.settings, trial.call, trial.demo, trial.emulate, load.load):
     main.add_command(command)

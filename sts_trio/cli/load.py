@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from sts_trio.cli.running import check_directory, fail, run_command
-from sts_trio.settings.setting import PROVIDERS
+from sts_trio.providers import PROVIDERS
 
 
 class _Number(click.FloatRange):
@@ -62,9 +62,9 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 \\
 )
 @click.option(
     "--provider",
-    default=PROVIDERS[0],
+    default=next(iter(PROVIDERS)),
     show_default=True,
-    type=click.Choice(PROVIDERS),
+    type=click.Choice(list(PROVIDERS)),
     help="Whose protocol the agents speak.",
 )
 @click.option(
@@ -107,9 +107,9 @@ def load(url: str | None, serve: bool, agents: str, json_file: Path | None, roun
     """
     from rich.console import Console
 
-    from sts_trio.lab.harness.load.command import LoadOptions, parse_place
-    from sts_trio.lab.harness.load.command import load as run_load
-    from sts_trio.lab.harness.load.gate import Limits
+    from sts_trio.lab.load.command import LoadOptions, parse_place
+    from sts_trio.lab.load.command import load as run_load
+    from sts_trio.lab.load.limits import Limits
 
     if serve == (url is not None):
         fail("load needs either the URL of a connector, such as ws://127.0.0.1:6039, or --serve", 2)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import click
 
-from sts_trio.errors import ConfigError, WorkerFailed
+from sts_trio.errors import ConfigError, StsError, WorkerFailed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -20,10 +20,6 @@ T = TypeVar("T")
 def run_command(command: Callable[[], Awaitable[T]], trouble: str = "", code: int = 1) -> T:
     """Run a command's asynchronous part; what goes wrong in it is one line, and Ctrl-C is none."""
     import trio
-
-    from sts_trio.lab.harness.address import CallFailed
-    from sts_trio.lab.harness.load.process import LoadError
-    from sts_trio.lab.harness.speech import SpeechError
 
     result: list[T] = []
 
@@ -39,7 +35,7 @@ def run_command(command: Callable[[], Awaitable[T]], trouble: str = "", code: in
         ends.append(partial(_end_like_worker, group))
     except* ConfigError as group:  # a file that a setting names is looked at when it is used
         ends.append(partial(give_up, [str(_first(group))], 2))
-    except* (CallFailed, SpeechError, LoadError, OSError) as group:
+    except* (StsError, OSError) as group:
         ends.append(partial(fail, trouble + str(_first(group)), code))
     for end in ends:
         end()

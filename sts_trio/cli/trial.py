@@ -6,21 +6,19 @@ import signal
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import click
 
 from sts_trio.cli.running import check_directory, fail, run_command
 from sts_trio.logs import set_up_logging
-from sts_trio.settings.setting import PROVIDERS
-
-Provider = Literal["humeai", "openai", "xai"]
+from sts_trio.providers import PROVIDERS
+from sts_trio.settings.variable import variables
 
 _provider = click.option(
     "--provider",
-    default=PROVIDERS[0],
+    default=next(iter(PROVIDERS)),
     show_default=True,
-    type=click.Choice(PROVIDERS),
+    type=click.Choice(list(PROVIDERS)),
     help="Whose protocol the agent speaks.",
 )
 
@@ -43,7 +41,7 @@ _provider = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="What is to go wrong, as JSON or TOML (docs/faults.md).",
 )
-def emulate(host: str, port: int, provider: Provider, rate: int, faults: Path | None) -> None:
+def emulate(host: str, port: int, provider: str, rate: int, faults: Path | None) -> None:
     """Run a provider's server whose agent is a parrot; point HUMEAI_WS_URL, or the like, at it."""
     set_up_logging("info", "auto", sys.stderr)
 
@@ -65,7 +63,7 @@ def emulate(host: str, port: int, provider: Provider, rate: int, faults: Path | 
             async with trio.open_nursery() as nursery:
                 serving = partial(serve_emulator, Emulator(options), host=host, port=port)
                 url = await nursery.start(serving)
-                name = "HUMEAI_WS_URL" if provider == "humeai" else f"{provider.upper()}_BASE_URL"
+                name = variables(PROVIDERS[provider].settings)["url"].name
                 click.echo(f"{name}={url}  (any key will do; Ctrl-C to stop)")
                 await anext(signals)
                 nursery.cancel_scope.cancel()
@@ -100,7 +98,7 @@ def call(url: str, wav: Path | None, out: Path | None) -> None:
     help="Write the call here: caller left, agent right.",
 )
 @_provider
-def demo(out: Path, provider: Provider) -> None:
+def demo(out: Path, provider: str) -> None:
     """Place a call through service and emulator on this machine: no key, no network, half a minute."""
     set_up_logging("warning", "text", sys.stderr)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from sts_trio.settings import parsers, urls
 from sts_trio.settings.emotion_rules import EmotionRule, emotion_rules
-from sts_trio.settings.setting import setting
+from sts_trio.settings.variable import setting
 
 DEFAULT_TOOLS_DIR = "tools"
 
@@ -18,6 +19,8 @@ def _count(rules: tuple[EmotionRule, ...]) -> str:
 @dataclass(frozen=True, kw_only=True)
 class CallSettings:
     """What the operator decided about calls. Times in seconds unless a name says otherwise."""
+
+    title: ClassVar[str] = "Calls"
 
     instructions_seconds: float = setting(
         "INSTRUCTIONS_SECONDS", 3.0, parsers.seconds(0.1, 30), "How long a call may look for its prompt at URL and file"
@@ -44,7 +47,7 @@ class CallSettings:
         "FALLBACK_EXTENSION",
         None,
         parsers.text,
-        "Where `AMI_URL` then transfers the caller; if it fails, or is unset beside a `FALLBACK_WAV`, he is hung up on",
+        "Where `AMI_URL` then transfers the caller; if it fails, or is unset beside a `FALLBACK_WAV`, the call ends",
     )
     call_variables: tuple[str, ...] = setting(
         "CALL_VARIABLES",
@@ -68,6 +71,10 @@ class CallSettings:
         urls.base_url,
         "The AMI service, such as `http://dsai-ami:6006`; unset: the agent cannot transfer or hang up",
         show=urls.shown_url,
+        example=(
+            "(compose sets this address when the variable is not set at all; set but empty turns call control off)",
+        ),
+        forwarded=False,
     )
     call_control_grace_ms: int = setting(
         "CALL_CONTROL_GRACE_MS",
@@ -76,7 +83,12 @@ class CallSettings:
         "How long a transfer or hang-up waits at most until the caller has heard the agent out",
     )
     tools_dir: str = setting(
-        "TOOLS_DIR", DEFAULT_TOOLS_DIR, parsers.text, "The directory of your own tools, one Python file each"
+        "TOOLS_DIR",
+        DEFAULT_TOOLS_DIR,
+        parsers.text,
+        "The directory of your own tools, one Python file each",
+        example=("(compose mounts it into the container; there it is always /usr/src/app/tools)",),
+        forwarded=False,
     )
     tool_seconds: float = setting(
         "TOOL_SECONDS", 8.0, parsers.seconds(0.1, 60), "How long a tool may take; then the agent is told that it failed"
@@ -104,6 +116,11 @@ class CallSettings:
         emotion_rules,
         "What to do when an emotion stays strong: a JSON list of rules, each calls a tool or a webhook, once a call",
         show=_count,
+        example=(
+            '[{"emotion":"Anger","above":0.6,"turns":2,"tool":"dsai_transfer",'
+            '"arguments":{"transfer_extension":"2000"}}]',
+            '[{"emotion":"Distress","above":0.5,"turns":3,"webhook":"http://crm/alert"}]',
+        ),
     )
     init_seconds: float = setting(
         "INIT_SECONDS", 10.0, parsers.seconds(1, 120), "How long a connection may take to say `init`"

@@ -6,53 +6,75 @@ that nobody filled in as an empty text, ``undefined`` or ``null``: all three mea
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import decouple
 
 from sts_trio.errors import ConfigError
 from sts_trio.settings import Settings
+from sts_trio.settings.calls import CallSettings
+from sts_trio.settings.provider import provider_variable
 from sts_trio.settings.secret import HiddenValueError
-from sts_trio.settings.setting import LONGEST_SHOWN, PROVIDERS
+from sts_trio.settings.service import ServiceSettings
+from sts_trio.settings.variable import LONGEST_SHOWN, variables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sts_trio.settings.provider import ProviderSettings
+    from sts_trio.settings.variable import Variable
+
+Table = TypeVar("Table")
 
 _UNSET = ("", "undefined", "null")
 
 
-def load_settings() -> Settings:
-    """Read the environment and `.env`.
+def load_settings(tables: Sequence[type[ProviderSettings]]) -> Settings:
+    """Read the environment and `.env`. `tables` are those of the providers that there are.
+
+    What belongs to a provider that is not chosen may be missing or wrong; its default then holds.
 
     Raises:
         ConfigError: with a line for each variable that is missing or wrong.
     """
     source = _open_source()
-    chosen: dict[str, Any] = {}
     problems: list[str] = []
-    provider = _first_set(source, ("STS_PROVIDER",), empty_is_set=False)[1] or PROVIDERS[0]
-    for each in fields(Settings):
-        meta = each.metadata
-        others = meta["provider"] not in ("", provider.lower())
-        name, value = _first_set(source, (meta["name"], *meta["aliases"]), empty_is_set=meta["empty_is_set"])
-        if value is None:
-            if meta["required"] and not others:
-                problems.append(f"{name} is not set; it is required: {meta['help']}")
-            continue
-        problem = ""
-        try:
-            chosen[each.name] = meta["parse"](value)
-        except HiddenValueError as exc:
-            problem = f"{name} has a value that is not shown here; it must be {exc}"
-        except ValueError as exc:
-            problem = f"{name} is {value[:LONGEST_SHOWN]!r}; it must be {exc}"
-        if problem and not others:  # what belongs to a provider that is not in use may be wrong
-            problems.append(problem)
+    chosen = _read(source, provider_variable(tables), problems)
+    if problems:  # the choice itself is wrong: nothing is required of any provider
+        chosen = None
+    providers = [_read_table(source, table, problems if table.name == chosen else []) for table in tables]
+    calls = _read_table(source, CallSettings, problems)
+    service = _read_table(source, ServiceSettings, problems)
     if problems:
         raise ConfigError(problems)
-    settings = Settings(**chosen)
-    if (unknown := settings.unknown_model()) is not None:
-        raise ConfigError([unknown])
-    return settings
+    (provider,) = [each for each in providers if each.name == chosen]
+    if (problem := provider.problem()) is not None:
+        raise ConfigError([problem])
+    others = tuple(each for each in providers if each is not provider)
+    return Settings(provider=provider, calls=calls, service=service, others=others)
+
+
+def _read_table(source: decouple.Config, table: type[Table], problems: list[str]) -> Table:
+    values: dict[str, Any] = {name: _read(source, each, problems) for name, each in variables(table).items()}
+    make: Callable[..., Table] = table
+    return make(**values)
+
+
+def _read(source: decouple.Config, variable: Variable, problems: list[str]) -> object:
+    """Return the value, or the default for what is unset or wrong; the latter is a line in `problems`."""
+    name, text = _first_set(source, variable)
+    if text is None:
+        if variable.required:
+            problems.append(f"{name} is not set; it is required: {variable.help}")
+        return variable.default
+    try:
+        return variable.parse(text)
+    except HiddenValueError as exc:
+        problems.append(f"{name} has a value that is not shown here; it must be {exc}")
+    except ValueError as exc:
+        problems.append(f"{name} is {text[:LONGEST_SHOWN]!r}; it must be {exc}")
+    return variable.default
 
 
 def _open_source() -> decouple.Config:
@@ -65,12 +87,13 @@ def _open_source() -> decouple.Config:
         raise ConfigError([f"the file .env cannot be read: {exc}"]) from exc
 
 
-def _first_set(source: decouple.Config, names: tuple[str, ...], *, empty_is_set: bool) -> tuple[str, str | None]:
-    for name in names:
+def _first_set(source: decouple.Config, variable: Variable) -> tuple[str, str | None]:
+    """Return the first of a variable's names that is set, and its text; else its own name and None."""
+    for name in variable.names:
         value = source(name, default=None)
         if value is None:
             continue
         value = value.strip()
-        if value.lower() not in _UNSET or (value == "" and empty_is_set):
+        if value.lower() not in _UNSET or (value == "" and variable.empty_is_set):
             return name, value
-    return names[0], None
+    return variable.name, None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from sts_trio.settings import parsers, urls
-from sts_trio.settings.setting import setting
+from sts_trio.settings.variable import setting
 
 if TYPE_CHECKING:
     from sts_trio.settings.secret import Secret
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 class ServiceSettings:
     """What the operator chose for the process. Times in seconds unless a name says otherwise."""
 
-    host: str = setting("HOST", "0.0.0.0", parsers.text, "Address to listen on; `::` for IPv6")
-    port: int = setting("PORT", 6039, parsers.whole(0, 65535), "Port to listen on; 0 takes a free one")
+    title: ClassVar[str] = "Service"
+
+    host: str = setting("HOST", "0.0.0.0", parsers.text, "Address to listen on; `::` for IPv6", forwarded=False)
+    port: int = setting("PORT", 6039, parsers.whole(0, 65535), "Port to listen on; 0 takes a free one", forwarded=False)
     sts_token: Secret | None = setting(
         "STS_TOKEN",
         None,

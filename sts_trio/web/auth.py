@@ -1,6 +1,6 @@
 """Who may come in: the callers' shared secret (`STS_TOKEN`), and which pages a browser may call from. Pure.
 
-A gate knows no peer address: behind one Core all calls come from the same, so a limit for each would limit the house.
+Peer addresses play no part: behind one Core all calls come from the same, so a limit for each would limit all callers.
 """
 
 from __future__ import annotations

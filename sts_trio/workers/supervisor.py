@@ -12,8 +12,7 @@ import structlog
 import trio
 
 from sts_trio.errors import WorkerFailed
-from sts_trio.web.connections import raise_file_limit
-from sts_trio.web.listening import listen, notice_dead_peers, seldom_told, url_of
+from sts_trio.web.connections import listen, log_rate_limited, notice_dead_peers, raise_file_limit, url_of
 from sts_trio.workers.balancer import Backoff, shares
 from sts_trio.workers.channel import Channel, Report, ScrapeRequest, ScrapeResult, open_pair, read_text
 from sts_trio.workers.metrics import MetricsCollector
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncIterator, Sequence
 
-    from sts_trio.settings import Settings
+    from sts_trio.settings.service import ServiceSettings
     from sts_trio.workers.pool import WorkerSlot
 
 log = structlog.get_logger(__name__)
@@ -35,7 +34,7 @@ _LATE_SECONDS = 20.0
 _NO_ROOM_SECONDS = 0.1
 
 
-async def run_supervisor(settings: Settings, workers: int, command: Sequence[str]) -> None:
+async def run_supervisor(settings: ServiceSettings, workers: int, command: Sequence[str]) -> None:
     """Serve with so many workers until SIGTERM or SIGINT, and until the last of their calls is over.
 
     `command` is that of this process: with `--worker` and its numbers added it starts a worker. The first worker is
@@ -46,7 +45,6 @@ async def run_supervisor(settings: Settings, workers: int, command: Sequence[str
         WorkerFailed: the first worker ended before it was ready; in an exception group.
     """
     raise_file_limit()
-    log.info("starting", **settings.shown())
     pool = WorkerPool(shares(settings.max_calls, workers))
     collector = MetricsCollector(pool)
     with listen(settings.host, settings.port) as bound:
@@ -67,19 +65,19 @@ async def run_supervisor(settings: Settings, workers: int, command: Sequence[str
 async def _accept(bound: socket.socket, pool: WorkerPool) -> None:
     """Accept connections and pass them to workers, for ever."""
     listener = trio.socket.from_stdlib_socket(bound)
-    seldom = logging.getLogger(__name__)
-    with seldom_told(__name__):
+    limited = logging.getLogger(__name__)
+    with log_rate_limited(__name__):
         while True:
             try:
                 connection, _ = await listener.accept()
             except OSError as exc:  # no file or memory for it, or the firewall's; it may be better in a moment
-                seldom.error("no connection can be accepted at the moment: %s", exc)
+                limited.error("no connection can be accepted at the moment: %s", exc)
                 await trio.sleep(_NO_ROOM_SECONDS)
                 continue
             with connection:  # the worker gets a copy
                 await pool.until_one_can_accept()  # meanwhile other connections wait in the kernel's queue
                 if not pool.pass_connection(connection.fileno()):
-                    seldom.error("a connection was closed: no worker could be given it")
+                    limited.error("a connection was closed: no worker could be given it")
 
 
 async def _announce(url: str, pool: WorkerPool) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import warnings
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -20,11 +20,15 @@ from sts_trio.call.handler import Registry, Shedder
 from sts_trio.lab.emulator import Emulator, EmulatorOptions, serve_stream
 from sts_trio.main import build_app
 from sts_trio.metrics import Metrics
+from sts_trio.providers import PROVIDERS as SERVED
+from sts_trio.providers import find_provider
 from sts_trio.settings import Settings
+from sts_trio.settings.calls import CallSettings
 from sts_trio.settings.secret import Secret
+from sts_trio.settings.service import ServiceSettings
 from sts_trio.web.guards import install_guards
 from sts_trio.web.server import make_config
-from sts_trio.wiring.calls import build_handler
+from sts_trio.wiring import build_handler
 from tests.fakes.wire import Wire
 
 with warnings.catch_warnings():
@@ -43,7 +47,7 @@ if TYPE_CHECKING:
 
 KEY = "key-that-nobody-may-see"
 WELCOME = "Hello, how can I help you today?"
-PROVIDERS = ["humeai", "openai", "xai"]
+PROVIDERS = list(SERVED)
 
 
 def matrix(*values: object) -> ParameterSet:
@@ -58,15 +62,17 @@ BOTH = pytest.mark.parametrize("provider", PROVIDERS[:2])
 ONE = pytest.mark.parametrize("provider", [PROVIDERS[0], matrix(PROVIDERS[1])])
 
 
-def agent_settings(
-    provider: str, welcome_message: str = WELCOME, url: str | None = None, key: str = KEY
-) -> dict[str, object]:
-    """The settings that lead to the emulator, as this provider has them; or to this URL."""
-    common = {"api_key": Secret(key), "welcome_message": welcome_message}
-    if provider == "humeai":
-        return common | {"ws_url": url or "wss://evi.test/v0/evi/chat"}
-    own = common | {"base_url": url or "https://realtime.test/v1"}
-    return {"provider": provider} | {f"{provider}_{name}": value for name, value in own.items()}
+def make_settings(provider: str = "humeai", key: str = KEY, **values: Any) -> Settings:
+    """Settings that lead to the emulator, or to the `url` among the values; these are fields of any of the tables."""
+    url = "wss://evi.test/v0/evi/chat" if provider == "humeai" else "https://realtime.test/v1"
+    values = {"api_key": Secret(key), "url": url} | values
+
+    def filled(table: type[Any]) -> Any:
+        return table(**{each.name: values.pop(each.name) for each in fields(table) if each.name in values})
+
+    agent, calls, service = map(filled, (find_provider(provider).settings, CallSettings, ServiceSettings))
+    assert not values, f"there are no such settings: {', '.join(values)}"
+    return Settings(provider=agent, calls=calls, service=service)
 
 
 def as_heard(pcm: bytes, provider: str) -> bytes:
@@ -140,16 +146,16 @@ async def open_stage(
     emulator: EmulatorOptions | None = None,
     tools: tuple[Tool, ...] = (),
     provider: str = "humeai",
-    **settings: object,
+    **settings: Any,
 ) -> AsyncIterator[Stage]:
     """Open a service whose provider is an emulator, both in memory.
 
-    `settings` are fields of `Settings`; `tools` are offered beside those that the settings bring.
+    `settings` are those of `make_settings`; `tools` are offered beside those that the settings bring.
     """
     options = emulator or EmulatorOptions(api_keys=frozenset({KEY}), seed=1)
     if script is not None:
         options = EmulatorOptions(api_keys=frozenset({KEY}), seed=1, script=script)
-    options = replace(options, service=provider)  # type: ignore[arg-type]  # one of its words
+    options = replace(options, service=provider)
     evi = Emulator(options)
     async with trio.open_nursery() as providers:
 
@@ -158,10 +164,9 @@ async def open_stage(
             providers.start_soon(serve_stream, evi, theirs)
             return ours
 
-        chosen = agent_settings(provider, str(settings.pop("welcome_message", WELCOME))) | settings
-        values = Settings(**chosen)  # type: ignore[arg-type]  # fields by name
-        shedder = Shedder(values.shed_lag_ms / 1000)
-        registry = Registry(values.max_calls, shedder)
+        values = make_settings(provider, **settings)
+        shedder = Shedder(values.service.shed_lag_ms / 1000)
+        registry = Registry(values.service.max_calls, shedder)
         metrics = Metrics(registry, "0")
         install_guards()
         board = build_handler(values, registry, dial or dial_emulator, metrics)

@@ -11,11 +11,10 @@ import trio
 import trio.testing
 from rich.console import Console
 
+from sts_trio.lab.demo import G711, LINEAR, run_demo
 from sts_trio.lab.emulator import EmulatorOptions
 from sts_trio.lab.harness.caller import place_call
-from sts_trio.lab.harness.demo import G711, LINEAR, run_demo
-from sts_trio.lab.harness.fidelity import fidelity
-from sts_trio.lab.harness.measure import answer_to
+from sts_trio.lab.harness.measures import answer_to, fidelity
 from sts_trio.lab.harness.script import Speak, SpeakOver, Wait, WaitForAgent, WaitForSilence
 from sts_trio.lab.harness.speech import SAMPLE, speech_from_wav, utterances
 from sts_trio.lab.harness.wire import Interruption
@@ -114,7 +113,7 @@ async def test_the_demos_call_passes(
 @pytest.mark.parametrize("format_", ["pcma", "pcm"])
 async def test_the_other_formats_carry_both_voices(format_: str, autojump_clock: trio.testing.MockClock) -> None:
     script = (WaitForAgent(), WaitForSilence(0.5), Speak(FIRST), WaitForAgent(), WaitForSilence(0.5), Wait(0.3))
-    async with open_stage(provider="openai", openai_audio_format=format_) as stage:
+    async with open_stage(provider="openai", audio_format=format_) as stage:
         report = await place_call("ws://sts.test/", script, dial=stage.wire.connect)
     match = fidelity(FIRST, answer_to(report.recording, 0))
     assert match is not None
@@ -140,8 +139,7 @@ async def test_a_long_prompt_is_in_force_before_the_first_audio(
     provider: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     prompt = "Answer the telephone. " * 500
-    own = {"instructions" if provider == "humeai" else f"{provider}_instructions": prompt}
-    async with open_stage(provider=provider, **own) as stage:
+    async with open_stage(provider=provider, instructions=prompt) as stage:
         await (await stage.call()).hear_until("audio")
         assert stage.emulator.live[0].prompt == prompt
 
@@ -200,8 +198,8 @@ async def test_the_key_travels_in_a_header_and_not_in_the_url(
         seen.append(bytes(await stream.receive_some()))
         await stream.aclose()
 
-    own = {"ws_url" if provider == "humeai" else "openai_base_url": "wss://evi.test/chat?region=eu"}
-    async with trio.open_nursery() as nursery, open_stage(provider=provider, dial=dial, **own) as stage:
+    url = "wss://evi.test/chat?region=eu"
+    async with trio.open_nursery() as nursery, open_stage(provider=provider, dial=dial, url=url) as stage:
         heard, _ = await (await stage.call()).hear_out()
     request, *headers = seen[0].decode().split("\r\n")
     assert KEY_HEADERS[provider].lower() in [header.lower() for header in headers]

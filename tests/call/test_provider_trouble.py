@@ -251,7 +251,6 @@ async def test_the_cause_is_told_though_it_comes_with_the_close_in_one_piece(
 ) -> None:
     """What we say then (greeting, prompt) meets a closed connection before the error has been read."""
     error, told = OUT_OF_CREDIT[provider]
-    own = {"instructions" if provider == "humeai" else f"{provider}_instructions": prompt}
 
     async def all_at_once(stream: trio.abc.Stream) -> None:
         server = wsproto.WSConnection(wsproto.ConnectionType.SERVER)
@@ -269,7 +268,7 @@ async def test_the_cause_is_told_though_it_comes_with_the_close_in_one_piece(
         nursery.start_soon(all_at_once, theirs)
         return ours
 
-    async with trio.open_nursery() as nursery, open_stage(provider=provider, dial=dial, **own) as stage:
+    async with trio.open_nursery() as nursery, open_stage(provider=provider, dial=dial, instructions=prompt) as stage:
         for _ in range(20):
             heard, _ = await (await stage.call()).hear_out()
             assert [message["message"] for message in heard] == [told]

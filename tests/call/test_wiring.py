@@ -5,23 +5,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog.testing
 import trio
 import trio.testing
 
+from sts_trio.audio.pcm import BYTES_PER_SECOND
 from sts_trio.call.handler import Registry
 from sts_trio.call.meter import Cause
 from sts_trio.check import check_all
 from sts_trio.errors import ConfigError, ProviderLost
 from sts_trio.lab.emulator import Emulator, EmulatorOptions, serve_stream
 from sts_trio.providers.base import CallInfo
-from sts_trio.settings import Settings
 from sts_trio.settings.emotion_rules import EmotionRule
 from sts_trio.tools.ami import AmiFailed
-from sts_trio.wiring.calls import build_handler, build_rules
-from sts_trio.wiring.provider import open_provider
-from sts_trio.wiring.services import open_ami, open_http, reach_services
-from sts_trio.wiring.tools import find_tools, rule_problems
-from tests.call.stage import ALL, KEY, agent_settings
+from sts_trio.wiring import (
+    build_handler,
+    build_rules,
+    find_fallback,
+    find_tools,
+    open_ami,
+    open_http,
+    open_provider,
+    reach_services,
+    rule_problems,
+)
+from tests.call.stage import ALL, KEY, make_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,14 +48,10 @@ def opening_hours(day: str) -> str:
 '''
 
 
-def settings(provider: str = "humeai", **values: object) -> Settings:
-    return Settings(**agent_settings(provider) | values)  # type: ignore[arg-type]  # fields by name
-
-
 def to_emulator(nursery: trio.Nursery, provider: Any = "humeai") -> Dial:
     evi = Emulator(EmulatorOptions(service=provider, api_keys=frozenset({KEY}), seed=1))
 
-    async def dial(_: Endpoint) -> trio.abc.Stream:
+    async def dial(endpoint: Endpoint) -> trio.abc.Stream:
         ours, theirs = trio.testing.memory_stream_pair()
         nursery.start_soon(serve_stream, evi, theirs)
         return ours
@@ -55,7 +59,7 @@ def to_emulator(nursery: trio.Nursery, provider: Any = "humeai") -> Dial:
     return dial
 
 
-async def to_nowhere(_: Endpoint) -> trio.abc.Stream:
+async def to_nowhere(endpoint: Endpoint) -> trio.abc.Stream:
     raise ProviderLost("cannot connect to evi.test:443: no route to host")
 
 
@@ -70,7 +74,7 @@ async def to_nowhere(_: Endpoint) -> trio.abc.Stream:
     ],
 )
 def test_a_rule_that_will_never_do_anything_is_told(rule: EmotionRule, problem: str | None, tmp_path: Path) -> None:
-    chosen = settings(ami_url="http://ami:6006", tools_dir=str(tmp_path), emotion_rules=(rule,))
+    chosen = make_settings(ami_url="http://ami:6006", tools_dir=str(tmp_path), emotion_rules=(rule,))
     tools = find_tools(chosen, open_ami(chosen, open_http())).tools
     problems = rule_problems(chosen, tools)
     assert len(problems) == (problem is not None)
@@ -85,7 +89,7 @@ def test_agents_may_ask_for_call_control_where_there_is_a_service_for_it(
     ami_url: str | None, names: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "opening_hours.py").write_text(TOOL)
-    chosen = settings(ami_url=ami_url, tools_dir=str(tmp_path))
+    chosen = make_settings(ami_url=ami_url, tools_dir=str(tmp_path))
     found = find_tools(chosen, open_ami(chosen, open_http()))
     assert [tool.name for tool in found.tools] == names
     assert not found.problems
@@ -93,14 +97,14 @@ def test_agents_may_ask_for_call_control_where_there_is_a_service_for_it(
 
 def test_only_a_directory_that_was_asked_for_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert not find_tools(settings(), None).problems
-    assert find_tools(settings(tools_dir="elsewhere"), None).problems
+    assert not find_tools(make_settings(), None).problems
+    assert find_tools(make_settings(tools_dir="elsewhere"), None).problems
 
 
 def test_the_rules_of_calls_are_the_operators_in_seconds() -> None:
     rule = EmotionRule("Anger", 0.6, tool="opening_hours")
     rules = build_rules(
-        settings(
+        make_settings(
             config_id="config",
             call_control_grace_ms=1500,
             dtmf_mode="context",
@@ -121,19 +125,19 @@ def test_the_rules_of_calls_are_the_operators_in_seconds() -> None:
     assert rules.session_policy.variables == ("from",)
     assert (rules.session_policy.overrides, rules.session_policy.declare_tools) == (True, False)
     assert rules.session_policy.greeting_for({}) == ""  # a configuration greets by itself
-    assert build_rules(settings(), ()).session_policy.greeting_for({}) != ""
+    assert build_rules(make_settings(), ()).session_policy.greeting_for({}) != ""
 
 
 @pytest.mark.parametrize(("config", "prompt"), [(None, "Be brief."), ("config", None)])
 async def test_a_stored_configuration_holds_the_prompt(config: str | None, prompt: str | None) -> None:
-    chosen = settings(instructions="Be brief.", config_id=config)
+    chosen = make_settings(instructions="Be brief.", config_id=config)
     services = reach_services(chosen, open_http(), None)
     assert await services.instructions(CallInfo(id="call-1")) == prompt
 
 
 @pytest.mark.parametrize("milliseconds", [100, 900])
 def test_the_lead_is_the_operators(milliseconds: int, tmp_path: Path) -> None:
-    board = build_handler(settings(playout_lead_ms=milliseconds, tools_dir=str(tmp_path)), Registry())
+    board = build_handler(make_settings(playout_lead_ms=milliseconds, tools_dir=str(tmp_path)), Registry())
     assert board.pace.lead == milliseconds / 1000
 
 
@@ -142,34 +146,32 @@ async def test_a_check_says_what_works(nursery: trio.Nursery, tmp_path: Path, pr
     (tmp_path / "opening_hours.py").write_text(TOOL)
     (tmp_path / "prompt.txt").write_text("Be brief.")
     lines: list[str] = []
-    family = "" if provider == "humeai" else f"{provider}_"
-    prompt = {f"{family}file_instructions": str(tmp_path / "prompt.txt")}
-    chosen = settings(provider, tools_dir=str(tmp_path), **prompt)
+    chosen = make_settings(provider, tools_dir=str(tmp_path), file_instructions=str(tmp_path / "prompt.txt"))
     assert await check_all(chosen, lines.append, to_emulator(nursery, provider))
     assert lines[:2] == ["ok: tools opening_hours", "ok: instructions of 9 characters"]
     assert lines[2].startswith("ok: evi.test" if provider == "humeai" else "ok: realtime.test")
     assert KEY not in "".join(lines)
 
 
-def _broken_tool(directory: Path) -> dict[str, object]:
+def _broken_tool(directory: Path) -> dict[str, Any]:
     (directory / "broken.py").write_text("def (")
     return {}
 
 
-def _no_prompt(directory: Path) -> dict[str, object]:
+def _no_prompt(directory: Path) -> dict[str, Any]:
     return {"file_instructions": str(directory / "gone.txt")}
 
 
-def _useless_rule(_: Path) -> dict[str, object]:
+def _useless_rule(_: Path) -> dict[str, Any]:
     return {"emotion_rules": (EmotionRule("Anger", 0.6, tool="gone"),)}
 
 
 @pytest.mark.parametrize("fault", [_broken_tool, _no_prompt, _useless_rule])
 async def test_a_check_fails_with_each_fault_and_checks_the_rest(
-    nursery: trio.Nursery, tmp_path: Path, fault: Callable[[Path], dict[str, object]]
+    nursery: trio.Nursery, tmp_path: Path, fault: Callable[[Path], dict[str, Any]]
 ) -> None:
     lines: list[str] = []
-    chosen = settings(**{"tools_dir": str(tmp_path)} | fault(tmp_path))
+    chosen = make_settings(**{"tools_dir": str(tmp_path)} | fault(tmp_path))
     assert not await check_all(chosen, lines.append, to_emulator(nursery))
     assert sum(line.startswith("failed: ") for line in lines) == 1
     assert lines[-1].startswith("ok: evi.test")
@@ -179,8 +181,8 @@ async def test_a_check_names_the_end_of_a_model_and_the_prompt_that_is_not_there
     nursery: trio.Nursery, tmp_path: Path
 ) -> None:
     lines: list[str] = []
-    gone = {"openai_model": "gpt-realtime", "openai_file_instructions": str(tmp_path / "gone.txt")}
-    chosen = settings("openai", tools_dir=str(tmp_path), **gone)
+    gone = {"model": "gpt-realtime", "file_instructions": str(tmp_path / "gone.txt")}
+    chosen = make_settings("openai", tools_dir=str(tmp_path), **gone)
     assert not await check_all(chosen, lines.append, to_emulator(nursery, "openai"))
     assert lines[1].startswith("failed: no instructions from OPENAI_URL_INSTRUCTIONS or OPENAI_FILE_INSTRUCTIONS")
     assert lines[2] == "note: OPENAI_MODEL gpt-realtime ends on 20 January 2027; gpt-realtime-2.1 replaces it"
@@ -189,21 +191,37 @@ async def test_a_check_names_the_end_of_a_model_and_the_prompt_that_is_not_there
 
 def test_rules_about_emotions_are_told_where_there_are_none() -> None:
     rule = EmotionRule("Anger", 0.6, webhook="http://crm/alert")
-    assert "no emotions" in rule_problems(settings("openai", emotion_rules=(rule,)), ())[0]
+    assert "no emotions" in rule_problems(make_settings("openai", emotion_rules=(rule,)), ())[0]
 
 
-@pytest.mark.parametrize("provider", ["humeai", "openai", "xai"])
+@ALL
 def test_certificates_that_cannot_be_read_are_one_line_with_the_providers_own_name(
     provider: str, tmp_path: Path
 ) -> None:
-    family = "" if provider == "humeai" else f"{provider}_"
     with pytest.raises(ConfigError, match=f"{provider.upper()}_CA_FILE is .*gone.pem, which cannot be used"):
-        open_provider(settings(provider, **{f"{family}ca_file": str(tmp_path / "gone.pem")}))
+        open_provider(make_settings(provider, ca_file=str(tmp_path / "gone.pem")))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "line"),
+    [
+        ({"fallback_wav": "tone"}, "ok: a fallback of 4.0 s"),
+        ({"fallback_wav": "gone.wav"}, "failed: FALLBACK_WAV is gone.wav, which cannot be used: "),
+        ({"ami_url": "http://127.0.0.1:9"}, "failed: AMI_URL: "),
+    ],
+)
+async def test_a_check_looks_at_the_fallback_and_for_the_ami_service(
+    nursery: trio.Nursery, tmp_path: Path, chosen: dict[str, Any], line: str
+) -> None:
+    lines: list[str] = []
+    settings = make_settings(tools_dir=str(tmp_path), **chosen)
+    assert await check_all(settings, lines.append, to_emulator(nursery)) == line.startswith("ok")
+    assert lines[1].startswith(line)
 
 
 async def test_a_check_fails_without_a_provider(tmp_path: Path) -> None:
     lines: list[str] = []
-    assert not await check_all(settings(tools_dir=str(tmp_path)), lines.append, to_nowhere)
+    assert not await check_all(make_settings(tools_dir=str(tmp_path)), lines.append, to_nowhere)
     assert lines == ["ok: tools (none)", "failed: cannot connect to evi.test:443: no route to host"]
 
 
@@ -249,7 +267,16 @@ async def test_what_becomes_of_the_telephone_call_when_ours_is_over(
     cause: Cause, chosen: dict[str, str], transfers: bool, told: list[tuple[str, ...]]
 ) -> None:
     ami = FakeAmi(transfers=transfers)
-    services = reach_services(settings(**chosen), open_http(), ami)  # type: ignore[arg-type]  # it has what is used of one
+    services = reach_services(make_settings(**chosen), open_http(), ami)  # type: ignore[arg-type]  # it has what is used of one
     goes_on = await services.release("u", cause)
     assert ami.told == told
     assert goes_on is (told == [MOVED])
+
+
+@pytest.mark.parametrize(("choice", "seconds"), [(None, 0), ("tone", 4), ("gone.wav", 4)])
+def test_a_fallback_that_cannot_be_used_is_the_tone(choice: str | None, seconds: int) -> None:
+    with structlog.testing.capture_logs() as lines:
+        assert len(find_fallback(make_settings(fallback_wav=choice))) == seconds * BYTES_PER_SECOND
+    told = [line for line in lines if line["log_level"] == "error"]
+    assert len(told) == (choice == "gone.wav")
+    assert all(line["problem"].startswith("FALLBACK_WAV is gone.wav, which cannot be used") for line in told)

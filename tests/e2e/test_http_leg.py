@@ -19,9 +19,8 @@ from sts_trio.lab.harness.address import CallFailed
 from sts_trio.lab.harness.caller import place_call
 from sts_trio.lab.harness.script import Speak, WaitForAgent
 from sts_trio.main import run_service
-from sts_trio.settings import Settings
 from tests.call.fakes import tone
-from tests.call.stage import BOTH, ONE, agent_settings, as_heard
+from tests.call.stage import BOTH, ONE, as_heard, make_settings
 from tests.e2e.evi import open_evi, until
 from tests.fakes.http_caller import HttpCaller
 
@@ -42,8 +41,7 @@ def _no_fault_of_ours() -> Iterator[None]:
 @asynccontextmanager
 async def service(agent_url: str, provider: str) -> AsyncIterator[int]:
     """Serve on a free port of loopback; yield the port."""
-    chosen = agent_settings(provider, "", agent_url, "k") | {"host": "127.0.0.1", "port": 0}
-    settings = Settings(**chosen)  # type: ignore[arg-type]  # fields by name
+    settings = make_settings(provider, "k", welcome_message="", url=agent_url, host="127.0.0.1", port=0)
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             (url,) = await nursery.start(partial(run_service, settings))

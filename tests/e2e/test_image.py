@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tomllib
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,8 @@ import trio
 import yaml
 from packaging.requirements import Requirement
 
-from sts_trio.settings import Settings
+from sts_trio.providers import SETTINGS
+from sts_trio.settings import document
 from sts_trio.settings.emotion_rules import emotion_rules
 from sts_trio.settings.environment import load_settings
 
@@ -33,9 +34,10 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 PANEL_SECONDS = 15.0  # how long the panel waits for `healthy`
-NAMES = [each.metadata["name"] for each in fields(Settings)]
-ALIASES = [alias for each in fields(Settings) for alias in each.metadata["aliases"]]
-DEFAULTS: dict[str, Any] = {each.metadata["name"]: each.default for each in fields(Settings)}
+VARIABLES = [variable for topic in document.topics(SETTINGS) for variable in topic.variables]
+NAMES = [variable.name for variable in VARIABLES]
+ALIASES = [alias for variable in VARIABLES for alias in variable.aliases]
+DEFAULTS: dict[str, Any] = {variable.name: variable.default for variable in VARIABLES}
 
 
 # The Dockerfile, read.
@@ -225,7 +227,7 @@ def test_compose_controls_calls_through_the_familys_service_unless_told_otherwis
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HUMEAI_API_KEY", "k")
     monkeypatch.setenv("AMI_URL", variables(service, **outside)["AMI_URL"] or "")
-    assert load_settings().ami_url == url
+    assert load_settings(SETTINGS).calls.ami_url == url
 
 
 @pytest.mark.parametrize("service", ["dsai-sts-humeai", "dsai-sts-demo"])
@@ -281,7 +283,7 @@ def test_the_profile_without_a_key_talks_to_its_own_emulator(monkeypatch: pytest
     for name, value in variables("dsai-sts-demo").items():
         monkeypatch.setenv(name, value or "")
     port = services["evi-emulator"]["command"][-1]
-    assert load_settings().ws_url == f"ws://evi-emulator:{port}/v0/evi/chat"
+    assert load_settings(SETTINGS).provider.url == f"ws://evi-emulator:{port}/v0/evi/chat"
 
 
 # The example of an .env file.
@@ -299,10 +301,9 @@ def test_the_example_has_every_setting_with_its_default(tmp_path: Path, monkeypa
     (tmp_path / ".env").write_text(
         "\n".join(f"{name}={value}" for name, value in (shown | {"HUMEAI_API_KEY": "k"}).items())
     )
-    filled = load_settings()
-    for each in fields(Settings):
-        if each.name != "api_key":
-            assert getattr(filled, each.name) == each.default, each.metadata["name"]
+    for variable, value in load_settings(SETTINGS).values():
+        if variable.name != "HUMEAI_API_KEY":
+            assert value == variable.default, variable.name
 
 
 def test_the_rules_in_the_example_can_be_taken_as_they_stand() -> None:

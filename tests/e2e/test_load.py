@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 import trustme
 
-from sts_trio.lab.harness.load.service import free_port
-from sts_trio.lab.harness.load.usage import listener_on, usage
+from sts_trio.lab.load.service import free_port, listener_on, usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -26,11 +26,10 @@ from sts_trio.lab.emulator import Emulator, EmulatorOptions, serve_emulator, ser
 from sts_trio.main import run_service
 from sts_trio.providers.base import AgentReady, CallInfo
 from sts_trio.providers.dial import TcpDial
-from sts_trio.settings import Settings
-from sts_trio.wiring.provider import open_provider
-from tests.call.stage import BOTH, ONE, agent_settings, as_heard
+from sts_trio.wiring import open_provider
+from tests.call.stage import BOTH, ONE, as_heard, make_settings
 from tests.e2e.evi import open_core, open_evi, until
-from tests.fakes.rude import CLOSE, TEXT, frame, upgrade
+from tests.fakes.raw_client import CLOSE, TEXT, frame, upgrade
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -48,9 +47,9 @@ async def service(
     agent_url: str, provider: str = "humeai", welcome_message: str = "", **settings: object
 ) -> AsyncIterator[str]:
     """Serve on a free port of loopback; yield the address for Core."""
-    values = agent_settings(provider, welcome_message, agent_url, "k") | {"host": "127.0.0.1", "port": 0}
+    values = {"welcome_message": welcome_message, "url": agent_url, "host": "127.0.0.1", "port": 0}
     async with trio.open_nursery() as nursery:
-        chosen = Settings(**(values | settings))  # type: ignore[arg-type]  # fields by name
+        chosen = make_settings(provider, "k", **(values | settings))
         (url,) = await nursery.start(partial(run_service, chosen))
         yield url.replace("http", "ws")
         nursery.cancel_scope.cancel()
@@ -146,7 +145,7 @@ async def test_tls_is_verified(provider: Any) -> None:
         nursery.start_soon(trio.serve_listeners, partial(serve_stream, emulator), listeners)
         port = listeners[0].transport_listener.socket.getsockname()[1]
         url = f"wss://localhost:{port}/" + ("v0/evi/chat" if provider == "humeai" else "v1")
-        settings = Settings(**agent_settings(provider, "", url, "k"))  # type: ignore[arg-type]  # fields by name
+        settings = make_settings(provider, "k", welcome_message="", url=url)
         async with open_provider(settings, TcpDial(trusting))(CallInfo(id="a")) as link:
             assert isinstance(await link.receive(), AgentReady)
         with pytest.raises(ProviderRefused, match=rf"TLS certificate of localhost:{port} is not trusted"):

@@ -17,7 +17,7 @@ import trio
 
 from tests.call.stage import ONE
 from tests.e2e.evi import at_once, environment_of, open_core, open_evi, until
-from tests.fakes.rude import hear_head, upgrade
+from tests.fakes.raw_client import hear_head, upgrade
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

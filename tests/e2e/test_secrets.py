@@ -21,11 +21,11 @@ from trio_websocket import ConnectionClosed
 
 from sts_trio.logs import set_up_logging
 from sts_trio.main import run_service
-from sts_trio.settings import Settings
 from sts_trio.settings.emotion_rules import EmotionRule
 from sts_trio.settings.secret import Secret
+from tests.call.stage import make_settings
 from tests.e2e.evi import at_once, open_core, open_evi, until
-from tests.fakes.rude import hear, upgrade
+from tests.fakes.raw_client import hear, upgrade
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -209,14 +209,14 @@ async def test_a_bug_of_ours_whose_text_quotes_all_of_it(
     said: list[str] = []
     async with open_evi() as evi:
         rule = EmotionRule("Anger", 0.1, 1, webhook=str(RULE["webhook"]))
-        settings = Settings(
-            api_key=Secret(KEY), sts_token=Secret(TOKEN), ws_url=evi.url, host="127.0.0.1", port=0,
+        settings = make_settings(
+            key=KEY, sts_token=Secret(TOKEN), url=evi.url, host="127.0.0.1", port=0,
             ami_url=ENVIRONMENT["AMI_URL"], emotion_rules=(rule,),
         )  # fmt: skip
         set_up_logging("debug", style, log, settings.secrets())
 
         def broken(*_: object) -> None:
-            raise KeyError(KEY, TOKEN, settings, settings.ami_url, rule.webhook, f"tel:{NUMBER}")
+            raise KeyError(KEY, TOKEN, settings, settings.calls.ami_url, rule.webhook, f"tel:{NUMBER}")
 
         monkeypatch.setattr("sts_trio.call.bridge.Bridge.on_agent", broken)
         async with trio.open_nursery() as nursery:

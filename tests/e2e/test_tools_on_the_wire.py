@@ -15,9 +15,8 @@ from trio_websocket import ConnectionClosed
 
 from sts_trio.lab.emulator import Emulator, EmulatorOptions, serve_emulator
 from sts_trio.main import run_service
-from sts_trio.settings import Settings
 from sts_trio.tools.ami import AmiClient
-from tests.call.stage import ONE, PROVIDERS, agent_settings
+from tests.call.stage import ONE, PROVIDERS, make_settings
 from tests.e2e.evi import at_once, open_core, open_evi, until
 from tests.tools import http_server as ami
 
@@ -43,10 +42,10 @@ def look_up(number: str) -> dict:
 
 @asynccontextmanager
 async def service(agent_url: str, provider: str, tmp_path: Path, **settings: object) -> AsyncIterator[str]:
-    values = agent_settings(provider, "", agent_url, "k") | {"host": "127.0.0.1", "port": 0}
+    values = {"welcome_message": "", "url": agent_url, "host": "127.0.0.1", "port": 0}
     values |= {"tools_dir": str(tmp_path), "call_control_grace_ms": 3000} | settings
     async with trio.open_nursery() as nursery:
-        (url,) = await nursery.start(partial(run_service, Settings(**values)))  # type: ignore[arg-type]  # fields by name
+        (url,) = await nursery.start(partial(run_service, make_settings(provider, "k", **values)))
         yield url.replace("http", "ws")
         nursery.cancel_scope.cancel()
 
@@ -157,7 +156,7 @@ async def transfer_after_the_good_bye(tmp_path: Path, answer: Answer, failed: bo
 async def test_an_ami_that_never_answers_is_a_tool_error(
     provider: str, tmp_path: Path, listening: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sts_trio.wiring.services.AmiClient", partial(AmiClient, seconds=0.5))
+    monkeypatch.setattr("sts_trio.wiring.AmiClient", partial(AmiClient, seconds=0.5))
     nobody = f"http://127.0.0.1:{await ami.free_port()}"
     async with (
         ami.serving(ami.silence) as server,

@@ -19,7 +19,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from tests.e2e.evi import Evi, open_core, open_evi, until
 from tests.e2e.test_process import KEY, NUMBER, lines, running
-from tests.fakes.rude import hear_head, upgrade
+from tests.fakes.raw_client import hear_head, upgrade
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

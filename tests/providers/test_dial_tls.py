@@ -11,16 +11,17 @@ import trustme
 
 from sts_trio.errors import ConfigError, ProviderRefused
 from sts_trio.providers.dial import Endpoint, TcpDial
+from sts_trio.providers.hume.settings import HumeSettings
 from sts_trio.settings import Settings
 from sts_trio.settings.secret import Secret
-from sts_trio.wiring.provider import trust
+from sts_trio.wiring import trust
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def with_ca(path: str | None) -> Settings:
-    return Settings(api_key=Secret("key"), ca_file=path)
+    return Settings(provider=HumeSettings(api_key=Secret("key"), ca_file=path))
 
 
 @pytest.fixture
@@ -37,7 +38,9 @@ async def endpoint(nursery: trio.Nursery, authority: trustme.CA) -> Endpoint:
             await trio.aclose_forcefully(stream)
 
     nursery.start_soon(trio.serve_listeners, greet, [listener])
-    return Endpoint("localhost", listener.transport_listener.socket.getsockname()[1], "/", tls=True)
+    transport = listener.transport_listener
+    assert isinstance(transport, trio.SocketListener)
+    return Endpoint("localhost", transport.socket.getsockname()[1], "/", tls=True)
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import json
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -161,9 +164,33 @@ def test_what_must_be_pure_says_so(module: str) -> None:
     assert called_pure(module)
 
 
-def test_providers_are_built_in_one_place_only() -> None:
-    builders = set()
+def test_the_packages_of_the_providers_are_known_to_the_table_only() -> None:
+    knowing = set()
     for module in MODULES:
         rooms = {".".join(name.split(".")[1:3]) for name in imports(module) if name.startswith("sts_trio.providers.")}
-        builders |= {module for room in rooms & {"providers.hume", "providers.openai"} if not within(module, room)}
-    assert builders == {"wiring.provider", "wiring.tools"}  # tools: the names of Hume's emotions, to check rules with
+        knowing |= {module for room in rooms & {"providers.hume", "providers.openai"} if not within(module, room)}
+    assert knowing == {"providers.__init__"}
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The modules that are there after a statement, in a new interpreter."""
+    command = f"import contextlib, json, sys\n{statement}\nprint(json.dumps(sorted(sys.modules)))"
+    printed = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True).stdout
+    return set(json.loads(printed.splitlines()[-1]))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import sts_trio.main, sts_trio.workers.supervisor",
+        "from sts_trio.cli import main\nwith contextlib.suppress(SystemExit): main(['serve', '--help'])",
+    ],
+)
+def test_the_service_loads_nothing_of_the_lab(statement: str) -> None:
+    lab = {name for name in loaded_by(statement) if within(name, "sts_trio.lab") or within(name, "soxr")}
+    assert not lab
+
+
+def test_the_help_waits_for_no_network_and_no_numbers() -> None:
+    loaded = loaded_by("from sts_trio.cli import main\nwith contextlib.suppress(SystemExit): main(['--help'])")
+    assert not loaded & {"trio", "trio_websocket", "quart", "hypercorn", "httpx", "numpy", "sts_trio.wiring"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sts_trio.audio.wav import Wav
+from sts_trio.call.actions import Deadline
 from sts_trio.call.meter import CallCounts, Meter
 from sts_trio.call.playout import Pace, Playout
 from sts_trio.call.speech import AgentSpeech, AgentTurn
@@ -40,7 +42,7 @@ class Line:
         self.meter = Measured()
         self.playout = Playout(Pace(0.5), CallCounts(), self.meter)
         self.counts = self.playout.counts
-        self.speech = AgentSpeech(self.playout)
+        self.speech = AgentSpeech(self.playout, dict.fromkeys(Deadline, inf))
         self.heard: list[ToCore] = []
 
     def say(self, reply: str, length: float = 0.1) -> None:
@@ -122,7 +124,7 @@ def test_audio_under_way_when_the_caller_speaks_is_not_stale() -> None:
 
 def test_the_answer_is_timed_from_the_end_of_the_turn_to_its_first_audio_written() -> None:
     line = Line()
-    line.playout.trail.user_turn(line.now)
+    line.playout.audit.user_turn(line.now)
     line.wait(0.7)
     line.say("a", 1.0)
     line.listen(writing=0.01)
@@ -134,7 +136,7 @@ def test_what_was_queued_or_begun_before_the_turn_ended_is_no_answer() -> None:
     line = Line()
     line.say("a", 3.0)
     line.wait(0.1)
-    line.playout.trail.user_turn(line.now)
+    line.playout.audit.user_turn(line.now)
     line.say("a", 0.5)
     line.wait(5.0)
     assert line.meter.answers == []
@@ -145,9 +147,9 @@ def test_what_was_queued_or_begun_before_the_turn_ended_is_no_answer() -> None:
 
 def test_of_two_turns_before_an_answer_the_second_counts() -> None:
     line = Line()
-    line.playout.trail.user_turn(line.now)
+    line.playout.audit.user_turn(line.now)
     line.wait(2.0)
-    line.playout.trail.user_turn(line.now)
+    line.playout.audit.user_turn(line.now)
     line.wait(0.3)
     line.say("", 0.5)
     line.wait(1.0)
@@ -156,13 +158,13 @@ def test_of_two_turns_before_an_answer_the_second_counts() -> None:
 
 def test_a_turn_that_ends_while_an_answer_is_written_has_its_own() -> None:
     line = Line()
-    line.playout.trail.user_turn(line.now)
+    line.playout.audit.user_turn(line.now)
     line.now += 0.2
     line.say("a", 0.1)
     message = line.playout.take(line.now)
     assert message is not None
     line.now += 0.4  # a slow reader
-    line.playout.trail.user_turn(line.now)
+    line.playout.audit.user_turn(line.now)
     line.playout.sent(message, line.now)
     line.now += 0.3
     line.say("b", 0.1)
@@ -190,8 +192,8 @@ def test_a_provider_that_changes_the_reply_all_the_time_costs_no_more() -> None:
     line = Line()
     for number in range(20_000):
         line.playout.push(bytes(2), f"r{number}")
-    assert len(line.playout.trail._parts) == 1000
-    assert sum(part.size for part in line.playout.trail._parts) == 40_000
+    assert len(line.playout.audit._parts) == 1000
+    assert sum(part.size for part in line.playout.audit._parts) == 40_000
 
 
 @given(
@@ -212,12 +214,12 @@ def test_the_trail_always_knows_as_many_bytes_as_the_playout_holds(steps: list[t
             case "barge in":
                 line.barge_in()
             case "user turn":
-                line.playout.trail.user_turn(line.now)
+                line.playout.audit.user_turn(line.now)
             case "turn end":
                 line.speech.turn_end(line.now)
             case "wait":
                 line.wait(size / 1000)
-        assert sum(part.size for part in line.playout.trail._parts) == len(line.playout._audio)
+        assert sum(part.size for part in line.playout.audit._parts) == len(line.playout._audio)
         assert line.counts.stale_frames_sent == 0
     most = line.counts.downstream_seconds + 0.02 * len(steps)  # with silence that fills last frames
     assert line.counts.downstream_peak_seconds <= most

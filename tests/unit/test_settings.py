@@ -8,23 +8,28 @@ import dataclasses
 import io
 import json
 import re
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sts_trio.cli import main
 from sts_trio.errors import ConfigError
 from sts_trio.logs import set_up_logging
-from sts_trio.settings import Settings
-from sts_trio.settings.agent import DEFAULT_INSTRUCTIONS
+from sts_trio.providers import PROVIDERS, SETTINGS, find_provider
+from sts_trio.providers.hume.settings import HumeSettings
+from sts_trio.providers.openai.settings import OpenAiSettings
+from sts_trio.settings import Settings, document
+from sts_trio.settings import environment as reader
 from sts_trio.settings.emotion_rules import EmotionRule, emotion_rules
-from sts_trio.settings.environment import load_settings
+from sts_trio.settings.provider import DEFAULT_INSTRUCTIONS
 from sts_trio.settings.secret import HiddenValueError, Secret
 from sts_trio.settings.urls import shown_url
+from sts_trio.settings.variable import variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,66 +42,65 @@ RULES = f"""[
     "arguments": {{"transfer_extension": "2000"}}}},
   {{"emotion": " Surprise (negative) ", "above": 1, "webhook": "{WEBHOOK}"}}
 ]"""
-BY_FIELD = {each.name: each for each in fields(Settings)}
+VARIABLES = [variable for topic in document.topics(SETTINGS) for variable in topic.variables]
 
 # Variable: its field, its default, then pairs of a text and what it means.
 GOOD: dict[str, tuple[str, Any, list[tuple[str, Any]]]] = {
-    "STS_PROVIDER": ("provider", "humeai", [("humeai", "humeai"), ("HumeAI", "humeai")]),
-    "OPENAI_API_KEY": ("openai_api_key", None, [(KEY, KEY)]),
+    "OPENAI_API_KEY": ("api_key", None, [(KEY, KEY)]),
     "OPENAI_BASE_URL": (
-        "openai_base_url",
+        "url",
         "https://api.openai.com/v1",
         [
             ("https://x.openai.azure.com/openai/v1/", "https://x.openai.azure.com/openai/v1"),
             ("ws://127.0.0.1:1/v1/realtime?model=m", "ws://127.0.0.1:1/v1/realtime?model=m"),
         ],
     ),
-    "OPENAI_MODEL": ("openai_model", "gpt-realtime-2.1", [("gpt-realtime-mini", "gpt-realtime-mini")]),
-    "OPENAI_VOICE": ("openai_voice", "marin", [("cedar", "cedar")]),
-    "OPENAI_INSTRUCTIONS": ("openai_instructions", None, [("Be brief, grüße.", "Be brief, grüße.")]),
-    "OPENAI_URL_INSTRUCTIONS": ("openai_url_instructions", None, [("http://crm", "http://crm")]),
-    "OPENAI_FILE_INSTRUCTIONS": ("openai_file_instructions", None, [("p.txt", "p.txt")]),
+    "OPENAI_MODEL": ("model", "gpt-realtime-2.1", [("gpt-realtime-mini", "gpt-realtime-mini")]),
+    "OPENAI_VOICE": ("voice", "marin", [("cedar", "cedar")]),
+    "OPENAI_INSTRUCTIONS": ("instructions", None, [("Be brief, grüße.", "Be brief, grüße.")]),
+    "OPENAI_URL_INSTRUCTIONS": ("url_instructions", None, [("http://crm", "http://crm")]),
+    "OPENAI_FILE_INSTRUCTIONS": ("file_instructions", None, [("p.txt", "p.txt")]),
     "OPENAI_WELCOME_MESSAGE": (
-        "openai_welcome_message",
+        "welcome_message",
         "Hello, how can I help you today?",
         [("Moin!", "Moin!"), ("", "")],
     ),
-    "OPENAI_TURN_DETECTION": ("openai_turn_detection", "server_vad", [("semantic_vad", "semantic_vad")]),
-    "OPENAI_TURN_DETECTION_THRESHOLD": ("openai_turn_detection_threshold", 0.5, [("0", 0.0), ("1", 1.0)]),
-    "OPENAI_TURN_DETECTION_SILENCE_MS": ("openai_turn_detection_silence_ms", 500, [("0", 0), ("10000", 10_000)]),
-    "OPENAI_TURN_DETECTION_PREFIX_PADDING_MS": ("openai_turn_detection_prefix_padding_ms", 300, [("5000", 5000)]),
-    "OPENAI_TURN_DETECTION_EAGERNESS": ("openai_turn_detection_eagerness", "auto", [("HIGH", "high")]),
-    "OPENAI_TRANSCRIPTION_MODEL": ("openai_transcription_model", "gpt-4o-mini-transcribe", [("off", "off")]),
-    "OPENAI_LANGUAGE": ("openai_language", None, [("pt-BR", "pt-BR"), ("auto", None), ("AUTO", None)]),
-    "OPENAI_AUDIO_FORMAT": ("openai_audio_format", "pcmu", [("pcma", "pcma"), ("PCM", "pcm")]),
-    "OPENAI_NOISE_REDUCTION": ("openai_noise_reduction", "off", [("far_field", "far_field")]),
-    "OPENAI_REASONING_EFFORT": ("openai_reasoning_effort", None, [("xhigh", "xhigh")]),
-    "OPENAI_MAX_TOKENS": ("openai_max_tokens", "inf", [("1", 1), ("4096", 4096), ("INF", "inf")]),
-    "OPENAI_CA_FILE": ("openai_ca_file", None, [("/etc/ca.pem", "/etc/ca.pem")]),
-    "OPENAI_MAX_SESSION_SECONDS": ("openai_max_session_seconds", 3480.0, [("1740", 1740.0)]),
-    "XAI_API_KEY": ("xai_api_key", None, [(KEY, KEY)]),
-    "XAI_BASE_URL": ("xai_base_url", "https://api.x.ai/v1", [("wss://grok/v1", "wss://grok/v1")]),
-    "XAI_MODEL": ("xai_model", "grok-voice-latest", [("grok-voice-think-fast-2.0", "grok-voice-think-fast-2.0")]),
-    "XAI_VOICE": ("xai_voice", "eve", [("leo", "leo")]),
-    "XAI_INSTRUCTIONS": ("xai_instructions", None, [("Be brief.", "Be brief.")]),
-    "XAI_URL_INSTRUCTIONS": ("xai_url_instructions", None, [("http://crm", "http://crm")]),
-    "XAI_FILE_INSTRUCTIONS": ("xai_file_instructions", None, [("p.txt", "p.txt")]),
-    "XAI_WELCOME_MESSAGE": ("xai_welcome_message", "Hello, how can I help you today?", [("Moin!", "Moin!"), ("", "")]),
-    "XAI_TURN_DETECTION": ("xai_turn_detection", "server_vad", [("SERVER_VAD", "server_vad")]),
-    "XAI_TURN_DETECTION_THRESHOLD": ("xai_turn_detection_threshold", 0.85, [("0.1", 0.1), ("0.9", 0.9)]),
-    "XAI_TURN_DETECTION_SILENCE_MS": ("xai_turn_detection_silence_ms", 500, [("0", 0)]),
-    "XAI_TURN_DETECTION_PREFIX_PADDING_MS": ("xai_turn_detection_prefix_padding_ms", 333, [("0", 0)]),
-    "XAI_TRANSCRIPTION_MODEL": ("xai_transcription_model", "grok-transcribe", [("off", "off")]),
-    "XAI_LANGUAGE": ("xai_language", None, [("de", "de"), ("auto", None)]),
-    "XAI_CA_FILE": ("xai_ca_file", None, [("/etc/ca.pem", "/etc/ca.pem")]),
-    "XAI_MAX_SESSION_SECONDS": ("xai_max_session_seconds", 1740.0, [("30", 30.0)]),
+    "OPENAI_TURN_DETECTION": ("turn_detection", "server_vad", [("semantic_vad", "semantic_vad")]),
+    "OPENAI_TURN_DETECTION_THRESHOLD": ("turn_detection_threshold", 0.5, [("0", 0.0), ("1", 1.0)]),
+    "OPENAI_TURN_DETECTION_SILENCE_MS": ("turn_detection_silence_ms", 500, [("0", 0), ("10000", 10_000)]),
+    "OPENAI_TURN_DETECTION_PREFIX_PADDING_MS": ("turn_detection_prefix_padding_ms", 300, [("5000", 5000)]),
+    "OPENAI_TURN_DETECTION_EAGERNESS": ("turn_detection_eagerness", "auto", [("HIGH", "high")]),
+    "OPENAI_TRANSCRIPTION_MODEL": ("transcription_model", "gpt-4o-mini-transcribe", [("off", "off")]),
+    "OPENAI_LANGUAGE": ("language", None, [("pt-BR", "pt-BR"), ("auto", None), ("AUTO", None)]),
+    "OPENAI_AUDIO_FORMAT": ("audio_format", "pcmu", [("pcma", "pcma"), ("PCM", "pcm")]),
+    "OPENAI_NOISE_REDUCTION": ("noise_reduction", "off", [("far_field", "far_field")]),
+    "OPENAI_REASONING_EFFORT": ("reasoning_effort", None, [("xhigh", "xhigh")]),
+    "OPENAI_MAX_TOKENS": ("max_tokens", "inf", [("1", 1), ("4096", 4096), ("INF", "inf")]),
+    "OPENAI_CA_FILE": ("ca_file", None, [("/etc/ca.pem", "/etc/ca.pem")]),
+    "OPENAI_MAX_SESSION_SECONDS": ("max_session_seconds", 3480.0, [("1740", 1740.0)]),
+    "XAI_API_KEY": ("api_key", None, [(KEY, KEY)]),
+    "XAI_BASE_URL": ("url", "https://api.x.ai/v1", [("wss://grok/v1", "wss://grok/v1")]),
+    "XAI_MODEL": ("model", "grok-voice-latest", [("grok-voice-think-fast-2.0", "grok-voice-think-fast-2.0")]),
+    "XAI_VOICE": ("voice", "eve", [("leo", "leo")]),
+    "XAI_INSTRUCTIONS": ("instructions", None, [("Be brief.", "Be brief.")]),
+    "XAI_URL_INSTRUCTIONS": ("url_instructions", None, [("http://crm", "http://crm")]),
+    "XAI_FILE_INSTRUCTIONS": ("file_instructions", None, [("p.txt", "p.txt")]),
+    "XAI_WELCOME_MESSAGE": ("welcome_message", "Hello, how can I help you today?", [("Moin!", "Moin!"), ("", "")]),
+    "XAI_TURN_DETECTION": ("turn_detection", "server_vad", [("SERVER_VAD", "server_vad")]),
+    "XAI_TURN_DETECTION_THRESHOLD": ("turn_detection_threshold", 0.85, [("0.1", 0.1), ("0.9", 0.9)]),
+    "XAI_TURN_DETECTION_SILENCE_MS": ("turn_detection_silence_ms", 500, [("0", 0)]),
+    "XAI_TURN_DETECTION_PREFIX_PADDING_MS": ("turn_detection_prefix_padding_ms", 333, [("0", 0)]),
+    "XAI_TRANSCRIPTION_MODEL": ("transcription_model", "grok-transcribe", [("off", "off")]),
+    "XAI_LANGUAGE": ("language", None, [("de", "de"), ("auto", None)]),
+    "XAI_CA_FILE": ("ca_file", None, [("/etc/ca.pem", "/etc/ca.pem")]),
+    "XAI_MAX_SESSION_SECONDS": ("max_session_seconds", 1740.0, [("30", 30.0)]),
     "HUMEAI_API_KEY": (
         "api_key",
         None,
         [(KEY, KEY), (f"  {KEY}\t", KEY), ("undefined-but-not-only", ...)],
     ),
     "HUMEAI_WS_URL": (
-        "ws_url",
+        "url",
         "wss://api.hume.ai/v0/evi/chat",
         [
             ("ws://127.0.0.1:6040", "ws://127.0.0.1:6040"),
@@ -230,6 +234,7 @@ GOOD: dict[str, tuple[str, Any, list[tuple[str, Any]]]] = {
     "LOG_FORMAT": ("log_format", "auto", [("text", "text"), ("JSON", "json")]),
     "LOG_TRANSCRIPTS": ("log_transcripts", False, [("true", True)]),
 }
+DEFAULTS = Settings(provider=HumeSettings(api_key=Secret(KEY)))
 CASES = [(name, text, field, value) for name, (field, _, good) in GOOD.items() for text, value in good]
 
 AN_HTTP_URL = "a URL such as http://host/path"
@@ -307,8 +312,8 @@ WRONG: dict[str, tuple[list[str], str]] = {
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     """An environment with a key and nothing else of ours, in a directory without a `.env`."""
     monkeypatch.chdir(tmp_path)
-    for each in fields(Settings):
-        for name in (each.metadata["name"], *each.metadata["aliases"]):
+    for variable in VARIABLES:
+        for name in variable.names:
             monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HUMEAI_API_KEY", KEY)
     return monkeypatch
@@ -320,20 +325,53 @@ def problems() -> list[str]:
     return info.value.problems
 
 
+def load_settings() -> Settings:
+    return reader.load_settings(SETTINGS)
+
+
+def value_of(settings: Settings, name: str, field: str) -> object:
+    """The value of the variable of this name, which is in a field of this name."""
+    (found,) = [
+        getattr(part, field)
+        for part in (settings.provider, *settings.others, settings.calls, settings.service)
+        for own, variable in variables(type(part)).items()
+        if (own, variable.name) == (field, name)
+    ]
+    return found
+
+
+def key_of(settings: Settings) -> str:
+    assert settings.provider.api_key is not None
+    return settings.provider.api_key.reveal()
+
+
+def chosen_model(settings: Settings) -> str:
+    assert isinstance(settings.provider, OpenAiSettings)
+    return settings.provider.model
+
+
 # Values.
 
 
-def test_the_tables_of_this_test_hold_every_setting() -> None:
-    assert {field for field, _, _ in GOOD.values()} == set(BY_FIELD)
-    assert {each.metadata["name"] for each in BY_FIELD.values()} == set(GOOD)
+def test_the_table_of_this_test_holds_every_setting_under_its_own_name() -> None:
+    names = [variable.name for variable in VARIABLES]
+    assert set(names) == {"STS_PROVIDER", *GOOD}
+    assert len(set(names)) == len(names)
+    aliases = [alias for variable in VARIABLES for alias in variable.aliases]
+    assert len({*names, *aliases}) == len(names) + len(aliases)
+
+
+def test_the_variables_of_a_provider_begin_with_its_name() -> None:
+    for table in SETTINGS:
+        assert all(variable.name.startswith(f"{table.name.upper()}_") for variable in variables(table).values())
 
 
 def test_without_variables_every_setting_has_its_default() -> None:
     settings = load_settings()
-    for field, default, _ in GOOD.values():
-        if field != "api_key":
-            assert getattr(settings, field) == default
-            assert type(getattr(settings, field)) is type(default)
+    for name, (field, default, _) in GOOD.items():
+        if name != "HUMEAI_API_KEY":
+            assert value_of(settings, name, field) == default
+            assert type(value_of(settings, name, field)) is type(default)
 
 
 @pytest.mark.parametrize(("name", "text", "field", "value"), CASES)
@@ -341,7 +379,7 @@ def test_a_good_value_is_taken(
     environment: pytest.MonkeyPatch, name: str, text: str, field: str, value: object
 ) -> None:
     environment.setenv(name, text)
-    got = getattr(load_settings(), field)
+    got = value_of(load_settings(), name, field)
     if isinstance(got, Secret):
         assert got.reveal() == (text if value is ... else value)
     else:
@@ -393,13 +431,13 @@ def test_a_wrong_value_counts_only_where_its_provider_is_chosen(
     environment: pytest.MonkeyPatch, name: str, text: str, wants: str
 ) -> None:
     environment.setenv(name, text)
-    assert load_settings().provider == "humeai"
+    assert load_settings().provider.name == "humeai"
     environment.setenv("STS_PROVIDER", "openai")
     environment.setenv("OPENAI_API_KEY", KEY)
     assert problems() == [f"{name} is {text[:60]!r}; it must be {wants}"]
 
 
-@pytest.mark.parametrize("provider", ["humeai", "openai", "xai"])
+@pytest.mark.parametrize("provider", PROVIDERS)
 def test_only_the_chosen_providers_key_is_required(environment: pytest.MonkeyPatch, provider: str) -> None:
     environment.delenv("HUMEAI_API_KEY")
     environment.setenv("STS_PROVIDER", provider)
@@ -407,16 +445,34 @@ def test_only_the_chosen_providers_key_is_required(environment: pytest.MonkeyPat
     assert line.startswith(f"{provider.upper()}_API_KEY is not set; it is required")
     environment.setenv(f"{provider.upper()}_API_KEY", KEY)
     environment.setenv(f"{provider.upper()}_INSTRUCTIONS", "Be brief.")
-    account = load_settings().account
-    assert (account.prefix, account.instructions) == (provider.upper(), "Be brief.")
-    assert account.api_key == Secret(KEY)
+    chosen = load_settings().provider
+    assert (chosen.name, chosen.prefix, chosen.instructions) == (provider, provider.upper(), "Be brief.")
+    assert chosen.api_key == Secret(KEY)
     assert KEY in load_settings().secrets()
+
+
+def test_the_key_of_a_provider_that_is_not_chosen_is_a_secret_too(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("OPENAI_API_KEY", "sk-of-another")
+    settings = load_settings()
+    assert "sk-of-another" in settings.secrets()
+    assert "sk-of-another" not in f"{settings} {settings.shown()}"
+
+
+@pytest.mark.parametrize("text", ["humeai", "HumeAI", " HUMEAI "])
+def test_a_provider_is_named_in_any_case(environment: pytest.MonkeyPatch, text: str) -> None:
+    environment.setenv("STS_PROVIDER", text)
+    assert load_settings().provider.name == "humeai"
+
+
+def test_a_provider_that_is_not_in_the_table_is_refused_with_the_list_of_those_that_are() -> None:
+    with pytest.raises(ConfigError, match=f"no provider 'eliza'; STS_PROVIDER must be one of {', '.join(PROVIDERS)}"):
+        find_provider("eliza")
 
 
 def test_an_unknown_provider_is_one_line(environment: pytest.MonkeyPatch) -> None:
     environment.delenv("HUMEAI_API_KEY")
     environment.setenv("STS_PROVIDER", "eliza")
-    assert problems() == ["STS_PROVIDER is 'eliza'; it must be one of humeai, openai, xai"]
+    assert problems() == [f"STS_PROVIDER is 'eliza'; it must be one of {', '.join(PROVIDERS)}"]
 
 
 GONE = "which ended on 7 May 2026; gpt-realtime-2.1 replaces it"
@@ -440,7 +496,7 @@ def test_a_model_that_is_none_is_told_before_the_first_call_but_a_service_of_one
     environment.setenv("OPENAI_MODEL", model)
     assert problems() == [f"OPENAI_MODEL is '{model}', {told}"]
     environment.setenv("OPENAI_ENDPOINT", "https://x.openai.azure.com/openai/v1")
-    assert load_settings().openai_model == model
+    assert chosen_model(load_settings()) == model
 
 
 @pytest.mark.parametrize(("model", "ends"), [("gpt-realtime", True), ("gpt-realtime-2.1", False)])
@@ -448,7 +504,7 @@ def test_a_model_whose_end_is_near_is_told(environment: pytest.MonkeyPatch, mode
     environment.setenv("STS_PROVIDER", "openai")
     environment.setenv("OPENAI_API_KEY", KEY)
     environment.setenv("OPENAI_MODEL", model)
-    told = load_settings().ending_model()
+    told = load_settings().provider.warning()
     assert (told is not None) == ends
     assert not ends or told == f"OPENAI_MODEL {model} ends on 20 January 2027; gpt-realtime-2.1 replaces it"
 
@@ -460,7 +516,7 @@ def test_a_model_whose_end_is_near_is_told(environment: pytest.MonkeyPatch, mode
 def test_an_unset_word_means_the_default(environment: pytest.MonkeyPatch, unset: str) -> None:
     for name in set(GOOD) - {"HUMEAI_API_KEY", "SILENCE_PROMPT", *(name for name in GOOD if "WELCOME" in name)}:
         environment.setenv(name, unset)
-    assert load_settings() == Settings(api_key=Secret(KEY))
+    assert load_settings() == DEFAULTS
 
 
 @pytest.mark.parametrize("unset", [None, "", "undefined", "null"])
@@ -478,7 +534,7 @@ def test_a_missing_key_is_one_line(environment: pytest.MonkeyPatch, unset: str |
     [
         ("HUME_API_KEY", "HUMEAI_API_KEY", "api_key", "sk-other"),
         ("HUME_CONFIG_ID", "HUMEAI_CONFIG_ID", "config_id", "c-1"),
-        ("HUMEAI_ENDPOINT", "HUMEAI_WS_URL", "ws_url", "ws://evi:1/"),
+        ("HUMEAI_ENDPOINT", "HUMEAI_WS_URL", "url", "ws://evi:1/"),
     ],
 )
 def test_an_alias_counts_when_the_name_itself_is_unset(
@@ -488,13 +544,13 @@ def test_an_alias_counts_when_the_name_itself_is_unset(
     environment.delenv(name, raising=False)
     if unset is not None:
         environment.setenv(name, unset)
-    got = getattr(load_settings(), field)
+    got = getattr(load_settings().provider, field)
     assert (got.reveal() if isinstance(got, Secret) else got) == value
 
 
 def test_the_name_beats_its_alias(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("HUME_API_KEY", "sk-other")
-    assert load_settings().api_key.reveal() == KEY
+    assert key_of(load_settings()) == KEY
 
 
 def test_a_wrong_value_of_an_alias_is_told_by_the_name_that_was_used(environment: pytest.MonkeyPatch) -> None:
@@ -505,23 +561,22 @@ def test_a_wrong_value_of_an_alias_is_told_by_the_name_that_was_used(environment
 
 def test_no_name_that_the_panel_refuses_is_without_an_alias_that_it_takes() -> None:
     refused = re.compile(r".*_URL|PROVIDER_.*")  # docs/protocols/core.md 7.5; the panel itself sets PORT and AMI_URL
-    for each in fields(Settings):
-        names = [each.metadata["name"], *each.metadata["aliases"]]
+    for variable in VARIABLES:
         # The first is a limit that a panel's operator can do without.
-        ours = each.metadata["name"] in {"PROVIDER_DEAD_SECONDS", "AMI_URL"}
-        assert ours or any(not refused.fullmatch(name) for name in names)
+        ours = variable.name in {"PROVIDER_DEAD_SECONDS", "AMI_URL"}
+        assert ours or any(not refused.fullmatch(name) for name in variable.names)
 
 
 @pytest.mark.parametrize("empty", ["", "   "])
 def test_an_empty_welcome_message_turns_the_greeting_off(environment: pytest.MonkeyPatch, empty: str) -> None:
     environment.setenv("HUMEAI_WELCOME_MESSAGE", empty)
-    assert load_settings().welcome_message == ""
+    assert load_settings().provider.welcome_message == ""
 
 
 @pytest.mark.parametrize("unset", ["undefined", "null"])
 def test_a_welcome_message_that_nobody_filled_in_is_the_default(environment: pytest.MonkeyPatch, unset: str) -> None:
     environment.setenv("HUMEAI_WELCOME_MESSAGE", unset)
-    assert load_settings().welcome_message == "Hello, how can I help you today?"
+    assert load_settings().provider.welcome_message == "Hello, how can I help you today?"
 
 
 def test_the_file_env_is_read_and_the_environment_beats_it(environment: pytest.MonkeyPatch) -> None:
@@ -533,11 +588,11 @@ def test_the_file_env_is_read_and_the_environment_beats_it(environment: pytest.M
         encoding="utf-8",
     )
     settings = load_settings()
-    assert settings.api_key.reveal() == KEY
-    assert settings.port == 7001
-    assert settings.log_level == "info"
-    assert settings.welcome_message == ""
-    assert settings.instructions == "Grüße = gut"
+    assert key_of(settings) == KEY
+    assert settings.service.port == 7001
+    assert settings.service.log_level == "info"
+    assert settings.provider.welcome_message == ""
+    assert settings.provider.instructions == "Grüße = gut"
 
 
 def test_a_file_env_above_the_working_directory_is_not_read(environment: pytest.MonkeyPatch) -> None:
@@ -545,7 +600,7 @@ def test_a_file_env_above_the_working_directory_is_not_read(environment: pytest.
     below = Path("below")
     below.mkdir()
     environment.chdir(below)
-    assert load_settings().port == 6039
+    assert load_settings().service.port == 6039
 
 
 def test_a_file_env_that_is_no_text_is_one_line() -> None:
@@ -557,12 +612,12 @@ def test_a_file_env_that_is_no_text_is_one_line() -> None:
 
 def test_a_file_env_with_a_byte_order_mark_is_read_from_its_first_line() -> None:
     Path(".env").write_bytes(b"\xef\xbb\xbfPORT=7000\n")
-    assert load_settings().port == 7000
+    assert load_settings().service.port == 7000
 
 
 def test_a_directory_of_that_name_is_ignored() -> None:
     Path(".env").mkdir()
-    assert load_settings().port == 6039
+    assert load_settings().service.port == 6039
 
 
 # Secrets.
@@ -617,7 +672,8 @@ def test_the_address_of_the_ami_service_has_no_query(environment: pytest.MonkeyP
 
 def test_the_key_is_starred_in_every_form_that_could_reach_a_log() -> None:
     settings = load_settings()
-    key = settings.api_key
+    key = settings.provider.api_key
+    assert key is not None
     forms = [str(key), repr(key), f"{key}", f"{key!r}", str([key]), str(settings), repr(settings)]
     forms += [str(settings.shown()), str(dataclasses.asdict(settings)), str(copy.deepcopy(key))]
     ways: list[Callable[[Any], str]] = [
@@ -650,16 +706,18 @@ def test_the_key_is_starred_by_the_logs_themselves(style: str, restored_logging:
     stream = io.StringIO()
     set_up_logging("info", style, stream)
     settings = load_settings()
-    structlog.get_logger().info("starting", key=settings.api_key, all=settings, **settings.shown())
+    structlog.get_logger().info("starting", key=settings.provider.api_key, all=settings, **settings.shown())
     assert "***" in stream.getvalue()
     assert KEY not in stream.getvalue()
 
 
-def test_what_is_shown_names_every_variable_and_cuts_long_texts_and_queries() -> None:
-    shown = Settings(
-        api_key=Secret(KEY), instructions="i" * 500, ws_url="wss://evi/chat?token=hidden", config_id="c-1"
-    ).shown()
-    assert set(shown) == set(GOOD)
+def test_what_is_shown_names_every_variable_and_cuts_long_texts_and_queries(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("HUMEAI_INSTRUCTIONS", "i" * 500)
+    environment.setenv("HUMEAI_WS_URL", "wss://evi/chat?token=hidden")
+    environment.setenv("HUMEAI_CONFIG_ID", "c-1")
+    shown = load_settings().shown()
+    assert set(shown) == {"STS_PROVIDER", *GOOD}
+    assert shown["STS_PROVIDER"] == "humeai"
     assert shown["HUMEAI_API_KEY"] == "***"
     assert shown["AMI_URL"] == "None"
     assert shown["EMOTION_RULES"] == "0"
@@ -793,50 +851,35 @@ def test_whatever_a_rule_holds_it_is_taken_or_refused_in_one_line(rule: object) 
 # What the reader of the README and of `.env.example` is told.
 
 
-def settings_table() -> str:
-    """The README's table of settings, made of the settings themselves."""
-    rows = ["| Variable | Default | Meaning |", "|---|---|---|"]
-    for each in fields(Settings):
-        meta = each.metadata
-        aliases = ", ".join(f"`{alias}`" for alias in meta["aliases"])
-        meaning = meta["help"] + (f" (also {aliases})" if aliases else "")
-        needed = meta["required"] and f"required with `{meta['provider']}`"
-        rows.append(f"| `{meta['name']}` | {needed or shown_default(each.default)} | {meaning} |")
-    return "\n".join(rows)
-
-
-def shown_default(default: object) -> str:
-    match default:
-        case None | ():
-            return "none"
-        case bool():
-            return f"`{str(default).lower()}`"
-        case float():
-            return f"`{default:g}`" if default < 1e5 else f"`{default:.0f}`"
-        case _:
-            return f"`{default}`"
-
-
 def test_the_readme_and_the_example_tell_the_prompt_that_is_left_when_there_is_no_other() -> None:
-    assert f"`{DEFAULT_INSTRUCTIONS}`" in BY_FIELD["instructions"].metadata["help"]
+    assert f"`{DEFAULT_INSTRUCTIONS}`" in variables(HumeSettings)["instructions"].help
     assert DEFAULT_INSTRUCTIONS in (ROOT / ".env.example").read_text(encoding="utf-8")
 
 
-def test_the_readme_lists_every_setting_with_its_default_and_meaning() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    _, begin, rest = readme.partition("<!-- settings -->")
-    table, end, _ = rest.partition("<!-- /settings -->")
-    assert begin, "README.md has no <!-- settings --> mark"
-    assert end, "README.md has no <!-- /settings --> mark"
-    expected = settings_table()
-    assert table.strip() == expected, f"put this table into README.md:\n\n{expected}\n"
+def marked(file: str, mark: str) -> str:
+    """The lines of a file between a mark and its end; both are in comments."""
+    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
+    (begin,) = [number for number, line in enumerate(lines) if re.match(rf" *(<!--|#) {mark}\b", line)]
+    (end,) = [number for number, line in enumerate(lines) if re.match(rf" *(<!--|#) /{mark}\b", line)]
+    return "\n".join(lines[begin + 1 : end]) + "\n"
 
 
-def test_the_example_of_a_file_env_names_settings_only_and_all_that_name_an_account() -> None:
-    text = (ROOT / ".env.example").read_text(encoding="utf-8")
-    named = set(re.findall(r"^#?([A-Z][A-Z0-9_]*)=", text, re.MULTILINE))
-    assert named <= set(GOOD)
-    assert {name for name in GOOD if name.startswith(("HUMEAI_", "OPENAI_", "XAI_", "STS_PROVIDER"))} <= named
+@pytest.mark.parametrize(
+    ("form", "file"), [("markdown", "README.md"), ("env", ".env.example"), ("compose", "compose.yml")]
+)
+def test_each_file_that_lists_the_settings_has_what_the_command_prints(form: str, file: str) -> None:
+    printed = CliRunner().invoke(main, ["settings", "--format", form])
+    assert printed.exit_code == 0
+    held = (ROOT / file).read_text(encoding="utf-8") if form == "env" else marked(file, "settings")
+    assert held == printed.output, f"put into {file} what `sts-trio settings --format {form}` prints"
+
+
+def test_every_setting_is_described_in_every_form() -> None:
+    for variable in VARIABLES:
+        assert f"| `{variable.name}` |" in document.markdown(SETTINGS)
+        assert re.search(rf"^#?{variable.name}=", document.env(SETTINGS), re.MULTILINE)
+        for name in variable.names:
+            assert (f"- {name}\n" in document.compose(SETTINGS)) == variable.forwarded
 
 
 def test_the_example_of_a_file_env_with_all_its_lines_in_force_has_the_defaults(
@@ -844,4 +887,4 @@ def test_the_example_of_a_file_env_with_all_its_lines_in_force_has_the_defaults(
 ) -> None:
     text = (ROOT / ".env.example").read_text(encoding="utf-8")
     Path(".env").write_text(re.sub(r"^#([A-Z][A-Z0-9_]*=)", r"\1", text, flags=re.MULTILINE), encoding="utf-8")
-    assert load_settings() == Settings(api_key=Secret(KEY))
+    assert load_settings() == DEFAULTS

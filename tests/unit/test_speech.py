@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sts_trio.audio.wav import Wav
+from sts_trio.call.actions import Deadline, Deadlines
 from sts_trio.call.meter import CallCounts
 from sts_trio.call.playout import Pace, Playout
 from sts_trio.call.speech import AgentSpeech
@@ -21,7 +22,8 @@ class Stage:
         self.now = 50.0
         self.playout = Playout(Pace(0.5), CallCounts())
         self.counts = self.playout.counts
-        self.speech = AgentSpeech(self.playout)
+        self.deadlines: Deadlines = dict.fromkeys(Deadline, inf)
+        self.speech = AgentSpeech(self.playout, self.deadlines)
         self.told: list[tuple[float, object]] = []
         self.began = self.now
 
@@ -34,13 +36,13 @@ class Stage:
         until = self.now + seconds
         while self.now < until - 1e-9:
             self.listen()
-            self.now = min(until, max(self.now + 0.001, min(self.playout.due(), self.speech.deadline)))
+            self.now = min(until, max(self.now + 0.001, min(self.playout.due(), self.deadlines[Deadline.SPEECH])))
         self.listen()
 
     def listen(self) -> None:
-        if self.speech.deadline <= self.now:
+        if self.deadlines[Deadline.SPEECH] <= self.now:
             self.speech.expire(self.now)
-            assert self.speech.deadline > self.now, "an alarm that rings for ever"
+            assert self.deadlines[Deadline.SPEECH] > self.now, "an alarm that rings for ever"
         while (message := self.playout.take(self.now)) is not None:
             self.playout.sent(message, self.now)
             if not isinstance(message, PlayoutAudio):
@@ -55,7 +57,7 @@ def test_a_turn_is_told_when_the_caller_has_heard_it() -> None:
     assert s.told == []
     s.wait(0.2)
     assert s.told == [(2.0, Transcript("agent", "Good morning."))]
-    assert s.speech.deadline == inf
+    assert s.deadlines[Deadline.SPEECH] == inf
     assert s.counts.agent_turns == 1
 
 
@@ -83,7 +85,7 @@ def test_a_barge_in_says_of_each_turn_how_much_was_heard() -> None:
         (2.5, Transcript("agent", "Number 2.", heard_ms=1500)),
         (2.5, Transcript("agent", "Number 3.", heard_ms=0)),
     ]
-    assert s.speech.deadline == inf
+    assert s.deadlines[Deadline.SPEECH] == inf
 
 
 def test_what_was_taken_back_does_not_count_as_heard_later() -> None:

@@ -6,7 +6,7 @@ from math import inf
 
 import pytest
 
-from sts_trio.call.actions import AnswerTool, CancelTool, LogWarning, RunTool
+from sts_trio.call.actions import AnswerTool, CancelTool, Deadline, Deadlines, LogWarning, RunTool
 from sts_trio.call.meter import CallCounts
 from sts_trio.call.playout import Pace, Playout
 from sts_trio.call.tools import ToolCalls
@@ -33,7 +33,8 @@ class Desk:
         self.now = 100.0
         self.playout = Playout(Pace(0.5), CallCounts())
         self.counts = self.playout.counts
-        self.desk = ToolCalls(self.playout, GRACE)
+        self.deadlines: Deadlines = dict.fromkeys(Deadline, inf)
+        self.desk = ToolCalls(self.playout, self.deadlines, GRACE)
         self.desk.offer((HOURS, TRANSFER, HANGUP))
 
     def ask(self, name: str, id_: str = "a", *, required: bool = True, stays_open: bool = False) -> tuple[object, ...]:
@@ -46,18 +47,18 @@ class Desk:
             self.now += 0.01
             while self.playout.take(self.now) is not None:
                 pass
-            if self.desk.deadline <= self.now:
+            if self.deadlines[Deadline.TOOLS] <= self.now:
                 actions = self.desk.expire(self.now)
                 if any(isinstance(action, RunTool) for action in actions):
                     return self.now - began
-                assert self.desk.deadline > self.now, "an alarm that rings for ever"
+                assert self.deadlines[Deadline.TOOLS] > self.now, "an alarm that rings for ever"
         raise AssertionError("nothing was run")
 
 
 def test_a_tool_is_run_at_once_and_its_result_is_the_answer() -> None:
     d = Desk()
     assert d.ask("hours") == (RunTool("a", HOURS, '{"x":1}'),)
-    assert d.desk.deadline == inf
+    assert d.deadlines[Deadline.TOOLS] == inf
     assert d.desk.done("a", ToolResult("from nine to five")) == (AnswerTool("a", ToolResult("from nine to five")),)
     assert (d.counts.tool_calls, d.counts.tools_failed) == (1, 0)
 
@@ -112,6 +113,75 @@ def test_a_new_request_stops_the_old_one_and_both_get_one_answer() -> None:
     assert d.desk.done("b", ToolResult("open")) == (AnswerTool("b", ToolResult("open")),)
 
 
+def test_requests_that_stay_open_run_beside_each_other_and_each_gets_its_answer() -> None:
+    d = Desk()
+    assert d.ask("hours", "a", stays_open=True) == (RunTool("a", HOURS, '{"x":1}'),)
+    assert d.ask("hours", "b", stays_open=True) == (RunTool("b", HOURS, '{"x":1}'),)
+    assert d.desk.done("b", ToolResult("second")) == (AnswerTool("b", ToolResult("second")),)
+    assert d.desk.busy
+    assert d.desk.done("a", ToolResult("first")) == (AnswerTool("a", ToolResult("first")),)
+    assert not d.desk.busy
+
+
+def test_a_request_stops_only_work_that_does_not_stay_open() -> None:
+    d = Desk()
+    d.ask("hours", "open", stays_open=True)
+    d.ask("hours", "old")
+    cancel, old, run = d.ask("hours", "new")
+    assert cancel == CancelTool("old")
+    assert isinstance(old, AnswerTool)
+    assert run == RunTool("new", HOURS, '{"x":1}')
+    assert d.desk.done("open", ToolResult("done")) == (AnswerTool("open", ToolResult("done")),)
+
+
+def test_a_lookup_beside_a_transfer_leaves_it_alone() -> None:
+    d = Desk()
+    d.ask("dsai_transfer", "t", stays_open=True)
+    assert d.ask("hours", "h", stays_open=True) == (RunTool("h", HOURS, '{"x":1}'),)
+    assert 0.2 < d.pass_until_run() < 0.5
+
+
+def test_of_two_transfers_in_one_response_the_first_is_made() -> None:
+    d = Desk()
+    d.ask("dsai_transfer", "a", stays_open=True)
+    (answer,) = d.ask("dsai_transfer", "b", stays_open=True)
+    assert isinstance(answer, AnswerTool)
+    assert (answer.id, answer.result.failed) == ("b", True)
+    d.pass_until_run()
+
+
+def test_a_transfer_after_words_of_the_caller_replaces_the_one_before() -> None:
+    d = Desk()
+    d.ask("dsai_transfer", "a", stays_open=True)
+    d.desk.user_turn()
+    (answer,) = d.ask("dsai_transfer", "b", stays_open=True)
+    assert isinstance(answer, AnswerTool)
+    assert (answer.id, answer.result.failed) == ("a", True)
+    d.pass_until_run()
+    assert d.desk.tool_of("b") is TRANSFER
+
+
+def test_when_the_agent_goes_on_after_the_caller_only_the_transfer_is_dropped() -> None:
+    d = Desk()
+    d.ask("hours", "h", stays_open=True)
+    d.ask("dsai_transfer", "t", stays_open=True)
+    d.desk.user_turn()
+    (answer,) = d.desk.agent_turn_end()
+    assert isinstance(answer, AnswerTool)
+    assert answer.id == "t"
+    assert d.desk.done("h", ToolResult("open")) == (AnswerTool("h", ToolResult("open")),)
+
+
+def test_so_many_tools_at_once_are_no_work_but_a_fault() -> None:
+    d = Desk()
+    started = [d.ask("hours", str(number), stays_open=True) for number in range(20)]
+    assert sum(isinstance(actions[0], RunTool) for actions in started) == 16
+    assert isinstance(started[-1][0], AnswerTool)
+    assert started[-1][0].result.failed
+    d.desk.done("0", ToolResult("open"))
+    assert d.ask("hours", "one more", stays_open=True) == (RunTool("one more", HOURS, '{"x":1}'),)
+
+
 def test_a_reply_after_words_of_the_caller_drops_the_request() -> None:
     d = Desk()
     d.ask("hours")
@@ -162,7 +232,7 @@ def test_a_request_that_still_waits_is_dropped_without_ever_running() -> None:
     d.desk.user_turn()
     (answer,) = d.desk.agent_turn_end()
     assert isinstance(answer, AnswerTool)
-    assert d.desk.deadline == inf
+    assert d.deadlines[Deadline.TOOLS] == inf
     assert d.desk.expire(d.now + 60) == ()
 
 

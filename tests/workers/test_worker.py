@@ -14,8 +14,7 @@ import trio
 import trio.testing
 
 from sts_trio.call.handler import Registry
-from sts_trio.web.connections import NEW_SECONDS, Connections
-from sts_trio.web.listening import listen, notice_dead_peers
+from sts_trio.web.connections import NEW_SECONDS, Connections, listen, notice_dead_peers
 from sts_trio.workers.channel import (
     Channel,
     Connection,

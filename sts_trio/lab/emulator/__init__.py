@@ -1,12 +1,10 @@
-"""A server that a Hume EVI client cannot tell from EVI: for tests, the demo and load. Its agent is a parrot.
+"""A server that a client cannot tell from its provider: for tests and the demo. Its agent is a parrot.
 
 It imports nothing of the service, so that a mistake made on both sides of a shared codec cannot hide.
 """
 
 from sts_trio.lab.emulator.emulator import Emulator, Session
-from sts_trio.lab.emulator.faults_file import FaultsError, FaultsFile, parse_faults
-from sts_trio.lab.emulator.options import EmulatorOptions
-from sts_trio.lab.emulator.script import (
+from sts_trio.lab.emulator.faults import (
     Accept,
     CloseWith,
     Cut,
@@ -32,6 +30,7 @@ from sts_trio.lab.emulator.script import (
     SlowReader,
     SwappedChunks,
 )
+from sts_trio.lab.emulator.options import EmulatorOptions, FaultsError, FaultsFile, parse_faults
 from sts_trio.lab.emulator.server import serve_emulator, serve_stream
 
 __all__ = [

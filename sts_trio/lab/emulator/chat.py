@@ -1,270 +1,154 @@
-"""One chat, without its connection: settings in force, the caller's audio, limits and errors. No waiting."""
+"""What any chat is to the server: frames in, actions out, actions to frames. Pure: `outbox` and `conversation` act."""
 
 from __future__ import annotations
 
-import time
-import uuid
-from collections import Counter, deque
-from typing import TYPE_CHECKING
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-import msgspec
-import numpy as np
-from msgspec import UNSET
-
-from sts_trio.lab.emulator.actions import Action, Close
-from sts_trio.lab.emulator.junk import TEXTS
-from sts_trio.lab.emulator.parrot import Parrot
-from sts_trio.lab.emulator.settings import AudioFormat, SessionSettings
-from sts_trio.lab.emulator.turns import Turn, TurnDetector
-from sts_trio.lab.emulator.voice import VoiceFormat
-from sts_trio.lab.emulator.wire import (
-    AssistantInput,
-    AudioInput,
-    BadAnswer,
-    Cancelled,
-    ChatMetadata,
-    ErrorMessage,
-    Event,
-    Pause,
-    Resume,
-    ToolError,
-    ToolResponse,
-    UserInput,
-    WireError,
-    encode_server,
-    parse_client,
-)
+from sts_trio.lab.emulator.evi.wire import AudioOutput, Cancelled, Event, ServerMessage
+from sts_trio.lab.emulator.faults import End, Said
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from sts_trio.lab.emulator.evi.handshake import ChatQuery, Handshake
+    from sts_trio.lab.emulator.evi.wire import ToolError, ToolResponse
     from sts_trio.lab.emulator.options import EmulatorOptions
-    from sts_trio.lab.emulator.query import ChatQuery
-    from sts_trio.lab.emulator.talk import ToClient
-    from sts_trio.lab.emulator.wire import ClientMessage
 
 KEPT_SECONDS = 120  # caller audio kept for tests to look at: 1.9 MB at 8 kHz mono
 KEPT_TEXTS = 100  # each of what the client typed and of what its tools answered
-KEPT_CHARACTERS = 100_000  # of one text
-SAME_ERRORS = 10  # so many identical ones end a chat (Hume's errors page)
 
 
-class Chat:
-    """One chat's state. Methods take the time and return what is to be sent.
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close the connection in an orderly way, when everything before it has been sent."""
 
-    `onsets` counts how often the caller began to speak.
-    `caller_audio` is what came as audio, byte for byte, the newest `KEPT_SECONDS`; `caller_bytes` counts all of it.
-    `user_inputs` is what the client typed for the caller, the newest `KEPT_TEXTS`.
+    code: int = 1000
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """A chunk, or another message, that comes `by` seconds after what was sent when it was due."""
+
+    chunk: AudioOutput | Event
+    by: float
+
+
+Item = ServerMessage | Event | Cancelled | Close | Said | End | Late
+Turn = Iterator[tuple[float, Item]]  # (seconds of speech since its beginning, what to send)
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Send these one after another, each not before its time."""
+
+    turn: Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """Drop all speech that has not been sent."""
+
+
+Action = Item | Say | Flush
+ToClient = ServerMessage | Event | Cancelled
+
+
+class ChatProtocol(ABC):
+    """One chat without its connection: `evi.chat.EviChat`, `realtime.chat.RealtimeChat`. Methods never wait.
+
+    `malformed`: by kind (`faults.SendJunk`), messages that no service of this protocol would send.
+    `KEY_BEFORE_UPGRADE`: a wrong key is answered with 401, and not after the upgrade.
     """
 
-    def __init__(
-        self,
-        options: EmulatorOptions,
-        query: ChatQuery,
-        rng: np.random.Generator,
-        group: str | None,
-        now: float,
-    ) -> None:
+    malformed: ClassVar[Mapping[str, str]]
+    KEY_BEFORE_UPGRADE: ClassVar[bool] = False
+
+    @staticmethod
+    @abstractmethod
+    def parse_upgrade(target: str, headers: Iterable[tuple[bytes, bytes]]) -> Handshake:
+        """Read the request target and headers of an upgrade. Raises ValueError: the query is beyond reading."""
+
+    def __init__(self, options: EmulatorOptions, query: ChatQuery, chat_id: str, group_id: str, now: float) -> None:
         self.query = query
-        self.settings = query.settings
-        self.chat_id = _uuid(rng)
-        self.group_id = group or _uuid(rng)
-        self.resumed = group is not None
+        self.chat_id = chat_id
+        self.group_id = group_id
         self.messages_received = 0
-        self.caller_audio = bytearray()
-        self.caller_bytes = 0
-        self.onsets = 0
-        self.user_inputs: deque[str] = deque(maxlen=KEPT_TEXTS)
-        self._tool_answers: deque[ToolResponse | ToolError] = deque(maxlen=KEPT_TEXTS)
-        self._request_id = _uuid(rng)
         self._options = options
-        self._errors: Counter[tuple[str, str]] = Counter()
+        self._began = now
         self._over = False
-        self._began = self._last_user_message = now
-        self._format: AudioFormat | None = None
-        self._detector: TurnDetector | None = None
-        self._offset_ms: int | None = None
-        self._carry = b""
-        low, high = options.chunk_ms
-        self._parrot = Parrot(
-            options,
-            VoiceFormat(options.rate, options.channels, lambda: int(rng.integers(low, high, endpoint=True))),
-            verbose=query.verbose_transcription,
-            new_id=lambda: rng.bytes(16).hex(),
-            unix_ms=lambda: int(time.time() * 1000),
-            began=now,
-        )
+
+    # What a test looks at.
 
     @property
-    def custom_session_id(self) -> str | None:
-        """The client's own name for this chat, put on every server message."""
-        given = self.settings.custom_session_id
-        return None if given is UNSET else given
+    @abstractmethod
+    def caller_audio(self) -> bytearray:
+        """What came as audio, byte for byte (of G.711: in linear PCM), the newest `KEPT_SECONDS`."""
 
     @property
+    @abstractmethod
+    def caller_bytes(self) -> int:
+        """How much of it came in all."""
+
+    @property
+    @abstractmethod
+    def onsets(self) -> int:
+        """How often the caller began to speak."""
+
+    @property
+    @abstractmethod
+    def resumed(self) -> bool:
+        """Whether it continues an earlier conversation."""
+
+    @property
+    @abstractmethod
     def prompt(self) -> str:
-        """The prompt in force, with the variables in their places."""
-        return self.settings.filled(self.settings.system_prompt or "")
+        """The prompt in force; empty if there is none."""
+
+    @property
+    @abstractmethod
+    def user_inputs(self) -> Sequence[str]:
+        """What the client typed for the caller, the newest `KEPT_TEXTS`."""
+
+    @property
+    @abstractmethod
+    def _answers(self) -> Iterable[ToolResponse | ToolError]:
+        """What the client answered to tool calls, the newest `KEPT_TEXTS`."""
 
     @property
     def tool_answers(self) -> dict[str, list[ToolResponse | ToolError]]:
-        """What the client answered, by the id of the tool call, in order: the newest `KEPT_TEXTS`, useless ones too."""
+        """What the client answered, by the id of the tool call, in order; useless answers too."""
         answers: dict[str, list[ToolResponse | ToolError]] = {}
-        for answer in self._tool_answers:
+        for answer in self._answers:
             answers.setdefault(answer.tool_call_id, []).append(answer)
         return answers
 
-    def open(self, now: float, *, metadata: bool = True) -> list[Action]:
-        """Begin. A resumed chat is not greeted again (EVI: not documented)."""
-        self._listen()
-        actions: list[Action] = []
-        if metadata:
-            actions.append(ChatMetadata(chat_group_id=self.group_id, chat_id=self.chat_id, request_id=self._request_id))
-            actions.append(self.settings.public())
-        if self.query.problem:
-            actions += self._error(WireError("E0101", "invalid_message", self.query.problem))
-        greeting = self._options.greetings.get(self.query.config_id)
-        if greeting is not None and not self.resumed:
-            actions += self._parrot.say(self.settings.filled(greeting), now, from_text=False)
-        return actions
+    # What the server does with it.
 
     @property
-    def junk(self) -> Mapping[str, str]:
-        """What no EVI would send, by kind."""
-        return TEXTS
-
-    def encode(self, message: ToClient) -> list[str]:
-        """Return the text frames of a message."""
-        if isinstance(message, Event | Cancelled):
-            raise TypeError(f"EVI has no {message}")
-        return [encode_server(message, self.custom_session_id)]
-
-    def refuse(self, code: str, slug: str, message: str) -> list[Action]:
-        """End a chat that cannot begin: an unknown config, or a chat group that is not there."""
-        return self._end(code, slug, message)
-
-    def receive(self, data: str | bytes, now: float) -> list[Action]:
-        """Take one frame from the client: text is a message, binary is audio."""
-        if self._over:
-            return []
-        self.messages_received += 1
-        try:
-            if isinstance(data, bytes):
-                return self._hear(data, now)
-            return self._read(parse_client(data), now)
-        except BadAnswer as exc:
-            return [ToolError(tool_call_id=exc.tool_call_id, error=exc.message, code=exc.code, level="warn")]
-        except WireError as exc:
-            return self._error(exc)
-
-    @property
+    @abstractmethod
     def deadline(self) -> float:
         """When `tick` has something to do."""
-        inactive = self._last_user_message + self._options.inactivity
-        return min(inactive, self._began + self._options.max_duration, self._parrot.deadline)
 
+    @abstractmethod
+    def open(self, now: float, *, metadata: bool = True) -> list[Action]:
+        """Begin; without `metadata` the protocol's first message is left out."""
+
+    @abstractmethod
+    def refuse(self, code: str, slug: str, message: str) -> list[Action]:
+        """End a chat that cannot begin, after the upgrade."""
+
+    @abstractmethod
+    def receive(self, data: str | bytes, now: float) -> list[Action]:
+        """Take one frame from the client: text, or binary."""
+
+    @abstractmethod
     def tick(self, now: float) -> list[Action]:
-        """Keep the limits: they end the chat with an `error` and close 1000."""
-        if self._over:
-            return []
-        if now >= self._began + self._options.max_duration:
-            text = f"The chat reached its maximum length of {self._options.max_duration:g} s."
-            return self._end("E0715", "max_duration_timeout", text)
-        if now >= self._last_user_message + self._options.inactivity:
-            text = f"There was no user message for {self._options.inactivity:g} s."
-            return self._end("E0714", "inactivity_timeout", text)
-        return self._parrot.tick(now)
+        """Keep the limits of time."""
 
-    # --- inside ---
-
-    def _read(self, message: ClientMessage, now: float) -> list[Action]:
-        if not isinstance(message, SessionSettings) and message.custom_session_id is not None:
-            self.settings = self.settings.updated(SessionSettings(custom_session_id=message.custom_session_id))
-        match message:
-            case AudioInput():
-                return self._hear(message.pcm(), now)
-            case SessionSettings():
-                self.settings = self.settings.updated(message)
-                self._listen()
-                return [self.settings.public()]
-            case UserInput():
-                self.user_inputs.append(message.text[:KEPT_CHARACTERS])
-                return self._heard(self._parrot.user_input(message.text, self.settings, now), now)
-            case AssistantInput():
-                return self._parrot.say(message.text, now)
-            case ToolResponse() | ToolError():
-                self._tool_answers.append(_cut(message))
-                return self._parrot.tool_answer(message, now)
-            case Pause():
-                return self._parrot.pause(now)
-            case Resume():
-                return self._parrot.resume(now)
-
-    def _listen(self) -> None:
-        """Make ready for the audio format in force; a change begins a new stream."""
-        audio = None if self.settings.audio is UNSET else self.settings.audio
-        if audio == self._format:
-            return
-        self._format, self._carry, self._offset_ms = audio, b"", None
-        end_ms = self._options.end_of_turn_silence_ms
-        self._detector = TurnDetector(audio.sample_rate, end_ms) if audio else None
-
-    def _hear(self, data: bytes, now: float) -> list[Action]:
-        self._keep(data)
-        if self._detector is None or self._format is None:
-            return []  # raw audio that was never declared: EVI says nothing, and transcribes nothing
-        if self._offset_ms is None:
-            self._offset_ms = int((now - self._began) * 1000)
-        data = self._carry + data
-        whole = len(data) - len(data) % (2 * self._format.channels)
-        self._carry = data[whole:]
-        samples = np.frombuffer(data[:whole], "<i2").reshape(-1, self._format.channels)
-        mono = samples[:, 0] if self._format.channels == 1 else samples.mean(axis=1).astype(np.int16)
-        actions: list[Action] = []
-        before = self._detector.onsets
-        events = self._detector.feed(mono)
-        self.onsets += self._detector.onsets - before
-        for event in events:
-            if isinstance(event, Turn):
-                rate, offset_ms = self._format.sample_rate, self._offset_ms
-                actions += self._heard(self._parrot.turn(event, rate, offset_ms, self.settings, now), now)
-            else:
-                actions += self._parrot.speaking(event, now)
-        return actions
-
-    def _keep(self, data: bytes) -> None:
-        self.caller_bytes += len(data)
-        self.caller_audio += data
-        a_second = 2 * self._format.sample_rate * self._format.channels if self._format else 96_000
-        if len(self.caller_audio) > (KEPT_SECONDS + 10) * a_second:  # not on each frame: it moves what is kept
-            del self.caller_audio[: -KEPT_SECONDS * a_second]
-
-    def _heard(self, actions: list[Action], now: float) -> list[Action]:
-        """The caller has had a turn, spoken or typed; `actions` are what it led to."""
-        self._last_user_message = now
-        self.settings = self.settings.after_reply()
-        return actions
-
-    def _error(self, error: WireError) -> list[Action]:
-        self._errors[error.code, error.message] += 1
-        if self._errors[error.code, error.message] >= SAME_ERRORS:
-            return self._end(error.code, error.slug, error.message)
-        if len(self._errors) > 100:  # texts come from the client in part: do not collect them for ever
-            self._errors.clear()
-        return [self._error_message(error.code, error.slug, error.message)]
-
-    def _end(self, code: str, slug: str, message: str) -> list[Action]:
-        self._over = True
-        return [self._error_message(code, slug, message), Close()]
-
-    def _error_message(self, code: str, slug: str, message: str) -> ErrorMessage:
-        return ErrorMessage(code=code, slug=slug, message=message, request_id=self._request_id)
-
-
-def _uuid(rng: np.random.Generator) -> str:
-    return str(uuid.UUID(bytes=rng.bytes(16), version=4))
-
-
-def _cut(answer: ToolResponse | ToolError) -> ToolResponse | ToolError:
-    content = answer.content if answer.content is None else answer.content[:KEPT_CHARACTERS]
-    return msgspec.structs.replace(answer, content=content)
+    @abstractmethod
+    def encode(self, message: ToClient) -> list[str]:
+        """Return the text frames of a message."""

@@ -1,4 +1,4 @@
-"""One chat over one WebSocket: who reads, who sends, and who makes trouble."""
+"""One chat over one WebSocket: a task that reads, one that sends, and one for each group of faults."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ import structlog
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
-from sts_trio.lab.emulator.actions import Action, Close, Item, Late
-from sts_trio.lab.emulator.disorder import Line
-from sts_trio.lab.emulator.junk import frame, half_a_frame
-from sts_trio.lab.emulator.outbox import Outbox
-from sts_trio.lab.emulator.script import (
+from sts_trio.lab.emulator.chat import Action, Close, Item, Late
+from sts_trio.lab.emulator.evi.wire import AudioOutput, ChatMetadata, ErrorMessage, Event, ToolCall
+from sts_trio.lab.emulator.faults import (
     CloseWith,
     Cut,
     Delay,
@@ -34,14 +32,15 @@ from sts_trio.lab.emulator.script import (
     SlowReader,
     SwappedChunks,
 )
-from sts_trio.lab.emulator.wire import AudioOutput, ChatMetadata, ErrorMessage, Event, ToolCall
+from sts_trio.lab.emulator.malformed import half_a_frame, malformed_frame
+from sts_trio.lab.emulator.outbox import DelayLine, Outbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sts_trio.lab.emulator.emulator import Emulator, Session
-    from sts_trio.lab.emulator.script import AnyStep, Moment
-    from sts_trio.lab.emulator.tap import Tap
+    from sts_trio.lab.emulator.faults import AnyStep, Moment
+    from sts_trio.lab.emulator.faulty_stream import FaultyStream
 
 CLOSE_SECONDS = 5.0  # for the client's answer to our close frame
 NO_CODE = b"\x88\x00"  # a close frame without a code; trio-websocket would put 1000 into it
@@ -50,21 +49,21 @@ log = structlog.get_logger(__name__)
 
 
 class Moments:
-    """How often each moment has come; others wait for it."""
+    """Counts how often each moment (`faults.Moment`) has come, and lets tasks wait for the nth time."""
 
     def __init__(self) -> None:
         self._counts: Counter[Moment] = Counter({"accepted": 1})
         self._news = trio.Event()
 
     def note(self, moment: Moment, times: int = 1) -> None:
-        """It has come, now."""
+        """Count a moment that has just come, `times` times."""
         if times:
             self._counts[moment] += times
             self._news.set()
             self._news = trio.Event()
 
     async def reach(self, moment: Moment, nth: int) -> None:
-        """Wait until it has come so often."""
+        """Wait until a moment has come for the `nth` time."""
         while self._counts[moment] < nth:
             await self._news.wait()
 
@@ -72,13 +71,15 @@ class Moments:
 class Conversation:
     """A chat whose upgrade has been accepted. `run` it once, after `put` got what it begins with."""
 
-    def __init__(self, emulator: Emulator, session: Session, connection: WebSocketConnection, tap: Tap) -> None:
+    def __init__(
+        self, emulator: Emulator, session: Session, connection: WebSocketConnection, faulty: FaultyStream
+    ) -> None:
         self._emulator = emulator
         self._session = session
         self._connection = connection
-        self._tap = tap
+        self._faulty = faulty
         self._outbox = Outbox(emulator.options.speed)
-        self._line = Line(emulator.dice(session.connection))
+        self._way = DelayLine(emulator.dice(session.connection))
         self._moments = Moments()
         self._speaks: str | None = None  # the segment that was sent last
         self._left = trio.Event()
@@ -91,7 +92,7 @@ class Conversation:
         self._look_again()
 
     async def run(self, steps: Iterable[AnyStep]) -> None:
-        """Talk until one side ends it."""
+        """Talk until one side ends it; `steps` are the faults, each at its moment."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._read, nursery.cancel_scope)
             for (at, nth), group in groupby(sorted(steps, key=_moment), key=_moment):
@@ -132,30 +133,30 @@ class Conversation:
             now = trio.current_time()
             if chat.deadline <= now:
                 self._outbox.put(chat.tick(now))
-            if (item := self._line.pop(now)) is not None:
+            if (item := self._way.pop(now)) is not None:
                 if isinstance(item, Close | CloseWith):
                     return item
                 await self._send(item)
-            elif not self._line.full and (item := self._outbox.pop(now)) is not None:
+            elif not self._way.full and (item := self._outbox.pop(now)) is not None:
                 if isinstance(item, Cut | Reset | ResetInFrame):
                     return item  # not in order with what is on its way: that is lost
-                self._line.put(item, now)
+                self._way.put(item, now)
             else:
-                ready = math.inf if self._line.full else self._outbox.due(now)
-                with trio.move_on_at(min(ready, self._line.due, chat.deadline)):
+                ready = math.inf if self._way.full else self._outbox.due(now)
+                with trio.move_on_at(min(ready, self._way.due, chat.deadline)):
                     await self._woken.receive()
 
     async def _send(self, item: Item) -> None:
         try:
             match item:
                 case SendGarbage(data=data):
-                    await self._tap.send_all(data)
+                    await self._faulty.send_all(data)
                 case SendJunk():
-                    await self._tap.send_all(frame(item, self._session.chat.junk))
+                    await self._faulty.send_all(malformed_frame(item, self._session.chat.malformed))
                 case SendRaw(data=data) | SendBinary(data=data):
                     await self._connection.send_message(data)
                 case Late() | Close() | CloseWith() | Cut() | Reset() | ResetInFrame():
-                    raise AssertionError(item)  # `_write` and `Line` have taken these
+                    raise AssertionError(item)  # `_write` and `DelayLine` have taken these
                 case message:
                     for text in self._session.chat.encode(message):
                         await self._connection.send_message(text)
@@ -187,11 +188,11 @@ class Conversation:
                     self.put([CloseWith(code=close)])
             case HalfOpen(seconds=seconds):
                 # A client that left with its buffers full cannot be seen: the longest chat is the limit.
-                self._tap.freeze(self._emulator.options.max_duration if seconds is None else seconds)
+                self._faulty.freeze(self._emulator.options.max_duration if seconds is None else seconds)
             case SlowReader(bytes_per_second=rate):
-                self._tap.read_slowly(rate)
+                self._faulty.read_slowly(rate)
             case Delay(seconds=seconds, jitter=jitter):
-                self._line.delay(seconds, jitter)
+                self._way.delay(seconds, jitter)
             case LateChunks() | SwappedChunks() | DoubledChunks():
                 self._outbox.disturb(step)
             case _:
@@ -202,19 +203,19 @@ class Conversation:
         self._emulator.end(self._session, code, by_server=True)
         match last:
             case CloseWith(code=1005):
-                await self._tap.send_all(NO_CODE)
+                await self._faulty.send_all(NO_CODE)
                 with trio.move_on_after(CLOSE_SECONDS):
                     await self._left.wait()
             case Close(code=code, reason=reason) | CloseWith(code=code, reason=reason):
                 with trio.move_on_after(CLOSE_SECONDS):
                     await self._connection.aclose(code, reason)
             case Cut():
-                await trio.aclose_forcefully(self._tap)
+                await trio.aclose_forcefully(self._faulty)
             case ResetInFrame():
-                await self._tap.send_all(half_a_frame())
-                await self._tap.reset()
+                await self._faulty.send_all(half_a_frame())
+                await self._faulty.reset()
             case Reset():
-                await self._tap.reset()
+                await self._faulty.reset()
 
 
 def _moment(step: AnyStep) -> tuple[Moment, int]:

@@ -10,18 +10,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 import trio
 
-from sts_trio.lab.emulator.chat import Chat
-from sts_trio.lab.emulator.openai.chat import RealtimeChat
+from sts_trio.lab.emulator.evi.chat import EviChat
+from sts_trio.lab.emulator.faults import faults_for
 from sts_trio.lab.emulator.options import EmulatorOptions
-from sts_trio.lab.emulator.plan import story
+from sts_trio.lab.emulator.realtime.chat import RealtimeChat
+from sts_trio.lab.providers import WireProtocol
 
 if TYPE_CHECKING:
-    from sts_trio.lab.emulator.query import ChatQuery
-    from sts_trio.lab.emulator.script import AnyFault, Script
-    from sts_trio.lab.emulator.settings import SessionSettings
-    from sts_trio.lab.emulator.talk import Talk
-    from sts_trio.lab.emulator.wire import ToolError, ToolResponse
+    from sts_trio.lab.emulator.chat import ChatProtocol
+    from sts_trio.lab.emulator.evi.handshake import ChatQuery
+    from sts_trio.lab.emulator.evi.settings import SessionSettings
+    from sts_trio.lab.emulator.evi.wire import ToolError, ToolResponse
+    from sts_trio.lab.emulator.faults import AnyFault, Script
 
+CHATS: dict[WireProtocol, type[EviChat | RealtimeChat]] = {
+    WireProtocol.EVI: EviChat,
+    WireProtocol.REALTIME: RealtimeChat,
+}
 KEPT_SESSIONS = 64  # ended ones, with their audio: at most 2 MB each at 8 kHz, 128 MB in all
 KEPT_GROUPS = 10_000  # chat groups that can be resumed: 100 bytes each
 
@@ -35,7 +40,7 @@ class Session:
     """
 
     connection: int
-    chat: Talk
+    chat: ChatProtocol
     close_code: int | None = None
     closed_by_server: bool = False
     ended: trio.Event = field(default_factory=trio.Event)
@@ -47,9 +52,9 @@ class Session:
         return not self.ended.is_set()
 
     @property
-    def evi(self) -> Chat:
+    def evi(self) -> EviChat:
         """The chat as EVI has it."""
-        if not isinstance(self.chat, Chat):
+        if not isinstance(self.chat, EviChat):
             raise TypeError("this emulator does not speak EVI")
         return self.chat
 
@@ -113,7 +118,11 @@ class Emulator:
         self._live: dict[int, Session] = {}
         self._ended: deque[Session] = deque(maxlen=KEPT_SESSIONS)
         self._groups: dict[str, None] = {}
-        self._arrival = trio.Event()
+
+    @property
+    def protocol(self) -> type[EviChat | RealtimeChat]:
+        """The class of its chats, by the protocol of its provider."""
+        return CHATS[self.options.provider.protocol]
 
     @property
     def live(self) -> tuple[Session, ...]:
@@ -127,22 +136,17 @@ class Emulator:
 
     @property
     def sessions(self) -> tuple[Session, ...]:
-        """Both, in the order of their connections."""
+        """Live and ended chats, in the order of their connections."""
         return tuple(sorted((*self._ended, *self._live.values()), key=lambda session: session.connection))
-
-    async def next_session(self) -> Session:
-        """Wait until one more chat begins, and return it."""
-        await self._arrival.wait()
-        return next(reversed(self._live.values()))
 
     def connect(self) -> int:
         """Count a connection; return its number, from 0."""
         self.connections += 1
         return self.connections - 1
 
-    def story(self, connection: int) -> Script:
+    def faults_for(self, connection: int) -> Script:
         """Return what is to go wrong on a connection."""
-        return story(self.options.script(connection), self.options.faults, connection, self._chance)
+        return faults_for(self.options.script(connection), self.options.faults, connection, self._chance)
 
     def dice(self, connection: int) -> np.random.Generator:
         """Return the randomness of one connection's faults."""
@@ -156,7 +160,7 @@ class Emulator:
         return True
 
     def leave(self, connection: int) -> None:
-        """Its place is free again."""
+        """Give the place of a connection back."""
         self._places.discard(connection)
 
     def note(self, fault: AnyFault, session: Session | None = None) -> None:
@@ -175,14 +179,11 @@ class Emulator:
     def begin(self, connection: int, query: ChatQuery, now: float) -> Session:
         """Begin a chat, resumed when the query names a known group."""
         asked = query.resumed_chat_group_id
-        kind = Chat if self.options.service == "humeai" else RealtimeChat
-        chat = kind(self.options, query, self._rng.spawn(1)[0], asked if asked in self._groups else None, now)
+        chat = self.protocol(self.options, query, self._rng.spawn(1)[0], asked if asked in self._groups else None, now)
         self._groups[chat.group_id] = None
         if len(self._groups) > KEPT_GROUPS:
             del self._groups[next(iter(self._groups))]
         session = self._live[connection] = Session(connection, chat)
-        self._arrival.set()
-        self._arrival = trio.Event()
         return session
 
     def end(self, session: Session, code: int, *, by_server: bool) -> None:

@@ -1,14 +1,25 @@
-"""How an emulator behaves. The defaults are EVI's own, where they are known."""
+"""How an emulator behaves, and the part of it that a file of faults (docs/faults.md) can say. Pure.
+
+The defaults are EVI's own, where they are known.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import tomllib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, get_args
 
-from sts_trio.lab.emulator.script import AnyFault, Outage, Script, faithful
+import msgspec
+
+from sts_trio.lab.emulator.faults import AnyFault, Fault, Number, Outage, Script, faithful
+from sts_trio.lab.providers import PROVIDERS, find_provider
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from sts_trio.lab.providers import LabProvider
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +27,10 @@ class EmulatorOptions:
     """Settings of an emulator, read by every chat.
 
     Raises:
-        ValueError: on making one, when a number makes no sense.
+        ValueError: on making one, when the service is unknown or a number makes no sense.
     """
 
-    service: Literal["humeai", "openai", "xai"] = "humeai"  # whose protocol it speaks
+    service: str = PROVIDERS[0]  # whose protocol it speaks
     api_keys: frozenset[str] | None = field(default=None, repr=False)  # None: any that is not empty
     rate: int = 48_000  # Hz of the agent's audio; documented 48000, observed 24000
     channels: int = 1
@@ -40,7 +51,8 @@ class EmulatorOptions:
     outages: tuple[Outage, ...] = ()  # of `serve_emulator`
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
+        """Check the name and the numbers."""
+        find_provider(self.service)
         shortest, longest = self.chunk_ms
         checks = {
             "rate": 8000 <= self.rate <= 48_000,
@@ -57,3 +69,52 @@ class EmulatorOptions:
         }
         if wrong := [name for name, good in checks.items() if not good]:
             raise ValueError("EmulatorOptions: out of range: " + ", ".join(wrong))
+
+    @property
+    def provider(self) -> LabProvider:
+        """What is played."""
+        return find_provider(self.service)
+
+
+class FaultsError(ValueError):
+    """What is wrong with a file of faults, and where: one line for a person."""
+
+
+class FaultsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a file says. The fields are those of `EmulatorOptions`."""
+
+    faults: tuple[AnyFault, ...] = ()
+    outages: tuple[Outage, ...] = ()
+    max_chats: Number | None = None
+    seed: Number | None = None
+
+    def applied(self, options: EmulatorOptions) -> EmulatorOptions:
+        """Return the options with these faults."""
+        return dataclasses.replace(
+            options, faults=self.faults, outages=self.outages, max_chats=self.max_chats, seed=self.seed
+        )
+
+
+KINDS: dict[str, type[Fault]] = {str(kind.__struct_config__.tag): kind for kind in get_args(AnyFault)}
+
+
+def parse_faults(data: bytes, name: str) -> FaultsFile:
+    """Read a file's content; `name` ends in ``.toml`` or ``.json``, and stands in what is said of it.
+
+    Raises:
+        FaultsError: it cannot be read.
+    """
+    read = {"toml": tomllib.loads, "json": json.loads}.get(name.rpartition(".")[2].lower())
+    if read is None:
+        raise FaultsError(f"{name}: its name must end in .json or .toml")
+    try:
+        return msgspec.convert(read(data.decode("utf-8-sig")), FaultsFile)
+    except msgspec.ValidationError as exc:
+        text, _, place = str(exc).partition(" - at `$")
+        place = place.rstrip("`").lstrip(".")
+        known = f" (known: {', '.join(sorted(KINDS))})" if place.endswith("].fault") else ""
+        raise FaultsError(f"{name}: {place or 'the whole'}: {text}{known}") from exc
+    except UnicodeDecodeError as exc:
+        raise FaultsError(f"{name}: byte {exc.start}: not UTF-8") from exc
+    except (ValueError, RecursionError) as exc:  # of both parsers; they name line and column
+        raise FaultsError(f"{name}: {' '.join(str(exc).split())}") from exc

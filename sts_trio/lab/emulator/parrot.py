@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sts_trio.lab.emulator import emotions, voice
-from sts_trio.lab.emulator.actions import Action, Close, Hush, Item, Say
-from sts_trio.lab.emulator.settings import Context
-from sts_trio.lab.emulator.typed import WantsAnswer, WantsEnd, WantsTool, understand
-from sts_trio.lab.emulator.wire import (
+from sts_trio.lab.emulator.chat import Action, Close, Flush, Item, Say
+from sts_trio.lab.emulator.evi.settings import Context
+from sts_trio.lab.emulator.evi.wire import (
     AssistantEnd,
     AssistantMessage,
     AssistantProsody,
@@ -31,12 +30,13 @@ from sts_trio.lab.emulator.wire import (
     UserMessage,
     Words,
 )
+from sts_trio.lab.emulator.text_commands import WantsAnswer, WantsEnd, WantsTool, understand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from sts_trio.lab.emulator.evi.settings import SessionSettings, Tool
     from sts_trio.lab.emulator.options import EmulatorOptions
-    from sts_trio.lab.emulator.settings import SessionSettings, Tool
     from sts_trio.lab.emulator.turns import Speaking, Turn
     from sts_trio.lab.emulator.voice import Recording, VoiceFormat
 
@@ -90,7 +90,7 @@ class Parrot:
         over_ms = min(speech.run_ms, (now - self._plays_from) * 1000)
         if now < until and over_ms >= self._options.min_interruption_ms:
             self._silent(now)
-            actions += [Hush(), UserInterruption(time=self._unix_ms())]
+            actions += [Flush(), UserInterruption(time=self._unix_ms())]
         if self._verbose and speech.turn_ms - self._interim_ms >= INTERIM_MS:
             self._interim_ms = speech.turn_ms
             end = self._since_began(now)
@@ -124,7 +124,7 @@ class Parrot:
         return [said, *self._answer(lambda at: [self._say(words, recording, at)], now)]
 
     def user_input(self, text: str, settings: SessionSettings, now: float) -> list[Action]:
-        """The client said `text` for the caller; `typed` knows what it asks for."""
+        """The client said `text` for the caller; `text_commands` tells what it asks for."""
         at = self._since_began(now)
         said = UserMessage(
             message=Words("user", text),
@@ -143,7 +143,7 @@ class Parrot:
         """Be quiet until resumed; what is being said is cut off (EVI: not documented)."""
         self._paused = True
         self._silent(now)
-        return [Hush()]
+        return [Flush()]
 
     def resume(self, now: float) -> list[Action]:
         """Speak again, and answer the last that the caller said meanwhile."""
@@ -154,7 +154,7 @@ class Parrot:
     # --- tools ---
 
     def tool_answer(self, answer: ToolResponse | ToolError, now: float) -> list[Action]:
-        """The client answered a tool call. To one that nobody waits for, the server answers with an error."""
+        """The client answered a tool call. An answer to no pending call is answered with an error."""
         if self._tool is None or answer.tool_call_id != self._tool.id:
             return [ToolError(tool_call_id=answer.tool_call_id, error="No such tool call is waiting.", level="warn")]
         fallback, self._tool = self._tool.fallback, None

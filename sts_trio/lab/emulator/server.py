@@ -11,21 +11,20 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, wrap_server_stream
 
 from sts_trio.lab.emulator.conversation import Conversation
-from sts_trio.lab.emulator.openai.query import parse_realtime
-from sts_trio.lab.emulator.query import Handshake, parse_handshake
-from sts_trio.lab.emulator.script import AnyFault, Drop, Mute, NoMetadata, Refuse, Script, SlowHandshake
-from sts_trio.lab.emulator.tap import Tap, drop
+from sts_trio.lab.emulator.faults import AnyFault, Drop, Mute, NoMetadata, Refuse, Script, SlowHandshake
+from sts_trio.lab.emulator.faulty_stream import FaultyStream, drop
+from sts_trio.lab.handshake_nursery import HandshakeNursery
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping
 
-    from sts_trio.lab.emulator.actions import Action
+    from sts_trio.lab.emulator.chat import Action
     from sts_trio.lab.emulator.emulator import Emulator, Session
+    from sts_trio.lab.emulator.evi.handshake import Handshake
 
 HANDSHAKE_SECONDS = 10.0
 MAX_MESSAGE = 16 * 2**20  # Hume's documented limit, in bytes
 MESSAGE_QUEUE = 64  # frames taken off the wire but not looked at: 1.3 s of 20 ms audio
-PATHS = {"humeai": "/v0/evi/chat", "openai": "/v1/realtime", "xai": "/v1/realtime"}
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +44,7 @@ async def serve_emulator(
     begin = trio.current_time()
     listeners = await trio.open_tcp_listeners(port, host=host)
     bound: int = listeners[0].socket.getsockname()[1]
-    task_status.started(f"ws://{f'[{host}]' if ':' in host else host}:{bound}{PATHS[emulator.options.service]}")
+    task_status.started(f"ws://{f'[{host}]' if ':' in host else host}:{bound}{emulator.options.provider.path}")
     async with trio.open_nursery() as chats:
         for outage in sorted(emulator.options.outages, key=lambda outage: outage.after):
             with trio.move_on_at(begin + outage.after):
@@ -67,7 +66,7 @@ async def serve_stream(emulator: Emulator, stream: trio.abc.Stream) -> None:
     Nothing but cancellation leaves here, or the server would stop; a fault in the options' own `script` does.
     """
     number = emulator.connect()
-    script = emulator.story(number)
+    script = emulator.faults_for(number)
     try:
         match script.handshake:
             case Drop(reset=reset):
@@ -99,34 +98,15 @@ def _refused(emulator: Emulator, fault: AnyFault, number: int) -> None:
     _note(emulator, fault, number)
 
 
-class _Reader:
-    """Stands in for a nursery, so that the end of trio-websocket's reader is seen.
-
-    Without it a client that leaves before its request is whole would be waited for until the time limit.
-    """
-
-    def __init__(self, nursery: trio.Nursery) -> None:
-        self._nursery = nursery
-        self.handshaking = True
-
-    def start_soon(self, function: Callable[..., Awaitable[object]], *args: object) -> None:
-        self._nursery.start_soon(self._run, function, args)
-
-    async def _run(self, function: Callable[..., Awaitable[object]], args: tuple[object, ...]) -> None:
-        await function(*args)
-        if self.handshaking:
-            self._nursery.cancel_scope.cancel(reason="the client left during the handshake")
-
-
 async def _serve_websocket(emulator: Emulator, stream: trio.abc.Stream, number: int, script: Script) -> None:
-    tap = Tap(stream)
+    faulty = FaultyStream(stream)
     async with trio.open_nursery() as nursery:
-        reader = _Reader(nursery)
+        reader = HandshakeNursery(nursery)
         connection = None
         with trio.move_on_after(HANDSHAKE_SECONDS) as limit:
             request = await wrap_server_stream(
                 cast("trio.Nursery", reader),
-                tap,
+                faulty,
                 message_queue_size=MESSAGE_QUEUE,
                 max_message_size=MAX_MESSAGE,
                 receive_buffer_size=2**16,
@@ -138,9 +118,9 @@ async def _serve_websocket(emulator: Emulator, stream: trio.abc.Stream, number: 
             handshake = await _judge(emulator, request, number, script)
             if handshake is not None:
                 connection = await request.accept()
-        reader.handshaking = False
+        reader.done = True
         if connection is not None and handshake is not None:
-            await _chat(emulator, tap, connection, handshake, number, script)
+            await _chat(emulator, faulty, connection, handshake, number, script)
         else:
             emulator.refused += 1
         nursery.cancel_scope.cancel(reason="the connection is over")
@@ -154,14 +134,14 @@ async def _judge(emulator: Emulator, request: WebSocketRequest, number: int, scr
         await _reject(request, refusal.status, refusal.body.encode(), refusal.headers)
         return None
     try:
-        handshake = _parse(emulator, request)
+        handshake = emulator.protocol.parse_upgrade(request.path, request.headers)
     except ValueError as exc:
         await _reject_with(request, 400, f"The query cannot be read: {exc}")
         return None
-    if not handshake.path.rstrip("/").endswith(PATHS[emulator.options.service].rpartition("/")[2]):
+    if not handshake.path.rstrip("/").endswith(emulator.options.provider.path.rpartition("/")[2]):
         await _reject_with(request, 404, "There is nothing at this path.")
         return None
-    if emulator.options.service == "humeai" and not emulator.knows_key(handshake.key):
+    if emulator.protocol.KEY_BEFORE_UPGRADE and not emulator.knows_key(handshake.key):
         await _reject_with(request, 401, "The API key or access token is missing or wrong.")
         return None
     if not emulator.admit(number):
@@ -184,7 +164,7 @@ async def _reject(
 
 async def _chat(
     emulator: Emulator,
-    tap: Tap,
+    faulty: FaultyStream,
     connection: WebSocketConnection,
     handshake: Handshake,
     number: int,
@@ -194,18 +174,13 @@ async def _chat(
     log.info("emulator: chat begins", connection=number, chat=session.chat.chat_id, resumed=session.chat.resumed)
     if not script.metadata:
         _note(emulator, NoMetadata(), number, session)
-    conversation = Conversation(emulator, session, connection, tap)
+    conversation = Conversation(emulator, session, connection, faulty)
     conversation.put(_opening(emulator, session, handshake, trio.current_time(), script))
     try:
         await conversation.run(script.steps)
     finally:
         emulator.end(session, 1006, by_server=False)
         log.info("emulator: chat ended", connection=number, code=session.close_code)
-
-
-def _parse(emulator: Emulator, request: WebSocketRequest) -> Handshake:
-    parse = parse_handshake if emulator.options.service == "humeai" else parse_realtime
-    return parse(request.path, request.headers)
 
 
 def _opening(emulator: Emulator, session: Session, handshake: Handshake, now: float, script: Script) -> list[Action]:

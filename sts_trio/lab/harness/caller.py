@@ -1,7 +1,7 @@
 """Place one call as DSAI Core does: over a WebSocket or plain HTTP, a frame each 20 ms in real time.
 
 Works against any STS connector (docs/protocols/core.md 1 and 2). What carries the call is a `line`, what the caller
-does is in `script`, what he hears in `recording`; here is the connection, and the clock.
+does is in `script`, what they hear in `recording`; here is the connection, and the clock.
 """
 
 from __future__ import annotations
@@ -19,13 +19,11 @@ import wsproto
 from sts_trio.audio.pcm import FRAME_SECONDS
 from sts_trio.lab.harness import wire
 from sts_trio.lab.harness.address import Address, CallFailed, parse_address, reason
-from sts_trio.lab.harness.http_line import HttpLine
-from sts_trio.lab.harness.line import LineClosed, LineRefused
-from sts_trio.lab.harness.measure import measure
+from sts_trio.lab.harness.line import HttpLine, LineClosed, LineRefused, shake_hands
+from sts_trio.lab.harness.measures import measure
 from sts_trio.lab.harness.recording import Ear, Recording
 from sts_trio.lab.harness.report import AgentBegins, CallReport, Event
 from sts_trio.lab.harness.script import Player, Press, Unmet
-from sts_trio.lab.harness.websocket_line import shake_hands
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -109,7 +107,7 @@ async def place_call(
 
 
 def _ignore(_: Event) -> None:
-    """Nobody listens to the call's events."""
+    """Drop the call's events: the default for `on_event`."""
 
 
 async def _dial(address: Address, tls: ssl.SSLContext | None) -> trio.abc.Stream:

@@ -1,7 +1,7 @@
 """What was heard and said on the telephone, sample by sample. Pure: times are arguments, in seconds of the call.
 
 `Ear` models Core's playout (docs/protocols/core.md 3): first in, first out, at real time from arrival, emptied by
-`interruption`. So the line that the caller heard is known exactly, including what never reached him.
+`interruption`. So the line that the caller heard is known exactly, including what never reached them.
 """
 
 from __future__ import annotations

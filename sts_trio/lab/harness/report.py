@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from sts_trio.lab.harness import wire
 
 if TYPE_CHECKING:
-    from sts_trio.lab.harness.measure import Measures
+    from sts_trio.lab.harness.measures import Measures
     from sts_trio.lab.harness.recording import Recording, Utterance
     from sts_trio.lab.harness.script import Press, Unmet
 

@@ -34,7 +34,7 @@ async def call_and_show(
     """Call any connector, say what is in `wav` (or the bundled sample), show the call live and its figures at the end.
 
     `out`: where to write the stereo recording. True if the call went through: the agent was heard, the connector
-    reported no error, and nobody had to break the call off.
+    reported no error, and the call was not broken off.
 
     Raises:
         CallFailed: no call came about.

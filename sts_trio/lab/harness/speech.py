@@ -10,7 +10,7 @@ import soxr
 
 from sts_trio.audio.pcm import FRAME_SECONDS, RATE
 from sts_trio.errors import StsError
-from sts_trio.lab.harness.measure import sounds
+from sts_trio.lab.harness.measures import sounds
 
 SAMPLE = Path(__file__).with_name("sample.wav")
 # Silence this long parts two utterances; the pauses of ordinary speech are shorter.

@@ -5,7 +5,6 @@ Written apart from the service's own codec on purpose: a mistake shared by both 
 
 from __future__ import annotations
 
-import base64
 import binascii
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +53,28 @@ class Unknown:
 FromConnector = Audio | Interruption | Transcript | Error | Unknown
 
 
-class _Audio(msgspec.Struct, tag_field="type", tag="audio"):
-    audio: str
+class AudioMessage(msgspec.Struct, tag_field="type", tag="audio"):
+    audio: bytes  # in base64
 
 
-class _Interruption(msgspec.Struct, tag_field="type", tag="interruption"):
+class InterruptionMessage(msgspec.Struct, tag_field="type", tag="interruption"):
     pass
 
 
-class _Transcript(msgspec.Struct, tag_field="type", tag="transcript"):
+class TranscriptMessage(msgspec.Struct, tag_field="type", tag="transcript"):
     role: Literal["user", "agent"]
     text: str
     emotions: dict[str, float] | None = None
 
 
-class _Error(msgspec.Struct, tag_field="type", tag="error"):
+class ErrorMessage(msgspec.Struct, tag_field="type", tag="error"):
     message: str
 
 
-_decode = msgspec.json.Decoder(_Audio | _Interruption | _Transcript | _Error).decode
+Message = AudioMessage | InterruptionMessage | TranscriptMessage | ErrorMessage
+read: Callable[[str | bytes], Message] = msgspec.json.Decoder(Message).decode
+"""Read the text of a message; raises `UNREADABLE` when Core could not use it. Bytes are UTF-8."""
+UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -85,27 +87,24 @@ def decode(message: str | bytes) -> FromConnector:
     if isinstance(message, bytes):
         return Unknown(f"a binary message of {len(message)} bytes")
     try:
-        match _decode(message):
-            case _Audio(audio=text):
-                return _audio(text)
-            case _Transcript(role=role, text=text, emotions=emotions):
+        match read(message):
+            case AudioMessage(audio=pcm) if len(pcm) % 2:
+                return Unknown(f"audio of {len(pcm)} bytes: half a sample")
+            case AudioMessage(audio=pcm):
+                return Audio(pcm)
+            case TranscriptMessage(role=role, text=text, emotions=emotions):
                 return Transcript(role, text, emotions or {})
-            case _Error(message=text):
+            case ErrorMessage(message=text):
                 return Error(text)
-            case _:
+            case InterruptionMessage():
                 return Interruption()
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
+    except UNREADABLE as exc:
         return Unknown(str(exc)[:120])
 
 
-def _audio(text: str) -> Audio | Unknown:
-    try:
-        pcm = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        return Unknown("audio that is not base64")
-    if len(pcm) % 2:
-        return Unknown(f"audio of {len(pcm)} bytes: half a sample")
-    return Audio(pcm)
+def is_unknown_type(exc: BaseException) -> bool:
+    """Whether a message was `UNREADABLE` only because Core knows none of its type."""
+    return isinstance(exc, msgspec.ValidationError) and str(exc).endswith("`$.type`")
 
 
 def init(uuid: str) -> str:
@@ -115,7 +114,12 @@ def init(uuid: str) -> str:
 
 def audio(pcm: bytes) -> str:
     """Caller audio: s16le, 8000 Hz, mono, nominally 320 bytes."""
-    return _encode({"type": "audio", "audio": base64.b64encode(pcm).decode("ascii")}).decode()
+    return audio_of(binascii.b2a_base64(pcm, newline=False)).decode()
+
+
+def audio_of(encoded: bytes) -> bytes:
+    """Caller audio that is in base64 already, as UTF-8."""
+    return b'{"type":"audio","audio":"%s"}' % encoded
 
 
 def dtmf_digit(digit: str) -> str:

@@ -199,6 +199,5 @@ class ToolErrorAnswer(msgspec.Struct, tag_field="type", tag="tool_error"):
 ToHume = SessionSettings | UserInput | AssistantInput | ToolAnswer | ToolErrorAnswer
 
 
-def encode_to_hume(message: ToHume) -> str:
-    """Write one message as a text frame; EVI takes nothing but audio in binary ones."""
-    return msgspec.json.encode(message).decode()
+# Writes one message for a text frame; EVI takes nothing but audio in binary ones.
+encode_to_hume: Callable[[ToHume], bytes] = msgspec.json.Encoder().encode

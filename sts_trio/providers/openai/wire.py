@@ -239,12 +239,8 @@ class ResponseCancel(msgspec.Struct, tag_field="type", tag="response.cancel"):
 
 ToService = SessionUpdate | Append | ItemCreate | ItemDelete | Truncate | ResponseCreate | ResponseCancel
 
-_encode = msgspec.json.Encoder().encode
-
-
-def encode_to_service(message: ToService) -> str:
-    """Write one message as a text frame; a binary one is an error here."""
-    return _encode(message).decode()
+# Writes one message for a text frame (a service refuses binary ones). The encoder's own method: no call between.
+encode_to_service: Callable[[ToService], bytes] = msgspec.json.Encoder().encode
 
 
 def message_item(role: str, text: str, id_: str) -> dict[str, Any]:

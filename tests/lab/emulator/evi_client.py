@@ -8,7 +8,7 @@ import io
 import json
 import wave
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import trio
@@ -33,7 +33,8 @@ PHONE = (
 def tone(seconds: float, rate: int = 8000, hz: float = 440, peak: int = 8000) -> NDArray[np.int16]:
     """A sine: loud enough to count as speech."""
     t = np.arange(round(seconds * rate)) / rate
-    return np.rint(peak * np.sin(2 * np.pi * hz * t)).astype(np.int16)
+    samples: NDArray[np.int16] = np.rint(peak * np.sin(2 * np.pi * hz * t)).astype(np.int16)
+    return samples
 
 
 def silence(seconds: float, rate: int = 8000) -> NDArray[np.int16]:
@@ -50,7 +51,7 @@ def read_wav(data: bytes) -> tuple[NDArray[np.int16], int, int]:
 def snr_db(want: NDArray[np.int16], got: NDArray[np.int16]) -> float:
     """Signal to error, both the same length."""
     signal, error = want.astype(float), got.astype(float) - want
-    return 10 * np.log10(np.sum(signal**2) / max(np.sum(error**2), 1e-9))
+    return float(10 * np.log10(np.sum(signal**2) / max(np.sum(error**2), 1e-9)))
 
 
 class EviClient:
@@ -146,7 +147,7 @@ async def open_chat(
         nursery.start_soon(serve_stream, emulator, theirs)
         connection = await wrap_client_stream(
             nursery,
-            ours,
+            cast("trio.SocketStream", ours),  # any stream does
             "localhost",
             f"{path}?{query}",
             extra_headers=headers,

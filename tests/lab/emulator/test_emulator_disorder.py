@@ -10,16 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sts_trio.lab.emulator.actions import Hush, Item, Late, Say
-from sts_trio.lab.emulator.disorder import MAX_WAITING, Line, disturbed
-from sts_trio.lab.emulator.outbox import Outbox
-from sts_trio.lab.emulator.script import DoubledChunks, LateChunks, SendRaw, SwappedChunks
-from sts_trio.lab.emulator.wire import AssistantEnd, AssistantProsody, AudioOutput, Models, UserInterruption
+from sts_trio.lab.emulator.chat import Flush, Item, Late, Say
+from sts_trio.lab.emulator.evi.wire import AssistantEnd, AssistantProsody, AudioOutput, Models, UserInterruption
+from sts_trio.lab.emulator.faults import DoubledChunks, LateChunks, SendRaw, SwappedChunks
+from sts_trio.lab.emulator.outbox import MAX_WAITING, DelayLine, Outbox, disturbed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sts_trio.lab.emulator.script import Disorder
+    from sts_trio.lab.emulator.faults import Disorder
 
 
 def chunk(index: int) -> AudioOutput:
@@ -37,8 +36,8 @@ def shown(item: Item) -> str:
     match item:
         case AudioOutput(index=index):
             return str(index)
-        case Late(chunk):
-            return f"late {chunk.index}"
+        case Late(AudioOutput(index=index)):
+            return f"late {index}"
         case _:
             return type(item).__name__[9:].lower()
 
@@ -70,7 +69,7 @@ def test_no_disorder_loses_a_chunk_or_goes_back_in_time(disorders: list[Disorder
     times, items = [], []
     for at, item in disturbed_turn:
         times.append(at)
-        items.append(item.chunk.index if isinstance(item, Late) else getattr(item, "index", None))
+        items.append(getattr(item.chunk if isinstance(item, Late) else item, "index", None))
     assert times == sorted(times)
     copies = 2 ** disorders.count(DoubledChunks())
     assert sorted(index for index in items if index is not None) == sorted(list(range(chunks)) * copies)
@@ -83,7 +82,7 @@ def test_an_interruption_lets_the_next_chunks_come_after_it() -> None:
     assert shown(box.pop(0.0) or AssistantEnd()) == "0"
     box.due(0.0)
     interruption = UserInterruption(time=0)
-    box.put([Hush(), interruption])
+    box.put([Flush(), interruption])
     assert [box.pop(0.0) for _ in range(4)] == [interruption, Late(chunk(1), 0.5), Late(chunk(2), 0.5), None]
 
 
@@ -100,7 +99,7 @@ def words(text: str) -> SendRaw:
 
 
 def test_a_line_delays_and_only_late_ones_are_overtaken() -> None:
-    line = Line(np.random.default_rng(1))
+    line = DelayLine(np.random.default_rng(1))
     line.put(words("a"), 0.0)
     assert (line.due, line.pop(0.0), line.due) == (0.0, words("a"), math.inf)
     line.delay(1.0, 0.0)
@@ -115,7 +114,7 @@ def test_a_line_delays_and_only_late_ones_are_overtaken() -> None:
 
 def test_jitter_is_bounded_random_and_the_same_for_the_same_seed() -> None:
     def arrivals(seed: int) -> list[float]:
-        line = Line(np.random.default_rng(seed))
+        line = DelayLine(np.random.default_rng(seed))
         line.delay(0.1, 0.05)
         times = []
         for number in range(200):
@@ -132,7 +131,7 @@ def test_jitter_is_bounded_random_and_the_same_for_the_same_seed() -> None:
 
 @given(st.lists(st.floats(0, 0.02), max_size=50))
 def test_jitter_never_changes_the_order(gaps: list[float]) -> None:
-    line = Line(np.random.default_rng(3))
+    line = DelayLine(np.random.default_rng(3))
     line.delay(0.0, 0.5)
     now = 0.0
     for number, gap in enumerate(gaps):
@@ -142,7 +141,7 @@ def test_jitter_never_changes_the_order(gaps: list[float]) -> None:
 
 
 def test_what_is_on_its_way_is_bounded() -> None:
-    line = Line(np.random.default_rng(1))
+    line = DelayLine(np.random.default_rng(1))
     for _ in range(MAX_WAITING):
         assert not line.full
         line.put(words("a"), 0.0)

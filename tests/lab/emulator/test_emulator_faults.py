@@ -460,7 +460,7 @@ async def test_faults_at_one_moment_come_in_their_order(autojump_clock: MockCloc
 )
 def test_faults_choose_their_connections(which: Any, those: set[int]) -> None:
     served = faulty(Reset(1, connections=which), Refuse(429, connections=which))
-    stories = [served.story(number) for number in range(6)]
+    stories = [served.faults_for(number) for number in range(6)]
     assert {number for number, script in enumerate(stories) if script.steps} == those
     assert {number for number, script in enumerate(stories) if isinstance(script.handshake, Refuse)} == those
 
@@ -474,14 +474,14 @@ def test_a_choice_that_makes_no_sense_is_refused(which: str) -> None:
 def test_chance_is_a_share_of_the_connections_and_the_same_for_the_same_seed() -> None:
     def hit(seed: int | None) -> list[bool]:
         served = faulty(Reset(1, chance=0.1), SlowHandshake(seconds=2, chance=0.5), seed=seed)
-        return [bool(served.story(number).steps) for number in range(2000)]
+        return [bool(served.faults_for(number).steps) for number in range(2000)]
 
     assert 150 < sum(hit(1)) < 250
     assert hit(1) == hit(1) != hit(2)
     assert hit(None) != hit(None)
     both = faulty(Reset(1, chance=0.5), Cut(1, chance=0.5))
-    assert {len(both.story(number).steps) for number in range(100)} == {0, 1, 2}  # each for itself
-    assert not any(faulty(Reset(1, chance=0.0)).story(number).steps for number in range(100))
+    assert {len(both.faults_for(number).steps) for number in range(100)} == {0, 1, 2}  # each for itself
+    assert not any(faulty(Reset(1, chance=0.0)).faults_for(number).steps for number in range(100))
 
 
 def test_a_script_and_the_faults_add_up() -> None:
@@ -489,8 +489,8 @@ def test_a_script_and_the_faults_add_up() -> None:
     served = faulty(
         Mute(connections=1), Drop(), SlowHandshake(seconds=3), SlowHandshake(seconds=2), script=lambda _: script
     )
-    assert served.story(0) == Script(Drop(), steps=(Reset(1, connections=0), Cut(2)), delay=3.0)
-    assert served.story(1) == Script(Refuse(401, connections=1), steps=(Cut(2),), delay=3.0)
+    assert served.faults_for(0) == Script(Drop(), steps=(Reset(1, connections=0), Cut(2)), delay=3.0)
+    assert served.faults_for(1) == Script(Refuse(401, connections=1), steps=(Cut(2),), delay=3.0)
 
 
 async def test_the_chat_beside_is_unharmed_and_what_came_is_counted(autojump_clock: MockClock) -> None:

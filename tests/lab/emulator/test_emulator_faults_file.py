@@ -31,7 +31,7 @@ from sts_trio.lab.emulator import (
     SendGarbage,
     parse_faults,
 )
-from sts_trio.lab.emulator.faults_file import KINDS
+from sts_trio.lab.emulator.options import KINDS
 
 DOCS = Path(__file__).parents[3] / "docs" / "faults.md"
 

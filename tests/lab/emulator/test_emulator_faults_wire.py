@@ -27,7 +27,7 @@ from sts_trio.lab.emulator import (
     SlowReader,
     serve_emulator,
 )
-from sts_trio.lab.emulator.tap import drop
+from sts_trio.lab.emulator.faulty_stream import drop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -203,6 +203,7 @@ async def test_emulate_takes_a_file_of_faults(tmp_path: Path) -> None:
             assert "session_settings" in str(await client.get_message())
             with pytest.raises(ConnectionClosed) as info:
                 await client.get_message()
+            assert info.value.reason is not None
             assert (int(info.value.reason.code), info.value.reason.reason) == (4321, "as planned")
         process.send_signal(signal.SIGTERM)
         assert await process.wait() == 0

@@ -7,14 +7,9 @@ from typing import Any
 
 import pytest
 
-from sts_trio.lab.emulator.actions import Action, Close, Hush, Item, Say
-from sts_trio.lab.emulator.options import EmulatorOptions
-from sts_trio.lab.emulator.outbox import MAX_TURNS, MAX_URGENT, Outbox
-from sts_trio.lab.emulator.parrot import Parrot
-from sts_trio.lab.emulator.settings import BuiltinTool, Context, SessionSettings, Tool
-from sts_trio.lab.emulator.turns import Speaking, Turn
-from sts_trio.lab.emulator.voice import VoiceFormat
-from sts_trio.lab.emulator.wire import (
+from sts_trio.lab.emulator.chat import Action, Close, Flush, Item, Say
+from sts_trio.lab.emulator.evi.settings import BuiltinTool, Context, SessionSettings, Tool
+from sts_trio.lab.emulator.evi.wire import (
     AssistantEnd,
     AssistantMessage,
     AssistantProsody,
@@ -25,6 +20,11 @@ from sts_trio.lab.emulator.wire import (
     UserInterruption,
     UserMessage,
 )
+from sts_trio.lab.emulator.options import EmulatorOptions
+from sts_trio.lab.emulator.outbox import MAX_TURNS, MAX_URGENT, Outbox
+from sts_trio.lab.emulator.parrot import Parrot
+from sts_trio.lab.emulator.turns import Speaking, Turn
+from sts_trio.lab.emulator.voice import VoiceFormat
 from tests.lab.emulator.evi_client import tone
 
 TOOLS = SessionSettings(
@@ -69,7 +69,7 @@ def test_speaking_over_the_reply_interrupts_once_and_only_after_the_minimum() ->
     bird.turn(TURN, 8000, 0, PLAIN, now=10.0)  # plays until 12.0
     assert bird.speaking(Speaking(780, 780), now=10.9) == []
     assert bird.speaking(Speaking(900, 900), now=10.79) == []  # most of it was before the reply
-    assert bird.speaking(Speaking(800, 800), now=10.95) == [Hush(), UserInterruption(time=1_700_000_000_000)]
+    assert bird.speaking(Speaking(800, 800), now=10.95) == [Flush(), UserInterruption(time=1_700_000_000_000)]
     assert bird.speaking(Speaking(820, 820), now=10.97) == []
 
 
@@ -103,7 +103,7 @@ def test_interim_transcripts_only_when_asked_for() -> None:
 
 def test_while_paused_it_hears_and_later_answers_the_last() -> None:
     bird = parrot()
-    assert bird.pause(0.0) == [Hush()]
+    assert bird.pause(0.0) == [Flush()]
     assert [type(action) for action in bird.user_input("one", SessionSettings(), 1.0)] == [UserMessage]
     assert [type(action) for action in bird.turn(TURN, 8000, 0, PLAIN, 2.0)] == [UserMessage]
     assert bird.say("hello", 3.0) == []
@@ -202,14 +202,14 @@ def test_a_request_that_was_still_to_be_sent_is_forgotten_with_the_words_before_
     bird = parrot(speed=1.0)
     bird.user_input("(The caller pressed 9 on the telephone keypad.)", CONTROL, 10.0)
     hushed = bird.pause(11.0) if how == "pause" else bird.speaking(Speaking(900, 900), 11.0)
-    assert hushed[0] == Hush()
+    assert hushed[0] == Flush()
     assert bird.deadline == float("inf")
 
 
 def test_a_request_that_was_sent_outlives_a_barge_in() -> None:
     bird = parrot(speed=4.0)
     bird.user_input("(The caller pressed 9 on the telephone keypad.)", CONTROL, 10.0)
-    assert bird.speaking(Speaking(900, 900), 11.0)[0] == Hush()
+    assert bird.speaking(Speaking(900, 900), 11.0)[0] == Flush()
     assert bird.deadline < float("inf")
 
 
@@ -243,7 +243,7 @@ def test_hush_takes_speech_but_not_urgent_messages() -> None:
     box.put(parrot().turn(TURN, 8000, 0, PLAIN, 0.0))
     assert isinstance(box.pop(0.0), UserMessage)
     assert isinstance(box.pop(0.0), AssistantMessage)
-    box.put([Hush(), UserInterruption(time=1)])
+    box.put([Flush(), UserInterruption(time=1)])
     assert isinstance(box.pop(0.0), UserInterruption)
     assert box.pop(99.0) is None
     assert box.due(99.0) == float("inf")

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import wsproto.connection
+import wsproto.events
 from openai.types.realtime import RealtimeServerEvent
 from pydantic import TypeAdapter
 
 from sts_trio.lab.emulator import Emulator, EmulatorOptions, SendJunk
-from sts_trio.lab.emulator.actions import Close
-from sts_trio.lab.emulator.junk import frame
-from sts_trio.lab.emulator.openai.chat import RealtimeChat
-from sts_trio.lab.emulator.openai.g711 import from_pcm
-from sts_trio.lab.emulator.openai.junk import TEXTS
+from sts_trio.lab.emulator.chat import Close
+from sts_trio.lab.emulator.evi.handshake import ChatQuery
+from sts_trio.lab.emulator.malformed import REALTIME, malformed_frame
 from sts_trio.lab.emulator.outbox import Outbox
-from sts_trio.lab.emulator.query import ChatQuery
+from sts_trio.lab.emulator.realtime.chat import RealtimeChat
+from sts_trio.lab.sample_formats import from_pcm
 from tests.call.fakes import tone
 
 if TYPE_CHECKING:
@@ -263,11 +263,13 @@ def test_audio_before_the_session_is_set_up_is_counted_and_not_understood() -> N
     assert (client.chat.early_audio, client.chat.caller_bytes) == (160, 0)
 
 
-@pytest.mark.parametrize("kind", TEXTS)
+@pytest.mark.parametrize("kind", REALTIME)
 def test_junk_of_any_length_comes_in_a_whole_frame(kind: Any) -> None:
     client = wsproto.connection.Connection(wsproto.connection.ConnectionType.CLIENT)
-    client.receive_data(frame(SendJunk(kind=kind), TEXTS))
-    assert [event.data for event in client.events()] == [TEXTS[kind]]
+    client.receive_data(malformed_frame(SendJunk(kind=kind), REALTIME))
+    (event,) = client.events()
+    assert isinstance(event, wsproto.events.TextMessage)
+    assert event.data == REALTIME[kind]
 
 
 def test_xai_speaks_a_text_as_it_stands() -> None:

@@ -40,7 +40,8 @@ def speech(seconds: float = 2.0) -> np.ndarray:
     """Something with a shape: a rising and falling sweep."""
     t = np.arange(round(seconds * 8000)) / 8000
     envelope = np.minimum(1, np.minimum(t, seconds - t) / 0.05)
-    return np.rint(9000 * envelope * np.sin(2 * np.pi * (300 * t + 400 * t**2))).astype(np.int16)
+    swept: np.ndarray = np.rint(9000 * envelope * np.sin(2 * np.pi * (300 * t + 400 * t**2))).astype(np.int16)
+    return swept
 
 
 async def refused(served: Emulator, query: str = PHONE, **kwargs: Any) -> ConnectionRejected:
@@ -284,11 +285,11 @@ async def test_variables_fill_the_greeting_of_a_config_and_the_prompt(autojump_c
     query = f"{PHONE}&config_id=c1&session_settings[variables][name]=Ada"
     async with open_chat(served, query) as client:
         assert (await client.wait("assistant_message"))["message"]["content"] == "Hello Ada."
-        await client.send(type="session_settings", system_prompt="Talk to {{name}}.")
+        await client.send(type="session_settings", system_prompt="ChatProtocol to {{name}}.")
         await client.send(type="assistant_input", text="{{name}} as it stands")
         assert (await client.wait("assistant_message", 2))["message"]["content"] == "{{name}} as it stands"
         (session,) = served.live
-        assert session.prompt == "Talk to Ada."
+        assert session.prompt == "ChatProtocol to Ada."
 
 
 async def test_a_temporary_context_is_for_the_next_reply_and_a_persistent_one_stays(autojump_clock: MockClock) -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sts_trio.lab.emulator.settings import BuiltinTool, SessionSettings, Tool
-from sts_trio.lab.emulator.typed import WantsAnswer, WantsEnd, WantsTool, pressed, understand
+from sts_trio.lab.emulator.evi.settings import BuiltinTool, SessionSettings, Tool
+from sts_trio.lab.emulator.text_commands import WantsAnswer, WantsEnd, WantsTool, pressed, understand
 
 TRANSFER, HANG_UP, WEATHER = (
     Tool(type="function", name=name, parameters="{}") for name in ("dsai_transfer", "dsai_hangup", "weather")

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from sts_trio.lab.emulator.query import parse_handshake
-from sts_trio.lab.emulator.settings import SessionSettings
-from sts_trio.lab.emulator.wire import (
+from sts_trio.lab.emulator.evi.handshake import parse_handshake
+from sts_trio.lab.emulator.evi.settings import SessionSettings
+from sts_trio.lab.emulator.evi.wire import (
     AudioInput,
     BadAnswer,
     UserInput,

@@ -35,7 +35,8 @@ def voice(seconds: float, seed: int = 1, peak: int = 8000) -> bytes:
     spectrum /= 1 + hertz / 800
     signal = np.fft.irfft(spectrum, count) * (1.2 + np.sin(2 * np.pi * 4 * np.arange(count) / 8000))
     signal[[0, -1]] = np.abs(signal).max() / 4  # the first and the last sample are sound, so that times are exact
-    return np.rint(signal * (peak / np.abs(signal).max())).astype("<i2").tobytes()
+    pcm: bytes = np.rint(signal * (peak / np.abs(signal).max())).astype("<i2").tobytes()
+    return pcm
 
 
 @dataclass
@@ -66,7 +67,7 @@ class Parrot:
 
     async def serve(self, stream: trio.abc.Stream) -> None:
         async with trio.open_nursery() as nursery:
-            request = await trio_websocket.wrap_server_stream(nursery, stream)  # type: ignore[arg-type]  # any Stream will do
+            request = await trio_websocket.wrap_server_stream(nursery, stream)
             self.requested = request.path
             ws = await request.accept()
             with suppress(trio_websocket.ConnectionClosed):

@@ -15,9 +15,8 @@ import trustme
 from sts_trio.lab.harness import wire
 from sts_trio.lab.harness.address import CallFailed, parse_address
 from sts_trio.lab.harness.caller import place_call
-from sts_trio.lab.harness.fidelity import fidelity
-from sts_trio.lab.harness.measure import answer_to
-from sts_trio.lab.harness.report import AgentBegins
+from sts_trio.lab.harness.measures import answer_to, fidelity
+from sts_trio.lab.harness.report import AgentBegins, Event
 from sts_trio.lab.harness.script import Press, Speak, SpeakOver, Wait, WaitForAgent, WaitForSilence
 from tests.lab.harness.harness_parrot import Parrot, silence, voice
 
@@ -36,8 +35,9 @@ def memory(nursery: trio.Nursery, serve: Serve) -> Callable[[], Awaitable[trio.a
 
 
 async def test_a_whole_call(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
-    parrot, said, events = Parrot(), voice(1.5, seed=3), []
-    script = [WaitForAgent(), WaitForSilence(), Speak(said, "hello"), Press("5"), WaitForAgent(), WaitForSilence()]
+    parrot, said = Parrot(), voice(1.5, seed=3)
+    events: list[Event] = []
+    script = (WaitForAgent(), WaitForSilence(), Speak(said, "hello"), Press("5"), WaitForAgent(), WaitForSilence())
     report = await place_call(URL, script, on_event=events.append, dial=parrot.dial(nursery), uuid="0b6f-7e11")
 
     assert parrot.requested == "/speech-to-speech-stream/?from=2000&channel=PJSIP%2F2000"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soxr
 
-from sts_trio.lab.harness.fidelity import Fidelity, fidelity
+from sts_trio.lab.harness.measures import Fidelity, fidelity
 from tests.lab.harness.harness_parrot import voice
 
 SAID = voice(2.5, seed=3)
@@ -17,7 +17,8 @@ def signal(pcm: bytes) -> np.ndarray:
 
 
 def pcm(samples: np.ndarray) -> bytes:
-    return np.clip(np.rint(samples), -32768, 32767).astype("<i2").tobytes()
+    data: bytes = np.clip(np.rint(samples), -32768, 32767).astype("<i2").tobytes()
+    return data
 
 
 def compare(heard: bytes, said: bytes = SAID) -> Fidelity:

@@ -43,7 +43,7 @@ class Connector:
         while len(self.heard) < until and not self.ended:
             match self.http.next_event():
                 case h11.NEED_DATA:
-                    self.http.receive_data(await self.stream.receive_some())
+                    self.http.receive_data(bytes(await self.stream.receive_some()))
                 case h11.Request() as request:
                     self.request = request
                 case h11.Data(data=data):
@@ -68,7 +68,8 @@ def dial(
 
 async def test_a_whole_call(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
     """The agent's audio comes in pieces that split samples, and before the head of the response is expected."""
-    said, answer, made = voice(0.5, seed=3), voice(0.6, seed=9), []
+    said, answer = voice(0.5, seed=3), voice(0.6, seed=9)
+    made: list[Connector] = []
 
     async def serve(connector: Connector) -> None:
         await connector.listen(until=320)
@@ -78,7 +79,7 @@ async def test_a_whole_call(nursery: trio.Nursery, autojump_clock: trio.testing.
         await connector.listen()
         await connector.send(h11.EndOfMessage())
 
-    script = [WaitForAgent(), WaitForSilence(), Speak(said, "hello"), Press("5"), Wait(0.2)]
+    script = (WaitForAgent(), WaitForSilence(), Speak(said, "hello"), Press("5"), Wait(0.2))
     report = await place_call(URL, script, dial=dial(nursery, serve, made), uuid="0b6f-7e11")
     (connector,) = made
     assert connector.request is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sts_trio.lab.harness.measure import answer_to, measure
+from sts_trio.lab.harness.measures import answer_to, measure
 from sts_trio.lab.harness.recording import Ear, Recording, Utterance
 from tests.lab.harness.harness_parrot import silence, voice
 

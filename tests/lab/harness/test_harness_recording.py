@@ -95,7 +95,9 @@ def test_a_flood_of_audio_is_dropped_and_counted() -> None:
 )
 def test_the_line_is_that_of_a_fifo_played_frame_by_frame(script: list[tuple[int, int | None]]) -> None:
     """Against the plainest model: a list as queue, one frame popped each 20 ms."""
-    ear, queue, line, tick, value = Ear(), [], [], 0, 0
+    ear, tick, value = Ear(), 0, 0
+    queue: list[int] = []
+    line: list[int] = []
     for pause, frames in script:
         line += (queue + [0] * pause)[:pause]
         del queue[:pause]

@@ -19,9 +19,12 @@ from sts_trio.lab.harness.script import (
 from tests.lab.harness.harness_parrot import silence, voice
 
 
-def play(steps: list[Step], ear: Ear, limit: float = 120.0) -> tuple[Player, list[tuple[float, object]]]:
+def play(
+    steps: list[Step], ear: Ear, limit: float = 120.0
+) -> tuple[Player, list[tuple[float, Utterance | Press | Unmet]]]:
     """Run a script to its end; return the player and its news with their times."""
-    player, news, tick = Player(steps), [], 0
+    player, tick = Player(steps), 0
+    news: list[tuple[float, Utterance | Press | Unmet]] = []
     while (slot := player.slot(now := (tick + 1) * 0.02, ear)).frame is not None:
         assert len(slot.frame) == 320
         news += [(round(now, 6), what) for what in slot.news]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from sts_trio.lab.harness.fidelity import fidelity
+from sts_trio.lab.harness.measures import fidelity
 from sts_trio.lab.harness.speech import SAMPLE, SpeechError, speech_from_wav, utterances
 from tests.lab.harness.harness_parrot import silence, voice
 

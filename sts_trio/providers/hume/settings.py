@@ -1,0 +1,105 @@
+"""Hume EVI as a provider: its environment variables, and how it is opened with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sts_trio.settings import parsers, urls
+from sts_trio.settings.provider import DEFAULT_INSTRUCTIONS, DEFAULT_WELCOME_MESSAGE, ProviderSettings
+from sts_trio.settings.variable import REQUIRED, setting
+
+if TYPE_CHECKING:
+    from sts_trio.providers.base import AgentProvider
+    from sts_trio.providers.dial import Dial
+    from sts_trio.providers.socket import SocketTimes
+    from sts_trio.settings.secret import Secret
+
+
+@dataclass(frozen=True, kw_only=True)
+class HumeSettings(ProviderSettings):
+    """What the operator chose for Hume; times in seconds."""
+
+    name = "humeai"
+    title = "Hume EVI"
+
+    api_key: Secret | None = setting(
+        "HUMEAI_API_KEY",
+        REQUIRED,
+        parsers.secret,
+        "Key of the Hume account; sent as a header, never logged",
+        "HUME_API_KEY",
+    )
+    url: str = setting(
+        "HUMEAI_WS_URL",
+        "wss://api.hume.ai/v0/evi/chat",
+        urls.websocket_url,
+        "Where the chat API listens: `ws://` or `wss://`, any host that speaks the EVI protocol",
+        "HUMEAI_ENDPOINT",
+        show=urls.shown_url,
+    )
+    config_id: str | None = setting(
+        "HUMEAI_CONFIG_ID",
+        None,
+        parsers.text,
+        "A stored Hume configuration; it overrides instructions and voice",
+        "HUME_CONFIG_ID",
+    )
+    voice_id: str | None = setting("HUMEAI_VOICE_ID", None, parsers.text, "The agent's voice, without a config")
+    instructions: str | None = setting(
+        "HUMEAI_INSTRUCTIONS",
+        None,
+        parsers.text,
+        f"The agent's prompt, without a config; unset: the URL's, else the file's, else `{DEFAULT_INSTRUCTIONS}`",
+    )
+    url_instructions: str | None = setting(
+        "HUMEAI_URL_INSTRUCTIONS",
+        None,
+        urls.http_url,
+        'Where each call asks for its prompt: `GET`, header `X-DSAI-UUID`, answer `{"system": "..."}`',
+        show=urls.shown_url,
+    )
+    file_instructions: str | None = setting(
+        "HUMEAI_FILE_INSTRUCTIONS", None, parsers.text, "A text file with the prompt, read for each call"
+    )
+    welcome_message: str = setting(
+        "HUMEAI_WELCOME_MESSAGE",
+        DEFAULT_WELCOME_MESSAGE,
+        parsers.text,
+        "What the agent says first, without a config; set but empty: it says nothing first",
+        empty_is_set=True,
+    )
+    greet_with_config: bool = setting(
+        "HUMEAI_GREET_WITH_CONFIG",
+        False,
+        parsers.switch,
+        "Send the welcome message with a config too (a config may greet)",
+    )
+    ca_file: str | None = setting(
+        "HUMEAI_CA_FILE",
+        None,
+        parsers.text,
+        "Certificates (PEM) to trust beside the system's, for a provider of your own",
+    )
+    max_session_seconds: float = setting(
+        "HUMEAI_MAX_SESSION_SECONDS",
+        1740.0,
+        parsers.seconds(30, 86_400),
+        "How old a chat may get; then, in a quiet moment, another takes over. EVI ends one after 1800",
+    )
+
+
+def open_hume(settings: HumeSettings, key: str, dial: Dial, times: SocketTimes) -> AgentProvider:
+    """Build the way to EVI. The link is imported here: who only reads settings does not wait for it."""
+    from sts_trio.providers.dial import Endpoint
+    from sts_trio.providers.hume.link import HumeProvider
+
+    return HumeProvider(
+        endpoint=Endpoint.from_url(settings.url),
+        api_key=key,
+        dial=dial,
+        config_id=settings.config_id,
+        voice_id=settings.voice_id,
+        instructions=DEFAULT_INSTRUCTIONS,
+        times=times,
+    )

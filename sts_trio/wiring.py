@@ -1,0 +1,236 @@
+"""How calls are put together: settings in, what all calls share out. Only this module knows both.
+
+Top to bottom: what all calls share, the rules of calls, the services that a call may use, the provider, the tools.
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import replace
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from sts_trio.audio.fallback import TONE, load_fallback
+from sts_trio.audio.resample import prepare
+from sts_trio.call.config import CallRules, NoInputRules, ResumeRules, SessionPolicy
+from sts_trio.call.handler import CallHandler
+from sts_trio.call.meter import Cause, Meter
+from sts_trio.call.playout import Pace
+from sts_trio.call.sessions import Services
+from sts_trio.errors import ConfigError
+from sts_trio.http_client import HttpClient
+from sts_trio.providers import find_provider
+from sts_trio.providers.breaker import Breaker, guarded
+from sts_trio.providers.dial import TcpDial
+from sts_trio.providers.instructions import InstructionSource
+from sts_trio.providers.socket import SocketTimes
+from sts_trio.settings.calls import DEFAULT_TOOLS_DIR
+from sts_trio.tools.ami import AmiClient
+from sts_trio.tools.control import call_control_tools, hang_up, transfer
+from sts_trio.tools.custom import LoadedTools, load_tools
+from sts_trio.tools.webhook import post_event
+
+if TYPE_CHECKING:
+    from sts_trio.call.handler import Registry
+    from sts_trio.providers.base import AgentProvider, CallInfo
+    from sts_trio.providers.dial import Dial
+    from sts_trio.settings import Settings
+    from sts_trio.tools.tool import Tool
+
+log = structlog.get_logger(__name__)
+
+_TAKEN = {"dsai_transfer", "dsai_hangup", "hang_up", "web_search"}  # names of our own tools, and of Hume's
+
+
+def build_handler(
+    settings: Settings, registry: Registry, dial: Dial | None = None, meter: Meter | None = None
+) -> CallHandler:
+    """Build what all calls share. `dial` replaces TCP to the provider, in tests.
+
+    What is wrong with a tool or a rule is logged, and stops nothing.
+
+    Raises:
+        ConfigError: the provider cannot be reached with these settings.
+    """
+    for rate in find_provider(settings.provider.name).spoken_rates:
+        prepare(rate)
+    http = open_http()
+    ami = open_ami(settings, http)
+    tools = find_tools(settings, ami)
+    for problem in (*tools.problems, *rule_problems(settings, tools.tools)):
+        log.warning(problem)
+    if (warning := settings.provider.warning()) is not None:
+        log.warning(warning)
+    return CallHandler(
+        rules=build_rules(settings, tools.tools),
+        pace=Pace(lead=settings.calls.playout_lead_ms / 1000),
+        services=replace(reach_services(settings, http, ami, dial), meter=meter or Meter()),
+        registry=registry,
+        log_transcripts=settings.service.log_transcripts,
+    )
+
+
+def build_rules(settings: Settings, tools: tuple[Tool, ...]) -> CallRules:
+    """Put into one value what the operator decided about calls."""
+    provider, calls = settings.provider, settings.calls
+    session_policy = SessionPolicy(
+        greeting=provider.welcome_message,
+        greet_with_config=provider.greet_with_config,
+        has_config=provider.config_id is not None,
+        variables=calls.call_variables,
+        overrides=calls.allow_call_overrides,
+        declare_tools=calls.declare_tools,
+    )
+    return CallRules(
+        session_policy=session_policy,
+        lifeline=ResumeRules(calls.resume_seconds, provider.max_session_seconds),
+        silence=NoInputRules(calls.silence_seconds, calls.silence_prompt),
+        fallback=find_fallback(settings),
+        answer_seconds=calls.answer_seconds,
+        tools=tools,
+        tool_grace=calls.call_control_grace_ms / 1000,
+        keypad=calls.dtmf_mode,
+        keypad_gap=calls.dtmf_gap_ms / 1000,
+        emotion_rules=calls.emotion_rules,
+        emotions=calls.emotions,
+        init_seconds=calls.init_seconds,
+        most_seconds=calls.max_call_seconds,
+    )
+
+
+def find_fallback(settings: Settings) -> bytes:
+    """Load what a caller hears when the agent has failed; for a file that cannot be used the tone, and a log line."""
+    if settings.calls.fallback_wav is None:
+        return b""
+    try:
+        return load_fallback(settings.calls.fallback_wav)
+    except ConfigError as exc:
+        log.error("callers whose agent fails will hear the tone", problem=str(exc))
+        return load_fallback(TONE)
+
+
+# The services that a call may use.
+
+
+def reach_services(settings: Settings, http: HttpClient, ami: AmiClient | None, dial: Dial | None = None) -> Services:
+    """Build what a call may use of the world: the agent, and the operator's own services."""
+    calls = settings.calls
+    sources = read_instructions(settings, http)
+
+    async def instructions(call: CallInfo) -> str | None:
+        # A stored configuration holds the prompt.
+        return None if settings.provider.config_id else await sources.load(call.uuid, call=call.id)
+
+    async def release(uuid: str, cause: Cause) -> bool:
+        if ami is None:
+            return False
+        failed = cause is Cause.PROVIDER_FAILED
+        if failed and calls.fallback_extension and await transfer(ami, uuid, calls.fallback_extension):
+            return True
+        has_fallback = failed and (calls.fallback_wav or calls.fallback_extension)
+        if has_fallback or cause in (Cause.AGENT_ENDED, Cause.CALLER_SILENT):
+            await hang_up(ami, uuid)
+        return False
+
+    breaker = Breaker(calls.breaker_failures, calls.breaker_seconds)
+    return Services(
+        open_agent=guarded(open_provider(settings, dial), breaker),
+        instructions=instructions,
+        webhook=partial(post_event, http),
+        release=release,
+    )
+
+
+def open_http() -> HttpClient:
+    """Build the way to services of the operator's own."""
+    return HttpClient(ssl.create_default_context())
+
+
+def open_ami(settings: Settings, http: HttpClient) -> AmiClient | None:
+    """Build the way to the AMI service, if there is one."""
+    return AmiClient(settings.calls.ami_url, http) if settings.calls.ami_url else None
+
+
+def read_instructions(settings: Settings, http: HttpClient) -> InstructionSource:
+    """Build the sources of the agent's prompt."""
+    return InstructionSource(
+        text=settings.provider.instructions,
+        url=settings.provider.url_instructions,
+        file=settings.provider.file_instructions,
+        seconds=settings.calls.instructions_seconds,
+        http=http,
+    )
+
+
+# The provider.
+
+
+def open_provider(settings: Settings, dial: Dial | None = None) -> AgentProvider:
+    """Build the way to the agent. `dial` replaces TCP in tests.
+
+    Raises:
+        ConfigError: there is no such provider, no key, or the file of certificates cannot be used.
+    """
+    chosen = settings.provider
+    provider = find_provider(chosen.name)
+    if chosen.api_key is None:
+        raise ConfigError([f"{chosen.prefix}_API_KEY is not set; it is required"])
+    times = SocketTimes(open=settings.calls.ready_seconds, dead=settings.calls.provider_dead_seconds)
+    return provider.open(chosen, chosen.api_key.reveal(), dial or TcpDial(trust(settings)), times)
+
+
+def trust(settings: Settings) -> ssl.SSLContext:
+    """Whom to believe in TLS with the provider: the system's authorities, and the operator's own.
+
+    Raises:
+        ConfigError: the provider's `_CA_FILE` cannot be used.
+    """
+    context = ssl.create_default_context()
+    if file := settings.provider.ca_file:
+        try:
+            context.load_verify_locations(file)
+        except (OSError, ssl.SSLError) as exc:
+            raise ConfigError([f"{settings.provider.prefix}_CA_FILE is {file}, which cannot be used: {exc}"]) from exc
+    return context
+
+
+# The tools. What is wrong with one is told, and ends nothing.
+
+
+def find_tools(settings: Settings, ami: AmiClient | None) -> LoadedTools:
+    """Gather what agents may ask for: call control, if there is a service for it, and the operator's own tools."""
+    directory = settings.calls.tools_dir
+    log.debug("loading tools", directory=directory)  # files are run: if one never ends, this is the last line
+    control = call_control_tools(ami) if ami else ()
+    own = load_tools(
+        Path(directory),
+        explicit=directory != DEFAULT_TOOLS_DIR,
+        seconds=settings.calls.tool_seconds,
+        taken=_TAKEN,
+    )
+    return LoadedTools((*control, *own.tools), own.problems)
+
+
+def rule_problems(settings: Settings, tools: tuple[Tool, ...]) -> list[str]:
+    """Say which of the EMOTION_RULES will never do anything."""
+    provider, rules = settings.provider, settings.calls.emotion_rules
+    emotions = find_provider(provider.name).emotions
+    if rules and not emotions:
+        return [f"EMOTION_RULES: {provider.name} reports no emotions, so no rule will ever do anything"]
+    by_name = {tool.name: tool for tool in tools}
+    known = {emotion.casefold() for emotion in emotions}
+    problems = []
+    for rule in rules:
+        if rule.emotion.casefold() not in known:
+            close = get_close_matches(rule.emotion.title(), emotions, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            problems.append(f"EMOTION_RULES: {provider.title} reports no emotion {rule.emotion!r}{hint}")
+        if rule.tool is not None and rule.tool not in by_name:
+            problems.append(f"EMOTION_RULES: there is no tool {rule.tool!r} (see TOOLS_DIR and AMI_URL)")
+        elif rule.tool is not None and (why := by_name[rule.tool].check(rule.arguments)):
+            problems.append(f"EMOTION_RULES: {rule.tool} cannot be called like this: {why}")
+    return problems
