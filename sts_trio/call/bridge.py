@@ -18,26 +18,24 @@ from enum import Enum, auto
 from math import inf
 from typing import TYPE_CHECKING
 
-from sts_trio.call.actions import Deadline, End, LogWarning, Say, Truncate
+from sts_trio.call.actions import CloseSession, Deadline, End, LogWarning, Say, Truncate
 from sts_trio.call.config import is_real_uuid, named
 from sts_trio.call.dtmf import DtmfEntries, UnusableKeyError
 from sts_trio.call.emotions import STRONGEST, Emotions, strongest
 from sts_trio.call.ending import Ending, NoInputTimer
 from sts_trio.call.meter import CallOutcome, Cause
-from sts_trio.call.recovery import Recovery
 from sts_trio.call.resume import QUIET_SECONDS, ResumePolicy
 from sts_trio.call.speech import AgentSpeech
 from sts_trio.call.tools import ToolCalls
-from sts_trio.call.trouble import Trouble
 from sts_trio.call.upstream import UpstreamFrames
 from sts_trio.core.wire import CallerAudio, Digit, Init, NotUnderstood, Transcript
 from sts_trio.providers.base import (
     AgentAudio,
-    AgentClosed,
     AgentFault,
     AgentReady,
     AgentText,
     AgentTurnEnd,
+    SessionEnd,
     ToolCall,
     UserInterruption,
     UserTurn,
@@ -51,7 +49,6 @@ if TYPE_CHECKING:
     from sts_trio.call.playout import Playout
     from sts_trio.core.link import SocketClosed
     from sts_trio.core.wire import FromCore
-    from sts_trio.errors import ProviderError
     from sts_trio.providers.base import AgentEvent, CallInfo
     from sts_trio.tools.tool import ToolResult
 
@@ -92,8 +89,7 @@ class Bridge:
         self._emotions = Emotions(rules.emotion_rules, self._tools, self.counts)
         self._ending = Ending(rules, playout, self._speech, self._tools, self._deadlines, now)
         self._lifeline = ResumePolicy(rules.lifeline, self.counts)
-        self._trouble = Trouble()
-        self._recovery = Recovery(self._lifeline, self._trouble, self._speech, self._tools, self._ending)
+        self._last_fault = self._lifeline.last_fault
 
     @property
     def deadline(self) -> float:
@@ -155,20 +151,21 @@ class Bridge:
     # The agent's side.
 
     def on_agent(self, event: AgentEvent, session: int, now: float) -> Actions:
-        """Take an event of a session with the provider. Those of a session that is not in use change nothing."""
+        """Take an event of a session with the provider.
+
+        Of a session that is not in use, only that it is ready, or could not be opened, changes anything.
+        """
         if isinstance(event, AgentReady):
             return self._moved(self._agent_ready(event, session, now))
-        if isinstance(event, AgentClosed):
-            return self._moved(self._recovery.closed(event, session, now))
+        if isinstance(event, SessionEnd):
+            return self._moved(self._session_ended(event, session, now))
         if session != self._lifeline.current:
             return ()
         if isinstance(event, AgentFault):
-            self.counts.provider_faults += 1
-            self._recovery.reported(event, now)
-            return self._moved(())
+            return self._moved(self._reported(event, now))
         if not self._agent_heard:
             self._agent_heard = True
-            self._lifeline.heard()
+            self._lifeline.on_event()
         match event:
             case AgentAudio(reply=reply, wav=wav):
                 self._agent_speaks(self._speech.audio(reply, wav, now), aloud=True)
@@ -187,10 +184,6 @@ class Bridge:
                 return self._tools.ask(event, now)
         return ()
 
-    def on_agent_failed(self, error: ProviderError, session: int, now: float) -> Actions:
-        """A session could not be opened, or it broke."""
-        return self._moved(self._recovery.failed(error, session, now))
-
     def on_tool_done(self, id_: str, result: ToolResult, now: float) -> Actions:
         """A tool that was run has come to its end."""
         tool = self._tools.tool_of(id_)
@@ -204,7 +197,6 @@ class Bridge:
         if self._lifeline.current != session:
             return actions
         if before is not None:  # what the session before was about to say, or to be told, nobody knows any more
-            self._trouble.over()
             self._speech.turn_end(now)
             actions = (*actions, *self._tools.session_over())
         self._agent_heard = False
@@ -213,14 +205,37 @@ class Bridge:
         say = (Say(greeting),) if greeting else ()
         return (*actions, *say, *self._keys.tell())
 
+    def _reported(self, fault: AgentFault, now: float) -> Actions:
+        self.counts.provider_faults += 1
+        if self._last_fault.report(fault, now):
+            self._ending.tell(fault.message)
+        return ()
+
+    def _session_ended(self, end: SessionEnd, session: int, now: float) -> Actions:
+        in_use = session == self._lifeline.current
+        found = self._lifeline.ended(end, session, now)
+        if isinstance(found, SessionEnd):
+            return self._ending.agent_gone(found, now)
+        if not in_use:
+            return found
+        self._speech.turn_end(now)  # what is queued is heard out; no more of it will come
+        return (*self._tools.session_over(), *found)
+
+    def _session_overdue(self, now: float) -> Actions:
+        closed: Actions = ()
+        if (session := self._lifeline.current) and (end := self._last_fault.overdue(now)):
+            closed = (CloseSession(session), *self._session_ended(end, session, now))
+        found = self._lifeline.expire(now, quiet=self._quiet(now))
+        return (*closed, *(self._ending.agent_gone(found, now) if isinstance(found, SessionEnd) else found))
+
     def _agent_speaks(self, speaks: bool, *, aloud: bool = False) -> None:
         if not speaks:
             return
         if aloud:
             self._deadlines[Deadline.ANSWER] = inf
         self._agent_until = self._speech.heard_until
-        if self._trouble.deadline < inf:
-            self._trouble.survived()
+        if self._last_fault.close_by < inf:
+            self._last_fault.survived()
             self._moved(())
         if self._reply_due:
             self._reply_due = False
@@ -232,7 +247,7 @@ class Bridge:
         return (Truncate(self._speech.barge_in(now)),)
 
     def _user_turn(self, turn: UserTurn, now: float) -> Actions:
-        self._trouble.over()
+        self._last_fault.over()
         self.counts.user_turns += 1
         self._reply_due = True
         self._agent_until = -inf
@@ -253,7 +268,7 @@ class Bridge:
             self.state = CallState.CLOSING
         elif self.state is not CallState.WAITING_FOR_INIT:
             self.state = CallState.OPENING if self._lifeline.current is None else CallState.TALKING
-        self._deadlines[Deadline.SESSION] = min(self._lifeline.deadline, self._trouble.deadline)
+        self._deadlines[Deadline.SESSION] = self._lifeline.deadline
         self._listen_from = self._lifeline.listen_from
         return actions
 
@@ -278,7 +293,7 @@ class Bridge:
             case Deadline.INIT | Deadline.LENGTH | Deadline.HUNG_UP | Deadline.HEARD_OUT:
                 return self._moved(self._ending.expire(deadline, now))
             case Deadline.SESSION:
-                return self._moved(self._recovery.expire(now, quiet=self._quiet(now)))
+                return self._moved(self._session_overdue(now))
             case Deadline.ANSWER:
                 self.counts.late_answers += 1
                 return (LogWarning(f"the agent has not answered for {self._rules.answer_seconds:g} s"),)

@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from sts_trio.call.sessions import Services
     from sts_trio.core.link import CoreLink
     from sts_trio.core.wire import ToCore
-    from sts_trio.errors import ProviderError
     from sts_trio.providers.base import AgentEvent
 
 
@@ -129,17 +128,13 @@ class Call:
                 await self._carry_out(self._bridge.on_core(message, trio.current_time()))
 
     async def on_agent_event(self, event: AgentEvent, session: int) -> None:
-        """Take what a session says; see `SessionEvents`."""
+        """Take an event of a session; see `SessionEvents`."""
         if not isinstance(event, AgentAudio) or len(event.wav.pcm) <= _SLICE_BYTES:
             await self._carry_out(self._bridge.on_agent(event, session, trio.current_time()))
             return
         for part in event.wav.cut(_SLICE_SECONDS):
             await self._carry_out(self._bridge.on_agent(AgentAudio(event.reply, part), session, trio.current_time()))
             await trio.lowlevel.checkpoint()
-
-    async def on_session_failed(self, error: ProviderError, session: int) -> None:
-        """Take the end of a session that broke; see `SessionEvents`."""
-        await self._carry_out(self._bridge.on_agent_failed(error, session, trio.current_time()))
 
     async def _playout_to_core(self) -> None:
         """Playout to Core, at its pace. The only writer while the call lasts."""

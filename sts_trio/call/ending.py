@@ -9,6 +9,7 @@ from sts_trio.call.actions import Deadline, End, LogWarning
 from sts_trio.call.meter import CallOutcome, Cause
 from sts_trio.call.tools import LINE_SECONDS
 from sts_trio.core.wire import Error
+from sts_trio.providers.base import SessionEndKind
 
 if TYPE_CHECKING:
     from sts_trio.call.actions import Actions, Deadlines
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from sts_trio.call.speech import AgentSpeech
     from sts_trio.call.tools import ToolCalls
     from sts_trio.core.link import SocketClosed
+    from sts_trio.providers.base import SessionEnd
 
 
 class NoInputTimer:
@@ -107,6 +109,13 @@ class Ending:
         """End the call once the caller has heard what is queued, and a tool that takes it away has come to its end."""
         self._farewell = outcome
         return self._heard_out(outcome, now)
+
+    def agent_gone(self, end: SessionEnd, now: float) -> Actions:
+        """End the call with its last session: the agent has said good-bye, or its side has failed for good."""
+        if end.kind is not SessionEndKind.GOODBYE:
+            return self.fail(end.cause, now)
+        self._speech.turn_end(now)
+        return self.hear_out(CallOutcome(Cause.AGENT_ENDED, 1000, end.cause), now)
 
     def fail(self, message: str, now: float) -> Actions:
         """End the call because the agent's side has failed for good; before, the caller hears the fallback."""

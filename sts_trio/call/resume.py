@@ -2,7 +2,7 @@
 
 A session that breaks is reopened with the conversation it held (docs/protocols/evi.md 5.5): at once, then backed off,
 for as long as the rules say. One that nears the provider's limit is renewed in a quiet moment: the next is ready before
-it goes.
+it goes. Every end of a session comes as a `SessionEnd`, and one that cannot be helped goes out as one again.
 """
 
 from __future__ import annotations
@@ -12,40 +12,98 @@ from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING
 
-from sts_trio.call.actions import Attach, CloseSession, OpenSession
+from sts_trio.call.actions import Attach, CloseSession, LogWarning, OpenSession
+from sts_trio.providers.base import SessionEnd, SessionEndKind
 
 if TYPE_CHECKING:
     from sts_trio.call.actions import Actions
     from sts_trio.call.config import ResumeRules
     from sts_trio.call.meter import CallCounts
-    from sts_trio.providers.base import CallInfo
+    from sts_trio.providers.base import AgentFault, CallInfo
 
 _FIRST_PAUSE_SECONDS = 0.25  # before the second try; doubled with each, up to
 _LONGEST_PAUSE_SECONDS = 3.0
-# A session was a recovery if it lived for so long, and said something; or for so much longer in silence. The loss of
-# any other is part of the same trouble. But a caller on hold makes every session silent, and a provider may restart one
-# node after the other: a few in a row that lived are taken for one; of those that answered no pings in the end, one.
+# A reconnect counts as success after 5 s with any event, or 60 s in silence; the loss of any other spends the same
+# `resume_seconds` again. But a caller on hold makes every session silent, and a provider may restart one node after the
+# other: up to 5 silent sessions of 5 s in a row count as success, too (1 if it had stopped to answer pings).
 _STEADY_SECONDS = 5.0
 _STEADY_SILENT_SECONDS = 60.0
 _SILENT_IN_A_ROW = 5
-_MUTE_IN_A_ROW = 1
-# A session that says when it ends is renewed so long before: what a renewal looks for a moment and takes, and more.
+_DEAD_IN_A_ROW = 1
+# A session that says when it ends is renewed so long before: time to find a quiet moment, to open the next, and more.
 _BEFORE_END_SECONDS = 60.0
 # How long a renewal may look for a quiet moment, and how long it waits after one that failed.
 _RENEWAL_WINDOW_SECONDS = 45.0
 _RENEWAL_PAUSE_SECONDS = 5.0
 _QUIET_CHECK_SECONDS = 0.5
 QUIET_SECONDS = 1.0  # without speech, to count as a quiet moment: EVI takes 0.8 s for the end of a turn
+# A provider that reported a fatal error closes by itself. If it does not, we do: sooner if a new session may do better.
+_CLOSE_SECONDS = 5.0
+_CLOSE_LOST_SECONDS = 1.0
+_FAULTS_TOLD = 20  # errors of the provider that a call passes on to Core; the rest are counted
+_RESUMABLE = (SessionEndKind.LOST, SessionEndKind.DEAD)
+
+
+class LastFault:
+    """The last error that the provider reported in the session in use: the cause of the end that follows.
+
+    After an error that ends it the session should have closed at `close_by`.
+    """
+
+    def __init__(self) -> None:
+        self.close_by = inf
+        self._fault: AgentFault | None = None
+        self._told = 0
+
+    def report(self, fault: AgentFault, now: float) -> bool:
+        """Take an error of the provider's. True: Core should hear of it now."""
+        self._fault = fault
+        resumable = fault.ends in _RESUMABLE
+        if fault.ends is not None:
+            self.close_by = now + (_CLOSE_LOST_SECONDS if resumable else _CLOSE_SECONDS)
+        self._told += 1
+        return not resumable and self._told <= _FAULTS_TOLD
+
+    def explain(self, end: SessionEnd) -> SessionEnd:
+        """Return why the session is over: `end`, or the error before it.
+
+        An error after which the session went on does not explain a line that breaks later, and nothing that was
+        reported explains a message that the protocol does not allow.
+        """
+        fault = self._fault
+        if fault is None or end.kind is SessionEndKind.PROTOCOL_ERROR:
+            return end
+        if fault.ends is None and end.kind in _RESUMABLE:
+            return end
+        return SessionEnd(fault.message, fault.ends or SessionEndKind.REFUSED)
+
+    def overdue(self, now: float) -> SessionEnd | None:
+        """Return how the session was to end, if the provider has held on to it for too long; once."""
+        fault = self._fault
+        if now < self.close_by or fault is None or fault.ends is None:
+            return None
+        self.close_by = inf
+        return SessionEnd(fault.message, fault.ends)
+
+    def survived(self) -> None:
+        """The session still works: cancel the forced close. The fault is kept, to explain a close that follows."""
+        self.close_by = inf
+
+    def over(self) -> None:
+        """The conversation goes on, or the session is gone: the error explains nothing that comes now."""
+        self._fault = None
+        self.close_by = inf
 
 
 class ResumePolicy:
-    """Decides over sessions by their numbers, which grow. `deadline` says when `expire` wants to be called.
+    """Decides over sessions by their numbers, which grow. `deadline` says when `expire` is to be called.
 
-    `current` is the session in use, None between two of them.
+    `current` is the session in use, None between two of them; `last_fault` is what the provider reported in it.
     """
 
     def __init__(self, rules: ResumeRules, counts: CallCounts, jitter: random.Random | None = None) -> None:
         self.current: int | None = None
+        self.last_fault = LastFault()
         self._rules = rules
         self._counts = counts
         self._jitter = jitter or random.Random()  # noqa: S311 - it spreads retries; nothing secret hangs on it
@@ -56,8 +114,9 @@ class ResumePolicy:
         self._try_at = inf
         self._give_up_at = inf
         self._ready_at = inf
-        self._heard = False
-        self._silent = 0  # sessions in a row that said nothing, and were taken for a recovery
+        self._lost_by = ""  # how the session before was lost
+        self._had_event = False
+        self._silent = 0  # sessions in a row that had no event, and counted as success
         self._renew_at = inf
         self._renew_by = inf
 
@@ -65,7 +124,7 @@ class ResumePolicy:
     def deadline(self) -> float:
         """When `expire` has something to do; infinity for never."""
         give_up_at = self._give_up_at if self.current is None else inf
-        return min(self._try_at, give_up_at, self._renew_at)
+        return min(self._try_at, give_up_at, self._renew_at, self.last_fault.close_by)
 
     @property
     def listen_from(self) -> float:
@@ -92,54 +151,68 @@ class ResumePolicy:
         self._counts.resumes += before is None and self._opened > 1
         self._call = replace(self._call, resume=resume)
         self._try_at = inf
-        self._ready_at, self._heard = now, False
+        self._ready_at, self._had_event = now, False
         self._renew_at, self._renew_by = now + min(self._rules.renew_seconds, lasts - _BEFORE_END_SECONDS), inf
-        return (Attach(number),) if before is None else (Attach(number), CloseSession(before))
+        if before is None:
+            return (Attach(number),)
+        self.last_fault.over()
+        return (Attach(number), CloseSession(before))
 
-    def heard(self) -> None:
+    def on_event(self) -> None:
         """The session in use has said something."""
-        self._heard = True
+        self._had_event = True
 
-    def lost(
-        self, number: int, now: float, *, retryable: bool, forgotten: bool = False, mute: bool = False
-    ) -> Actions | None:
-        """A session could not be opened, or is over. None: there is no hope for another.
+    def ended(self, end: SessionEnd, number: int, now: float) -> Actions | SessionEnd:
+        """A session is over, or could not be opened. `SessionEnd`: there will be no other, for this cause."""
+        if number != self.current:
+            actions = self._not_opened(end.kind, number, now)
+            cause = f"{self._lost_by}; then: {end.cause}" if self._lost_by else end.cause
+            return self._over(SessionEnd(cause, SessionEndKind.LOST)) if actions is None else actions
+        end = self.last_fault.explain(end)
+        actions = self._lost_in_use(end.kind, now)
+        if actions is None:
+            return self._over(end)
+        self.last_fault.over()
+        self._lost_by = end.cause
+        return (LogWarning(f"{end.cause}; resuming"), *actions)
 
-        `forgotten`: the provider does not know the conversation that was to be resumed. `mute`: it answered no pings.
+    def expire(self, now: float, *, quiet: bool) -> Actions | SessionEnd:
+        """Act on what is overdue; harmless when nothing is. `quiet`: a session may be replaced now.
+
+        `SessionEnd`: the time to look for a session is over.
         """
-        if number == self.current:
-            return self._lost_in_use(now, retryable=retryable, mute=mute)
+        if self._give_up_at <= now and self.current is None:
+            return self._over(SessionEnd(f"{self._lost_by}; it could not be resumed", SessionEndKind.LOST))
+        if self._try_at <= now:
+            self._try_at = inf
+            return self._open()
+        return self._renew(now, quiet=quiet) if self._renew_at <= now else ()
+
+    def _over(self, end: SessionEnd) -> SessionEnd:
+        """No session is wanted any more; one that is being opened will be closed."""
+        self.last_fault.survived()
+        self.current = self._opening = None
+        self._try_at = self._give_up_at = self._renew_at = self._renew_by = inf
+        return end
+
+    def _not_opened(self, kind: SessionEndKind, number: int, now: float) -> Actions | None:
         if number != self._opening:
             return ()  # one that was replaced or given up
         self._opening = None
         if self.current is not None:  # a renewal that failed: the session in use goes on as long as it can
             self._renew_at = now + _RENEWAL_PAUSE_SECONDS
             return ()
-        if forgotten and self._call.resume is not None:
+        if kind is SessionEndKind.FORGOTTEN and self._call.resume is not None:
             self._call = replace(self._call, resume=None)  # a new conversation is better than none
             return self._open()
-        return self._pause(now) if retryable and self._give_up_at < inf else None
+        return self._pause(now) if kind in _RESUMABLE and self._give_up_at < inf else None
 
-    def stop(self) -> None:
-        """No session is wanted any more; one that is being opened will be closed."""
-        self.current = self._opening = None
-        self._try_at = self._give_up_at = self._renew_at = self._renew_by = inf
-
-    def expire(self, now: float, *, quiet: bool) -> Actions | None:
-        """Act on what is overdue; harmless when nothing is. None: the time to look for a session is over."""
-        if self._give_up_at <= now and self.current is None:
-            return None
-        if self._try_at <= now:
-            self._try_at = inf
-            return self._open()
-        return self._renew(now, quiet=quiet) if self._renew_at <= now else ()
-
-    def _lost_in_use(self, now: float, *, retryable: bool, mute: bool) -> Actions | None:
+    def _lost_in_use(self, kind: SessionEndKind, now: float) -> Actions | None:
         self.current = None
         self._renew_at = self._renew_by = inf
-        if not retryable or self._call.resume is None:
+        if kind not in _RESUMABLE or self._call.resume is None:
             return None
-        if self._was_steady(now - self._ready_at, mute=mute) or self._give_up_at == inf:
+        if self._was_steady(now - self._ready_at, dead=kind is SessionEndKind.DEAD) or self._give_up_at == inf:
             self._give_up_at = now + self._rules.resume_seconds
             self._tries = 0
         if self._give_up_at <= now:
@@ -148,11 +221,11 @@ class ResumePolicy:
             return ()  # a renewal is under way: it becomes the recovery
         return self._open() if self._tries == 0 else self._pause(now)
 
-    def _was_steady(self, lived: float, *, mute: bool) -> bool:
-        if lived >= (_STEADY_SECONDS if self._heard else _STEADY_SILENT_SECONDS):
+    def _was_steady(self, lived: float, *, dead: bool) -> bool:
+        if lived >= (_STEADY_SECONDS if self._had_event else _STEADY_SILENT_SECONDS):
             self._silent = 0
             return True
-        if lived < _STEADY_SECONDS or self._silent >= (_MUTE_IN_A_ROW if mute else _SILENT_IN_A_ROW):
+        if lived < _STEADY_SECONDS or self._silent >= (_DEAD_IN_A_ROW if dead else _SILENT_IN_A_ROW):
             return False
         self._silent += 1
         return True

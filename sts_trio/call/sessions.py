@@ -11,8 +11,8 @@ import trio
 
 from sts_trio.call.actions import AddContext, AnswerTool, Attach, Say, SendUserText, Truncate
 from sts_trio.call.meter import Attempt, Meter
-from sts_trio.errors import ProviderError, ProviderLost
-from sts_trio.providers.base import AgentClosed, AgentReady
+from sts_trio.errors import ConversationGone, ProviderError, ProviderLost, ProviderProtocolError
+from sts_trio.providers.base import AgentReady, SessionEnd, SessionEndKind
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -54,22 +54,18 @@ class Services:
 
 
 class SessionEvents(Protocol):
-    """Takes what happens to sessions, and decides what becomes of them."""
+    """Takes what happens in the sessions, and decides what becomes of them."""
 
     async def on_agent_event(self, event: AgentEvent, number: int) -> None:
-        """Session `number` says this."""
-        ...
-
-    async def on_session_failed(self, error: ProviderError, number: int) -> None:
-        """Session `number` could not be opened, or broke."""
+        """Take an event of session `number`. A `SessionEnd` is its last, also if it could not be opened."""
         ...
 
 
 class AgentSessions:
     """Usually one session; two while the next takes the place of the last.
 
-    Who listens is known to their tasks only. Kept here it would make a ring, and a call that is over would wait for the
-    garbage collector with all its audio.
+    `events` is passed to the tasks, not stored: a cycle Call ↔ AgentSessions would keep a call's audio until the
+    garbage collector runs (`tests/call/test_leftovers.py`).
     """
 
     def __init__(self, services: Services, upstream_buffer: UpstreamBuffer) -> None:
@@ -78,12 +74,12 @@ class AgentSessions:
         self._scopes: dict[int, trio.CancelScope] = {}
         self._links: dict[int, AgentLink] = {}  # open sessions; the agent is the one that was attached last
         self._agent: AgentLink | None = None
-        self._brief: SessionConfig | None = None
+        self._session_config: SessionConfig | None = None
 
-    def open(self, order: OpenSession, nursery: trio.Nursery, listener: SessionEvents) -> None:
-        """Begin to open a session, in a task of its own; what becomes of it is told to `listener`."""
+    def open(self, order: OpenSession, nursery: trio.Nursery, events: SessionEvents) -> None:
+        """Begin to open a session, in a task of its own, which passes what happens in it to `events`."""
         scope = self._scopes[order.number] = trio.CancelScope()
-        nursery.start_soon(self._downstream_receiver, order, scope, listener, name="downstream receiver")
+        nursery.start_soon(self._downstream_receiver, order, scope, events, name="downstream receiver")
 
     def close(self, number: int) -> None:
         """Begin to close a session, if it is still there."""
@@ -91,7 +87,7 @@ class AgentSessions:
             self._scopes[number].cancel(reason="another session has taken its place")
 
     async def tell(self, action: ToAgent) -> None:
-        """Say this to the agent. What a session that breaks did not hear is lost, but for audio."""
+        """Say this to the agent. If the session breaks here it is lost; only audio is kept for the next one."""
         with suppress(ProviderLost):  # its receiver is about to learn the cause, which may still be queued
             await self._tell(action)
 
@@ -116,39 +112,52 @@ class AgentSessions:
             case AnswerTool(id=id_, result=result):
                 await self._agent.tool_response(id_, result.content)
 
-    async def _downstream_receiver(self, order: OpenSession, scope: trio.CancelScope, listener: SessionEvents) -> None:
-        """Provider to playout: holds one session. Another can take its place while the call lives on."""
+    async def _downstream_receiver(self, order: OpenSession, scope: trio.CancelScope, events: SessionEvents) -> None:
+        """Provider to playout: hold one session until its end, and tell that end, whatever it was, as `SessionEnd`."""
         number = order.number
         try:
             with scope, Attempt(self._services.meter, order.kind, trio.current_time) as attempt:
                 async with self._services.open_agent(await self._instructed(order.call)) as link:
                     self._links[number] = link
                     try:
-                        await self._listen(link, order, attempt, listener)
+                        await self._listen(link, order, attempt, events)
                     finally:
                         del self._links[number]
                         self._upstream_buffer.detach(link)
         except ProviderError as exc:
-            await listener.on_session_failed(exc, number)
+            await events.on_agent_event(_end_of(exc), number)
         finally:
             del self._scopes[number]
 
-    async def _listen(self, link: AgentLink, order: OpenSession, attempt: Attempt, listener: SessionEvents) -> None:
+    async def _listen(self, link: AgentLink, order: OpenSession, attempt: Attempt, events: SessionEvents) -> None:
         event: AgentEvent | None = None
-        while not isinstance(event, AgentClosed):
+        while not isinstance(event, SessionEnd):
             event = await link.receive()
             if isinstance(event, AgentReady):
                 took = round(attempt.ready() * 1000)
                 log.info("agent ready", call=order.call.id, session=event.session, number=order.number, took_ms=took)
-            await listener.on_agent_event(event, order.number)
+            await events.on_agent_event(event, order.number)
 
     async def _instructed(self, call: CallInfo) -> CallInfo:
         """Add the agent's prompt, unless the call brings its own, or a stored configuration that holds one.
 
         It is looked up once a call: a session that takes over has the same settings.
         """
-        if self._brief is None:
-            self._brief = call.session_config
+        if self._session_config is None:
+            self._session_config = call.session_config
             if call.session_config.instructions is None and call.session_config.config is None:
-                self._brief = replace(call.session_config, instructions=await self._services.instructions(call))
-        return replace(call, session_config=self._brief)
+                self._session_config = replace(
+                    call.session_config, instructions=await self._services.instructions(call)
+                )
+        return replace(call, session_config=self._session_config)
+
+
+def _end_of(error: ProviderError) -> SessionEnd:
+    """The end of a session that could not be opened, or whose provider broke its protocol."""
+    if isinstance(error, ConversationGone):
+        kind = SessionEndKind.FORGOTTEN
+    elif isinstance(error, ProviderProtocolError):
+        kind = SessionEndKind.PROTOCOL_ERROR
+    else:
+        kind = SessionEndKind.LOST if error.retryable else SessionEndKind.REFUSED
+    return SessionEnd(str(error), kind)

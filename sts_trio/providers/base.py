@@ -1,20 +1,24 @@
-"""The seam between a call and its agent: what every provider says and hears, whoever it is.
+"""The seam between a call and its agent: the events that every provider gives, and the link that every one offers.
 
-A provider is one function, `OpenAgent`: it opens a session for one call and yields an `AgentLink`. Nothing above this
-line knows JSON, sockets or a vendor's words. Times are not part of events: who receives one knows when.
+A provider is one function, `OpenAgent`: it opens a session for one call and yields an `AgentLink`. A call knows only
+this module: no JSON, no sockets, no vendor's words. Events carry no time: the receiver knows when it got them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from math import inf
 from typing import TYPE_CHECKING, Protocol
+
+from sts_trio.errors import ConversationGone, ProviderLost, ProviderRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractAsyncContextManager
 
     from sts_trio.audio.wav import Wav
+    from sts_trio.errors import ProviderError
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,8 @@ class UserInterruption:
 class ToolCall:
     """The agent asks for a function; `arguments` is JSON text. An answer is due when `response_required`.
 
-    `stays_open`: the agent waits for it whatever is said meanwhile. Otherwise an agent that goes on has dropped it.
+    `stays_open`: the agent waits for the answer even if it or the caller speaks meanwhile, and may ask for several at
+    once. Otherwise an agent that speaks on has dropped the call.
     """
 
     id: str
@@ -88,30 +93,31 @@ class ToolCall:
     stays_open: bool = False
 
 
+class SessionEndKind(Enum):
+    """Why a session is over, as far as it decides what comes next."""
+
+    GOODBYE = auto()  # the agent has ended the conversation
+    LOST = auto()  # the connection broke, or the provider let the session go: another may well do better
+    DEAD = auto()  # lost as well, and the provider had stopped to answer pings
+    REFUSED = auto()  # the provider gives no session (key, configuration, credit): trying again will not help
+    FORGOTTEN = auto()  # the provider does not know the conversation to resume: a new one may be begun
+    PROTOCOL_ERROR = auto()  # the provider sent what its protocol does not allow
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnd:
+    """The last event of a session, whether it had been open or not. `cause` is one line for a person."""
+
+    cause: str
+    kind: SessionEndKind
+
+
 @dataclass(frozen=True, slots=True)
 class AgentFault:
-    """The provider reported an error. `ends_session`: it is about to end the session, or as good as ended it.
-
-    `retryable`: a new session may well do better. `forgotten`: the conversation to resume is not there.
-    """
+    """The provider reported an error. With `ends` it is about to end the session, and that is how; else it goes on."""
 
     message: str
-    ends_session: bool
-    retryable: bool = False
-    forgotten: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class AgentClosed:
-    """The last event of a session: the provider closed it in an orderly way, or it broke.
-
-    `normal`: it meant good-bye. `mute`: nothing more came of the provider, not even an answer to pings.
-    """
-
-    message: str
-    normal: bool
-    retryable: bool = False
-    mute: bool = False
+    ends: SessionEndKind | None = None
 
 
 AgentEvent = (
@@ -124,8 +130,16 @@ AgentEvent = (
     | UserInterruption
     | ToolCall
     | AgentFault
-    | AgentClosed
+    | SessionEnd
 )
+
+
+def never_ready(end: SessionEnd) -> ProviderError:
+    """Make the exception that a link raises when a session ends before it was ready."""
+    if end.kind is SessionEndKind.FORGOTTEN:
+        return ConversationGone(end.cause)
+    lost = end.kind in (SessionEndKind.LOST, SessionEndKind.DEAD)
+    return ProviderLost(end.cause) if lost else ProviderRefused(end.cause)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,19 +186,22 @@ class AgentLink(Protocol):
 
     @property
     def ping_overdue(self) -> bool:
-        """Whether the provider may be gone unnoticed, so that what is sent now may never arrive."""
+        """Whether the provider owes the answer to a ping for so long that what is sent now may never arrive."""
         ...
 
     async def receive(self) -> AgentEvent:
-        """Wait for the next event. After `AgentClosed` there is none.
+        """Wait for the next event. After `SessionEnd` there is none.
 
         Raises:
-            ProviderError: the session broke, or the provider broke its protocol.
+            ProviderError: the provider broke its protocol.
         """
         ...
 
     async def send_audio(self, pcm: bytes) -> None:
-        """Send caller audio: 8000 Hz, 16 bit little-endian, mono, whole samples, 20 ms to 200 ms."""
+        """Send caller audio: 8000 Hz, 16 bit little-endian, mono, whole samples, 20 ms to 200 ms.
+
+        May return without a checkpoint: sending is a system call when the kernel takes it at once.
+        """
         ...
 
     async def say(self, text: str) -> None:
@@ -196,11 +213,11 @@ class AgentLink(Protocol):
         ...
 
     async def add_context(self, text: str) -> None:
-        """Let the agent know `text` for its next reply; it does not answer now."""
+        """Give the agent `text` as context for its next reply; it does not answer now."""
         ...
 
     async def truncate(self, unheard: float) -> None:
-        """A `UserInterruption` has been acted on: of the voice so far, the last `unheard` seconds were not heard."""
+        """After a `UserInterruption`: the caller did not hear the last `unheard` seconds of the voice so far."""
         ...
 
     async def tool_response(self, call_id: str, content: str) -> None:

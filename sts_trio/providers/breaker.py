@@ -1,8 +1,7 @@
-"""When a provider refuses call after call, new calls learn it at once, and one at a time asks again.
+"""A circuit breaker: when sessions cannot be opened, call after call, new calls fail at once, and one at a time tries.
 
-Nothing is shared between calls but this count: a session that was open counts for the provider, one that could not be
-opened against it. A call that brings a configuration or a voice of its own says nothing about the provider, and is not
-counted.
+This count is all that calls share. A session that could be opened resets it. A call that brings a configuration or a
+voice of its own may have failed because of that, and is not counted.
 """
 
 from __future__ import annotations
@@ -28,7 +27,8 @@ log = structlog.get_logger(__name__)
 class Breaker:
     """Counts sessions that could not be opened, in a row. Pure; times in seconds.
 
-    After `failures` of them (0: never) it is open for `pause`; then one session may be tried. That one decides.
+    After `failures` of them (0: never) it is open for `pause`; then one session may be tried, which closes it or keeps
+    it open for another `pause`.
     """
 
     def __init__(self, failures: int, pause: float) -> None:
@@ -45,7 +45,10 @@ class Breaker:
         return self._failures >= self._most
 
     def refusal(self, now: float) -> str | None:
-        """Why no session may be opened now; None if one may, which then has to report its end."""
+        """Why no session may be opened now; None if one may.
+
+        After None the caller reports `succeeded`, `failed` or `undecided`.
+        """
         if not self.open:
             return None
         if now < self._closed_from or self._probing:
@@ -68,7 +71,7 @@ class Breaker:
         self._closed_from = now + self._pause
 
     def undecided(self) -> None:
-        """A probe was broken off by us: it says nothing, but the next may try."""
+        """We cancelled the opening, so it says nothing about the provider: another may try."""
         self._probing = False
 
 
@@ -84,7 +87,7 @@ def guarded(open_agent: OpenAgent, breaker: Breaker) -> OpenAgent:
 
 @asynccontextmanager
 async def _counted(open_agent: OpenAgent, breaker: Breaker, call: CallInfo) -> AsyncIterator[AgentLink]:
-    # A call that lost its session has pauses of its own, and a caller on the line: it may always ask.
+    # A call that lost its session backs off by itself (`ResumePolicy`) and has a caller on the line: it may always try.
     if call.resume is None and (why := breaker.refusal(trio.current_time())) is not None:
         raise ProviderUnavailable(why)
     probing = call.resume is None and breaker.open
@@ -98,7 +101,7 @@ async def _counted(open_agent: OpenAgent, breaker: Breaker, call: CallInfo) -> A
             yield link
     except ConversationGone:
         if not decided:
-            breaker.succeeded()  # it answered, and knows its own mind
+            breaker.succeeded()  # the provider works: it only does not know this conversation
             decided = True
         raise
     except ProviderError as exc:

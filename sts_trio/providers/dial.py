@@ -15,7 +15,7 @@ from sts_trio.errors import ProviderLost, ProviderRefused
 from sts_trio.websocket.tls import TlsStream
 
 _LONGEST_DETAIL = 200
-# A shorter key is no secret but a test's, and hiding it would riddle the text with stars.
+# A shorter key is a test's, and no secret; replacing it could replace parts of ordinary words.
 _SHORTEST_KEY = 8
 
 
@@ -83,18 +83,18 @@ class TcpDial:
 
 
 def one_line(text: str) -> str:
-    """Bring what a peer said onto one line, without control characters (a terminal may show it)."""
+    """Put text of a peer onto one line, without control characters: it may be shown on a terminal."""
     return " ".join("".join(character if character.isprintable() else " " for character in text).split())
 
 
 def without_key(text: str, key: str) -> str:
-    """Star the key: a peer may repeat what it was asked with, in a refusal, an error, the reason of a close."""
+    """Replace the key by ``***``: a peer may repeat it in a refusal, an error or the reason of a close."""
     return text.replace(key, "***") if len(key) >= _SHORTEST_KEY else text
 
 
 def first_line(exc: BaseException) -> str:
-    """Say in a few words what an exception of a library says."""
-    while isinstance(exc, BaseExceptionGroup):  # trio's connection attempts, one for each address: the first will do
+    """One line of at most 200 characters for an exception of a library."""
+    while isinstance(exc, BaseExceptionGroup):  # trio tries each address: the first failure is enough
         exc = exc.exceptions[0]
     if isinstance(exc, OSError) and exc.errno and not isinstance(exc, ssl.SSLError | socket.gaierror):
         return os.strerror(exc.errno)  # trio's own text repeats the address

@@ -1,54 +1,39 @@
-"""Reading a provider's JSON messages: one of a tagged union of structs, or a type that we do not know. Pure."""
+"""What becomes of a provider's JSON message that could not be read: skipped if its type is unknown, else a fault. Pure.
+
+Each protocol's `wire` decodes its own tagged union of structs, and asks here only about what that decoder refused.
+"""
 
 from __future__ import annotations
-
-from typing import Generic, TypeVar
 
 import msgspec
 
 from sts_trio.errors import ProviderProtocolError
 
-Message = TypeVar("Message")
+# What a decoder raises for text that is no JSON, no UTF-8, nested too deeply, or of another shape.
+UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 
-class _Kind(msgspec.Struct):
+class _Typed(msgspec.Struct):
     type: str
 
 
-_decode_kind = msgspec.json.Decoder(_Kind).decode
-_BROKEN = (msgspec.DecodeError, UnicodeError, RecursionError)
+_decode_type = msgspec.json.Decoder(_Typed).decode
 
 
-class Messages(Generic[Message]):
-    """The messages of `peer`; its `decoder` reads a union of structs, all of them derived from `base`."""
-
-    def __init__(self, peer: str, decoder: msgspec.json.Decoder[Message], base: type[msgspec.Struct]) -> None:
-        self._peer = peer
-        self._decode = decoder.decode
-        self._known = {kind.__struct_config__.tag for kind in base.__subclasses__()}
-
-    def parse(self, message: str | bytes) -> Message | None:
-        """Read one message; None for a type that we do not know.
-
-        Raises:
-            ProviderProtocolError: no JSON object with a `type`, or a known type with fields that are not as they must
-                be.
-        """
-        try:
-            return self._decode(message)
-        except _BROKEN as exc:
-            kind = _kind_of(message)
-            if kind is None:
-                raise ProviderProtocolError(
-                    f"{self._peer} sent a message that is no JSON object with a type: {exc}"
-                ) from exc
-            if kind in self._known:
-                raise ProviderProtocolError(f"{self._peer} sent a broken {kind}: {exc}") from exc
-            return None
+def known_types(base: type[msgspec.Struct]) -> frozenset[object]:
+    """The `type` of each message that is derived from `base`."""
+    return frozenset(kind.__struct_config__.tag for kind in base.__subclasses__())
 
 
-def _kind_of(message: str | bytes) -> str | None:
+def refuse_broken(peer: str, message: str | bytes, known: frozenset[object], reason: Exception) -> None:
+    """Return if `message` has a `type` that is not `known`: it may be skipped. `peer` is who sent it.
+
+    Raises:
+        ProviderProtocolError: it is no JSON object with a `type`, or of a known type with fields of the wrong shape.
+    """
     try:
-        return _decode_kind(message).type
-    except _BROKEN:
-        return None
+        type_ = _decode_type(message).type
+    except UNREADABLE:
+        raise ProviderProtocolError(f"{peer} sent a message that is no JSON object with a type: {reason}") from reason
+    if type_ in known:
+        raise ProviderProtocolError(f"{peer} sent a broken {type_}: {reason}") from reason

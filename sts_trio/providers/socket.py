@@ -21,7 +21,7 @@ from wsproto.utilities import ProtocolError
 from sts_trio.errors import ProviderError, ProviderLost, ProviderRefused, ProviderTimeout
 from sts_trio.providers.dial import first_line, one_line
 from sts_trio.websocket.fast_path import FastPath
-from sts_trio.websocket.frames import BINARY, TEXT, ClientFramer, FrameParser
+from sts_trio.websocket.frames import BINARY, ClientFramer, FrameParser
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -33,8 +33,8 @@ _QUEUED_MESSAGES = 16
 # EVI's documented limit (docs/protocols/evi.md 6.1): over two minutes of 48 kHz audio in one message.
 _MAX_MESSAGE_BYTES = 16 * 2**20
 _READ_BYTES = 2**16
-# A ping is answered within the round trip, far below this.
-_DOUBT_SECONDS = 1.0
+# Far above a round trip, in which a ping is answered.
+_PING_OVERDUE_SECONDS = 1.0
 _MOST_HANDSHAKE_BYTES = 2**17
 _REFUSAL_BODY_CHARACTERS = 200
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)")
@@ -61,11 +61,11 @@ class SocketEnd:
     reason: str
 
 
-class _UpgradingLane(FastPath):
-    """A lane that opens itself behind the answer to the upgrade, and knows how that began.
+class _UpgradingFastPath(FastPath):
+    """A `FastPath` that opens after the answer to the upgrade, and keeps the beginning of that answer.
 
-    trio_websocket reads the body of a refusal whatever its length, in quadratic time, and tells of its status only when
-    the body is complete: so what is no upgrade ends after `_MOST_HANDSHAKE_BYTES`.
+    trio_websocket reads the body of a refusal to its end, in quadratic time, and tells its status only then. So an
+    answer that is no upgrade is cut off after `_MOST_HANDSHAKE_BYTES`, and `status` is taken from its first line.
     """
 
     def __init__(self, stream: trio.abc.Stream) -> None:
@@ -75,12 +75,12 @@ class _UpgradingLane(FastPath):
 
     @property
     def status(self) -> int | None:
-        """The HTTP status that was answered, if there was any yet."""
+        """The HTTP status of the answer; None as long as there is none."""
         found = _STATUS_LINE.match(self._head)
         return int(found[1]) if found else None
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """See `FastPath.receive_some`. Frames may come with the last bytes of the answer."""
+        """See `FastPath.receive_some`. The bytes that end the answer may hold the first frames."""
         if self._opened:
             return await super().receive_some(max_bytes)
         data = await super().receive_some(max_bytes) if len(self._head) < _MOST_HANDSHAKE_BYTES else b""
@@ -101,7 +101,7 @@ class _HandshakeFailed(Exception):
         self._status = status
 
     def explain(self, endpoint: Endpoint, hints: Mapping[int, str], hide: Callable[[str], str]) -> ProviderError:
-        """Say what it means."""
+        """Turn it into the fault that says what happened, and what an operator can do."""
         if isinstance(self._reason, tws.ConnectionRejected):
             body = one_line(hide((self._reason.body or b"").decode("utf-8", "replace")))[:_REFUSAL_BODY_CHARACTERS]
             return _refusal(endpoint, self._reason.status_code, body, hints)
@@ -133,8 +133,8 @@ class ProviderSocket:
 
     @property
     def ping_overdue(self) -> bool:
-        """Whether the peer may be dead already: it has owed the answer to a ping for a second."""
-        return self._pinged_at < math.inf and trio.current_time() - self._pinged_at >= _DOUBT_SECONDS
+        """Whether the peer has owed the answer to a ping for a second, and so may be dead."""
+        return self._pinged_at < math.inf and trio.current_time() - self._pinged_at >= _PING_OVERDUE_SECONDS
 
     async def receive(self) -> str | bytes | SocketEnd:
         """Wait for the next message; `SocketEnd` is the last."""
@@ -149,19 +149,17 @@ class ProviderSocket:
                 return SocketEnd(1014, "")
             return SocketEnd(exc.reason.code, exc.reason.reason or "")
 
-    async def send(self, message: str | bytes) -> None:
-        """Send a text or binary message.
+    async def send(self, kind: int, payload: bytes) -> None:
+        """Send a message of the `kind` `frames.TEXT` (UTF-8) or `frames.BINARY`. May pass no checkpoint.
 
         Raises:
             ProviderLost: the connection is closed or broken. After a cancelled send it is, too.
         """
         try:
-            if self._connection.closed is not None or not self._fast_path.is_open:
-                await self._connection.send_message(message)
-            elif isinstance(message, bytes):
-                await self._fast_path.send(BINARY, message)
+            if self._connection.closed is None and self._fast_path.is_open:
+                await self._fast_path.send(kind, payload)
             else:
-                await self._fast_path.send(TEXT, message.encode())
+                await self._connection.send_message(payload if kind == BINARY else payload.decode())
         except (tws.ConnectionClosed, ProtocolError, trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             raise ProviderLost(f"the connection to {self._endpoint} is closed") from exc
 
@@ -184,8 +182,8 @@ class ProviderSocket:
 class _Reader:
     """Stands in for the nursery that trio_websocket wants for its reader task.
 
-    The reader is shielded, so that it outlives the call's cancellation until the close handshake is over. What it
-    raises is kept instead of tearing the call down, and its end wakes whoever waits for the handshake.
+    The reader is shielded, so that it goes on after the call was cancelled until the close handshake is over. What it
+    raises is kept, instead of ending the call, and its end cancels `handshake`, the scope that waits for the upgrade.
     """
 
     def __init__(self, nursery: trio.Nursery) -> None:
@@ -201,7 +199,7 @@ class _Reader:
         try:
             with self.scope:
                 await task(*args)
-        except Exception as exc:  # not lost: told as the cause of the failed handshake, or seen as code 1006
+        except Exception as exc:  # becomes the cause of a failed handshake; after it, the end is seen as code 1006
             self.failure = exc
         finally:
             self.handshake.cancel()
@@ -220,8 +218,8 @@ async def open_socket(
 ) -> AsyncIterator[ProviderSocket]:
     """Open a WebSocket to `endpoint` at `path`, and close it when the context is left, each in bounded time.
 
-    `hints` says what an operator can do about a refusal, by its HTTP status; `hide` takes secrets out of what a peer
-    may repeat.
+    `hints` says what an operator can do about a refusal, by its HTTP status; `hide` takes secrets out of a text of the
+    peer's.
 
     Raises (on entry):
         ProviderRefused: it answered the upgrade with a status that will not change by itself (401, 404, ...).
@@ -229,12 +227,12 @@ async def open_socket(
         ProviderLost: no connection, or it broke.
     """
     failure: Exception | None = None
-    stream: _UpgradingLane | None = None
+    stream: _UpgradingFastPath | None = None
     async with trio.open_nursery() as nursery:
         reader = _Reader(nursery)
         try:
             with trio.fail_after(times.open):
-                stream = _UpgradingLane(await _dial(dial, endpoint))
+                stream = _UpgradingFastPath(await _dial(dial, endpoint))
                 try:
                     connection = await _upgrade(reader, stream, endpoint, path, headers)
                 except BaseException:
@@ -257,7 +255,7 @@ async def open_socket(
             except Exception as exc:  # carried past the nursery, which would wrap it in a group
                 failure = exc
             finally:
-                stream.close()  # what comes now is the library's
+                stream.close()  # from here on the library reads: the close handshake
                 with trio.move_on_after(times.close, shield=True):
                     await connection.aclose()
                 reader.scope.cancel()
@@ -279,7 +277,7 @@ async def _dial(dial: Dial, endpoint: Endpoint) -> trio.abc.Stream:
 
 async def _upgrade(
     reader: _Reader,
-    stream: _UpgradingLane,
+    stream: _UpgradingFastPath,
     endpoint: Endpoint,
     path: str,
     headers: Mapping[str, str],

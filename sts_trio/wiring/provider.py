@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sts_trio.providers.base import AgentLink, CallInfo
     from sts_trio.providers.dial import Dial
-    from sts_trio.providers.openai.codec import Format
+    from sts_trio.providers.openai.audio import Format
     from sts_trio.settings import Settings
 
 _OFF = "off"

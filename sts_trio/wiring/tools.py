@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from sts_trio.providers.hume.emotions import EMOTIONS
+from sts_trio.providers.hume.wire import EMOTIONS
 from sts_trio.settings.calls import DEFAULT_TOOLS_DIR
 from sts_trio.tools.control import call_control_tools
 from sts_trio.tools.custom import LoadedTools, load_tools

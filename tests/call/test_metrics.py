@@ -19,10 +19,11 @@ from sts_trio.errors import ProviderLost, ProviderProtocolError, ProviderRefused
 from sts_trio.lab.emulator import Refuse, Reset, Script
 from sts_trio.metrics import Metrics
 from sts_trio.providers.base import (
-    AgentClosed,
     AgentFault,
     AgentText,
     AgentTurnEnd,
+    SessionEnd,
+    SessionEndKind,
     ToolCall,
     UserInterruption,
     UserTurn,
@@ -80,7 +81,7 @@ async def test_a_scripted_call_is_counted_exactly(nursery: trio.Nursery, autojum
     await trio.sleep(0.6)
     scene.agent.feed(AgentText("r2", "Well."), spoken(1.0, "r2"), AgentTurnEnd())
     await trio.sleep(2.0)
-    scene.agent.feed(AgentFault("a small trouble", ends_session=False))
+    scene.agent.feed(AgentFault("a small trouble"))
     await trio.sleep(0.1)
 
     live = changed(before, shown(metrics))
@@ -163,7 +164,7 @@ async def test_a_connect_that_nobody_waits_for_and_one_that_is_closed(
     agent = FakeAgent()
     agent.said_ready = True  # it does not get ready
     scene = await begin(nursery, agent=agent, services=partial(Services, meter=metrics))
-    agent.feed(AgentClosed("Good-bye", normal=True))
+    agent.feed(SessionEnd("Good-bye", SessionEndKind.GOODBYE))
     await trio.sleep(1)
     scene.core.hang_up()
     await scene.over.wait()

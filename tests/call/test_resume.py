@@ -18,11 +18,12 @@ from sts_trio.errors import ConversationGone, ProviderLost
 from sts_trio.lab.emulator import CloseWith, EmulatorOptions, HalfOpen, Refuse, Reset, Script, SendError
 from sts_trio.providers.base import (
     AgentAudio,
-    AgentClosed,
     AgentFault,
     AgentText,
     AgentTurnEnd,
     CallInfo,
+    SessionEnd,
+    SessionEndKind,
     ToolCall,
 )
 from tests.call.fakes import FRAME, Scene, begin, spoken, tone
@@ -276,7 +277,7 @@ async def test_a_call_of_three_hours_is_renewed_six_times_and_loses_no_frame(
     """Each lasts half an hour: EVI's by the settings; a Realtime service's, as Azure's, by what it says itself."""
     # It says so by the time of day, which does not wait for a mock clock.
     monkeypatch.setattr("sts_trio.lab.emulator.openai.chat.time", SimpleNamespace(time=lambda: 1_800_000_000.0))
-    monkeypatch.setattr("sts_trio.providers.openai.beginning.time", lambda: 1_800_000_000.0)
+    monkeypatch.setattr("sts_trio.providers.openai.link.time", lambda: 1_800_000_000.0)
     options = EmulatorOptions(api_keys=frozenset({KEY}), seed=1, inactivity=1e9, max_duration=1800)
     async with open_stage(provider=provider, emulator=options, welcome_message="Hello!") as stage:
         caller = await stage.call()
@@ -429,10 +430,10 @@ async def test_an_error_that_the_chat_survived_does_not_keep_it_from_being_resum
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
     scene = await begin(nursery)
-    scene.agent.feed(AgentFault("no such field (E0101)", ends_session=False))
+    scene.agent.feed(AgentFault("no such field (E0101)"))
     await trio.sleep(3)
     scene.agent.said_ready = False
-    scene.agent.feed(AgentClosed("the connection broke (1006)", normal=False, retryable=True))
+    scene.agent.feed(SessionEnd("the connection broke (1006)", SessionEndKind.LOST))
     await trio.sleep(3)
     assert scene.outcome is None
     assert len(scene.agent.calls) == 2
@@ -449,7 +450,7 @@ async def test_a_caller_on_hold_survives_breaks_in_a_row(
     for _ in range(4):
         await trio.sleep(pause)
         scene.agent.said_ready = False
-        scene.agent.feed(AgentClosed("the connection broke (1006)", normal=False, retryable=True))
+        scene.agent.feed(SessionEnd("the connection broke (1006)", SessionEndKind.LOST))
     await trio.sleep(2)
     assert scene.outcome is None
     assert scene.agent.open_sessions == 1
@@ -464,7 +465,7 @@ async def test_no_session_is_opened_after_the_good_bye(
     await trio.sleep(9.5)
     scene.agent.feed(AgentText("r", "Bye."), AgentAudio("r", spoken(0.2).wav), AgentTurnEnd())
     scene.agent.feed(AgentAudio("r", spoken(60.0).wav))
-    scene.agent.feed(AgentTurnEnd(), AgentClosed("good-bye", normal=True))
+    scene.agent.feed(AgentTurnEnd(), SessionEnd("good-bye", SessionEndKind.GOODBYE))
     with trio.fail_after(65):
         await scene.over.wait()
     assert len(scene.agent.calls) == 1

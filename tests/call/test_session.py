@@ -22,10 +22,11 @@ from sts_trio.core.wire import CallerAudio, Digit, Error, Init, Interruption, No
 from sts_trio.errors import ProviderLost, ProviderRefused
 from sts_trio.providers.base import (
     AgentAudio,
-    AgentClosed,
     AgentFault,
     AgentText,
     AgentTurnEnd,
+    SessionEnd,
+    SessionEndKind,
     ToolCall,
     UserInterruption,
     UserTurn,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from sts_trio.providers.base import CallInfo
 
 settle = trio.testing.wait_all_tasks_blocked
+GOODBYE = SessionEnd("Hume ended the chat (close 1000)", SessionEndKind.GOODBYE)
 
 
 async def test_the_agent_is_asked_to_greet_once_and_before_any_caller_audio(
@@ -287,7 +289,7 @@ async def test_an_error_stays_the_cause_though_a_farewell_follows_it(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
     scene = await begin(nursery)
-    scene.agent.feed(AgentFault("inactive (E0714)", ends_session=True), spoken(0.2), AgentClosed("bye", normal=True))
+    scene.agent.feed(AgentFault("inactive (E0714)", SessionEndKind.REFUSED), spoken(0.2), GOODBYE)
     await scene.over.wait()
     assert scene.core.messages == [Error("inactive (E0714)")]
     assert scene.core.closed == (1011, "provider failed")
@@ -321,7 +323,7 @@ async def test_the_agent_says_good_bye_and_the_caller_hears_it_out(
 ) -> None:
     scene = await begin(nursery)
     began = trio.current_time()
-    scene.agent.feed(spoken(3.0), AgentTurnEnd(), AgentClosed("Hume ended the chat (close 1000)", normal=True))
+    scene.agent.feed(spoken(3.0), AgentTurnEnd(), GOODBYE)
     await scene.over.wait()
     assert scene.core.audio == tone(3.0)
     assert scene.core.messages == [Error("Hume ended the chat (close 1000)")]
@@ -335,7 +337,7 @@ async def test_an_error_before_the_good_bye_is_the_cause(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
     scene = await begin(nursery)
-    scene.agent.feed(AgentFault("out of credit (E0300)", ends_session=True), AgentClosed("bye", normal=True))
+    scene.agent.feed(AgentFault("out of credit (E0300)", SessionEndKind.REFUSED), GOODBYE)
     await scene.over.wait()
     assert scene.core.messages == [Error("out of credit (E0300)")]
     assert scene.core.closed == (1011, "provider failed")
@@ -346,7 +348,7 @@ async def test_an_error_that_the_provider_does_not_act_on_ends_the_call_all_the_
 ) -> None:
     scene = await begin(nursery)
     began = trio.current_time()
-    scene.agent.feed(AgentFault("out of credit (E0300)", ends_session=True))
+    scene.agent.feed(AgentFault("out of credit (E0300)", SessionEndKind.REFUSED))
     await scene.over.wait()
     assert scene.core.heard == [(began, Error("out of credit (E0300)"))]
     assert scene.core.closed_at - began == pytest.approx(5.0)
@@ -356,11 +358,11 @@ async def test_an_error_after_which_the_chat_goes_on_does_not_end_the_call(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
     scene = await begin(nursery)
-    scene.agent.feed(AgentFault("bad field (E0101)", ends_session=False))
-    scene.agent.feed(AgentFault("odd (E0999)", ends_session=True), UserTurn("Hello?"))
+    scene.agent.feed(AgentFault("bad field (E0101)"))
+    scene.agent.feed(AgentFault("odd (E0999)", SessionEndKind.REFUSED), UserTurn("Hello?"))
     await trio.sleep(20)
     assert not scene.over.is_set()
-    scene.agent.feed(AgentClosed("Hume ended the chat (close 1000)", normal=True))
+    scene.agent.feed(GOODBYE)
     await scene.over.wait()
     assert scene.outcome is not None
     assert scene.outcome.cause == Cause.AGENT_ENDED
@@ -438,7 +440,7 @@ async def test_floods_of_odd_messages_do_not_flood_the_log_or_core(
     with structlog.testing.capture_logs() as lines:
         for number in range(1000):
             scene.core.say(Init("again"), NotUnderstood("a test"))
-            scene.agent.feed(AgentFault(f"bad field {number}", ends_session=False))
+            scene.agent.feed(AgentFault(f"bad field {number}"))
         await settle()
     assert len(lines) == 5
     assert len(scene.core.messages) == 20
@@ -564,7 +566,7 @@ async def test_a_call_that_is_ending_keeps_its_cause_when_the_service_stops(
 ) -> None:
     with structlog.testing.capture_logs() as logs:
         scene = await begin(nursery, agent=SlowToLeave())
-        scene.agent.feed(AgentClosed("the chat with Hume was closed with code 1011", normal=False))
+        scene.agent.feed(SessionEnd("the chat with Hume was closed with code 1011", SessionEndKind.REFUSED))
         await trio.sleep(0.2)
         scene.registry.end_all(CallOutcome(Cause.DRAINED, 1001, "the service is stopping"))
         await scene.over.wait()

@@ -15,10 +15,11 @@ from sts_trio.call.meter import Cause
 from sts_trio.call.sessions import Services
 from sts_trio.core.wire import Digit, Error, PlayoutAudio, Transcript
 from sts_trio.providers.base import (
-    AgentClosed,
     AgentFault,
     AgentText,
     AgentTurnEnd,
+    SessionEnd,
+    SessionEndKind,
     ToolCall,
     UserInterruption,
     UserTurn,
@@ -239,7 +240,9 @@ async def test_an_agent_that_hangs_up_is_heard_out_and_then_the_line_drops(
 
     scene = await begin(nursery, services=partial(Services, release=release), uuid=uuid)
     began = trio.current_time()
-    scene.agent.feed(AgentText("r", "Good-bye!"), spoken(2.0, "r"), AgentTurnEnd(), AgentClosed("bye", normal=True))
+    scene.agent.feed(
+        AgentText("r", "Good-bye!"), spoken(2.0, "r"), AgentTurnEnd(), SessionEnd("bye", SessionEndKind.GOODBYE)
+    )
     with trio.fail_after(10):
         await scene.over.wait()
     assert [of for _, of in hung_up] == dropped
@@ -252,7 +255,7 @@ async def test_no_end_of_a_word_is_lost_when_the_agent_hangs_up_in_it(
 ) -> None:
     scene = await begin(nursery)
     began = trio.current_time()
-    scene.agent.feed(AgentText("r", "Bye!"), spoken(1.0, "r", rate=48_000), AgentClosed("bye", normal=True))
+    scene.agent.feed(AgentText("r", "Bye!"), spoken(1.0, "r", rate=48_000), SessionEnd("bye", SessionEndKind.GOODBYE))
     with trio.fail_after(5):
         await scene.over.wait()
     assert 1.0 <= len(scene.core.audio) / 16_000 <= 1.04
@@ -268,7 +271,7 @@ async def test_a_service_that_does_not_answer_does_not_hold_the_end_up(
         await trio.sleep_forever()
 
     scene = await begin(nursery, services=partial(Services, release=release), uuid=UUID)
-    scene.agent.feed(AgentClosed("bye", normal=True))
+    scene.agent.feed(SessionEnd("bye", SessionEndKind.GOODBYE))
     with trio.fail_after(5):
         await scene.over.wait()
     assert scene.core.closed == (1000, Cause.AGENT_ENDED)
@@ -287,7 +290,7 @@ async def test_who_has_just_been_transferred_is_not_hung_up_with_the_agents_fare
     rules = control_rules(transfer)
     scene = await begin(nursery, rules=rules, services=partial(Services, release=release), uuid=UUID)
     scene.agent.feed(AgentText("r", "I put you through. Good-bye!"), spoken(1.0, "r"), call_tool("dsai_transfer"))
-    scene.agent.feed(AgentTurnEnd(), AgentClosed("bye", normal=True))
+    scene.agent.feed(AgentTurnEnd(), SessionEnd("bye", SessionEndKind.GOODBYE))
     await trio.sleep(3.5)
     assert len(transfer.runs) == 1
     assert not scene.over.is_set()
@@ -302,7 +305,7 @@ async def test_who_has_just_been_transferred_is_not_hung_up_with_the_agents_fare
 
 async def test_a_hang_up_has_no_error_to_tell(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
     scene = await begin(nursery, rules=control_rules(Bench("dsai_hangup")), uuid=UUID)
-    scene.agent.feed(AgentFault("Hume reports an error: a hiccup (E0100)", ends_session=False))
+    scene.agent.feed(AgentFault("Hume reports an error: a hiccup (E0100)"))
     scene.agent.feed(call_tool("dsai_hangup"))
     with trio.fail_after(5):
         await scene.over.wait()

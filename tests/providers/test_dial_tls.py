@@ -37,7 +37,9 @@ async def endpoint(nursery: trio.Nursery, authority: trustme.CA) -> Endpoint:
             await trio.aclose_forcefully(stream)
 
     nursery.start_soon(trio.serve_listeners, greet, [listener])
-    return Endpoint("localhost", listener.transport_listener.socket.getsockname()[1], "/", tls=True)
+    transport = listener.transport_listener
+    assert isinstance(transport, trio.SocketListener)
+    return Endpoint("localhost", transport.socket.getsockname()[1], "/", tls=True)
 
 
 @pytest.fixture(scope="module")

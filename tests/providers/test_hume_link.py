@@ -18,13 +18,13 @@ from sts_trio.lab.emulator import Emulator, EmulatorOptions, serve_stream
 from sts_trio.lab.emulator.wire import ToolError, ToolResponse
 from sts_trio.providers.base import (
     AgentAudio,
-    AgentClosed,
     AgentEvent,
     AgentReady,
     AgentText,
     AgentTurnEnd,
     CallInfo,
     SessionConfig,
+    SessionEnd,
     ToolCall,
     ToolOffer,
     UserTurn,
@@ -96,7 +96,7 @@ class Scribe:
 async def hear(link: HumeLink, kind: type[AgentEvent]) -> Any:
     """The next event of a kind."""
     while not isinstance(event := await link.receive(), kind):
-        assert not isinstance(event, AgentClosed), event
+        assert not isinstance(event, SessionEnd), event
     return event
 
 
@@ -220,7 +220,7 @@ async def test_words_to_a_chat_that_is_over_are_a_lost_provider(
     method: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_chat(options=EmulatorOptions(inactivity=5)) as (link, _):
-        while not isinstance(await link.receive(), AgentClosed):
+        while not isinstance(await link.receive(), SessionEnd):
             pass
         with pytest.raises(ProviderLost):
             await getattr(link, method)("Hello.")

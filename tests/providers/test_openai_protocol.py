@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,39 +11,44 @@ from sts_trio.providers.base import (
     AgentFault,
     AgentText,
     AgentTurnEnd,
+    SessionEndKind,
     ToolCall,
     UserInterruption,
     UserTurn,
     UserWords,
 )
 from sts_trio.providers.openai import wire
-from sts_trio.providers.openai.codec import open_codec
+from sts_trio.providers.openai.audio import open_codec
 from sts_trio.providers.openai.dialect import OPENAI, XAI, Dialect
 from sts_trio.providers.openai.history import History
 from sts_trio.providers.openai.protocol import RealtimeProtocol
 
+if TYPE_CHECKING:
+    from sts_trio.providers.base import AgentEvent
+
 
 class Bench:
-    """A dialogue, and what came of it since the last look."""
+    """The protocol of one session, and what came of it since the last look."""
 
     def __init__(self, dialect: Dialect = OPENAI) -> None:
         self.history = History()
-        self.dialogue = RealtimeProtocol(dialect, open_codec("pcmu", 24_000), self.history)
+        session = self.history.begin_session()
+        self.protocol = RealtimeProtocol(dialect, open_codec("pcmu", 24_000), self.history, session)
 
-    def hear(self, *messages: wire.FromService, now: float = 0.0) -> list[object]:
+    def hear(self, *messages: wire.FromService, now: float = 0.0) -> list[AgentEvent]:
         for message in messages:
-            self.dialogue.take(message, now)
-        events = [event for event in self.dialogue.events if not isinstance(event, AgentAudio)]
-        self.dialogue.events.clear()
+            self.protocol.take(message, now)
+        events: list[AgentEvent] = [event for event in self.protocol.events if not isinstance(event, AgentAudio)]
+        self.protocol.events.clear()
         return events
 
     def sent(self) -> list[wire.ToService]:
-        sent = list(self.dialogue.out)
-        self.dialogue.out.clear()
+        sent = list(self.protocol.out)
+        self.protocol.out.clear()
         return sent
 
     def kinds(self) -> list[str]:
-        return [message.__struct_config__.tag.rpartition(".")[2] for message in self.sent()]
+        return [str(message.__struct_config__.tag).rpartition(".")[2] for message in self.sent()]
 
 
 def created(id_: str) -> wire.ResponseCreated:
@@ -64,9 +69,9 @@ def asks(response: str, id_: str, name: str = "weather") -> wire.ItemDone:
     return wire.ItemDone(item, response)
 
 
-def refused(bench: Bench, wish: wire.ToService) -> wire.ServiceError:
-    assert isinstance(wish, wire.ResponseCreate)
-    return wire.ServiceError({"code": "conversation_already_has_active_response", "event_id": wish.event_id})
+def refused(bench: Bench, request: wire.ToService) -> wire.ServiceError:
+    assert isinstance(request, wire.ResponseCreate)
+    return wire.ServiceError({"code": "conversation_already_has_active_response", "event_id": request.event_id})
 
 
 def test_a_turn_is_over_before_its_words_are_there() -> None:
@@ -93,13 +98,13 @@ def test_a_barge_in_tells_what_was_being_said_and_drops_what_is_still_under_way(
     bench = Bench()
     bench.hear(created("r"), voice("r", "i", 2.0), wire.WordsDelta("One, ", "r", "i"), wire.WordsDelta("two", "r", "i"))
     assert bench.hear(wire.SpeechStarted(), now=1.0) == [AgentText("r", "One, two"), UserInterruption()]
-    bench.dialogue.truncate(1.0)
+    bench.protocol.truncate(1.0)
     [cut] = bench.sent()
     assert cut == wire.Truncate("cut_1_1", "i", 1000)
     assert bench.history._turns[-1].text == "One, …"
-    bench.dialogue.take(voice("r", "i"), 1.1)
+    bench.protocol.take(voice("r", "i"), 1.1)
     late = bench.hear(wire.WordsDone("One, two, three.", "r", "i"), done("r", "cancelled"), now=1.1)
-    assert (late, list(bench.dialogue.events)) == ([], [])
+    assert (late, list(bench.protocol.events)) == ([], [])
 
 
 def test_who_speaks_when_all_has_been_heard_interrupts_nobody() -> None:
@@ -112,7 +117,7 @@ def test_an_answer_that_was_complete_is_cut_too_while_it_plays_and_what_nobody_h
     bench = Bench()
     bench.hear(created("r"), voice("r", "a"), voice("r", "b"), done("r"))
     assert bench.hear(wire.SpeechStarted(), now=0.25) == [UserInterruption()]
-    bench.dialogue.truncate(1.75)
+    bench.protocol.truncate(1.75)
     assert bench.sent() == [wire.Truncate("cut_1_1", "a", 250), wire.ItemDelete("cut_1_2", "b")]
     harmless = {"code": "invalid_value", "event_id": "cut_1_1"}
     assert bench.hear(wire.ServiceError(harmless)) == []
@@ -121,20 +126,20 @@ def test_an_answer_that_was_complete_is_cut_too_while_it_plays_and_what_nobody_h
 # One response at a time.
 
 
-def test_a_wish_waits_for_the_response_under_way_and_for_the_caller() -> None:
+def test_a_request_waits_for_the_response_under_way_and_for_the_caller() -> None:
     bench = Bench()
-    bench.dialogue.say("Hello.")
+    bench.protocol.say("Hello.")
     [greeting] = bench.sent()
     assert isinstance(greeting, wire.ResponseCreate)
     assert greeting.response is not None
     assert str(greeting.response["instructions"]).endswith("\n\nHello.")
-    bench.dialogue.user_text("(The caller pressed 1.)")
+    bench.protocol.user_text("(The caller pressed 1.)")
     assert bench.kinds() == ["create"]  # the item
     bench.hear(created("r"), done("r"))
-    [wish] = bench.sent()
-    assert isinstance(wish, wire.ResponseCreate)
+    [request] = bench.sent()
+    assert isinstance(request, wire.ResponseCreate)
     bench.hear(created("r2"), wire.SpeechStarted(), done("r2", "cancelled"))
-    bench.dialogue.say("Are you still there?")
+    bench.protocol.say("Are you still there?")
     assert bench.sent() == []
     bench.hear(wire.SpeechStopped(), wire.Committed("u"), created("vad"), now=1.0)
     assert bench.sent() == []
@@ -142,37 +147,37 @@ def test_a_wish_waits_for_the_response_under_way_and_for_the_caller() -> None:
     assert len(bench.sent()) == 1
 
 
-def test_a_wish_is_sent_when_the_service_does_not_answer_by_itself() -> None:
+def test_a_request_is_sent_when_the_service_does_not_answer_by_itself() -> None:
     bench = Bench()
     bench.hear(wire.SpeechStarted())
-    bench.dialogue.say("Hello.")
+    bench.protocol.say("Hello.")
     bench.hear(wire.SpeechStopped(), now=1.0)
-    assert (bench.sent(), bench.dialogue.deadline) == ([], 2.0)
-    bench.dialogue.expire(1.9)
+    assert (bench.sent(), bench.protocol.deadline) == ([], 2.0)
+    bench.protocol.expire(1.9)
     assert bench.sent() == []
-    bench.dialogue.expire(2.0)
+    bench.protocol.expire(2.0)
     assert len(bench.sent()) == 1
 
 
-def test_a_wish_that_met_another_response_comes_again() -> None:
+def test_a_request_that_met_another_response_comes_again() -> None:
     bench = Bench()
-    bench.dialogue.say("Hello.")
-    [wish] = bench.sent()
-    assert bench.hear(created("vad"), refused(bench, wish)) == []
+    bench.protocol.say("Hello.")
+    [request] = bench.sent()
+    assert bench.hear(created("vad"), refused(bench, request)) == []
     assert bench.sent() == []
     bench.hear(done("vad"))
-    assert bench.sent() == [wish]
+    assert bench.sent() == [request]
 
 
 def test_a_response_that_failed_is_tried_again_but_not_for_ever() -> None:
     bench = Bench()
-    bench.dialogue.say("Hello.")
+    bench.protocol.say("Hello.")
     bench.sent()
     failed = {"type": "server_error", "code": "rate_limit_exceeded"}
     for attempt in (1, 2, 3):
         assert bench.hear(created(f"r{attempt}"), done(f"r{attempt}", "failed", **failed), now=10.0 * attempt) == []
-        assert bench.dialogue.deadline == 10 * attempt + 0.5 * attempt
-        bench.dialogue.expire(10 * attempt + 0.5 * attempt)
+        assert bench.protocol.deadline == 10 * attempt + 0.5 * attempt
+        bench.protocol.expire(10 * attempt + 0.5 * attempt)
         assert bench.kinds() == ["create"]
     told = bench.hear(created("r4"), done("r4", "failed", **failed))
     assert [type(event) for event in told] == [AgentFault, AgentTurnEnd]
@@ -182,98 +187,120 @@ def test_a_response_that_failed_is_tried_again_but_not_for_ever() -> None:
 def test_a_response_without_credit_is_not_tried_again() -> None:
     [fault, _] = Bench().hear(created("r"), done("r", "failed", type="insufficient_quota", message="no money"))
     assert isinstance(fault, AgentFault)
-    assert (fault.ends_session, fault.retryable) == (True, False)
+    assert fault.ends is SessionEndKind.REFUSED
 
 
-def test_a_wish_that_is_refused_without_its_name_comes_again_too() -> None:
+def test_a_request_that_is_refused_without_its_name_comes_again_too() -> None:
     """Not every service says which message its errors are about."""
     bench = Bench()
-    bench.dialogue.say("Hello.")
-    [wish] = bench.sent()
+    bench.protocol.say("Hello.")
+    [request] = bench.sent()
     busy = wire.ServiceError({"message": "Conversation already has an active response"})
     assert bench.hear(busy, created("other"), done("other")) == [AgentTurnEnd()]
-    assert bench.sent() == [wish]
+    assert bench.sent() == [request]
 
 
-def test_an_error_about_a_wish_makes_room_for_the_next() -> None:
+def test_an_error_about_a_request_makes_room_for_the_next() -> None:
     bench = Bench()
-    bench.dialogue.say("Hello.")
-    bench.dialogue.say("Are you there?")
+    bench.protocol.say("Hello.")
+    bench.protocol.say("Are you there?")
     [_] = bench.sent()
     [told] = bench.hear(wire.ServiceError({"code": "invalid_value"}))
     assert isinstance(told, AgentFault)
     assert bench.kinds() == ["create"]
 
 
-def test_a_wish_that_met_a_limit_comes_again_in_a_moment() -> None:
+def test_a_request_that_met_a_limit_comes_again_in_a_moment() -> None:
     bench = Bench()
-    bench.dialogue.say("Hello.")
-    [wish] = bench.sent()
-    assert isinstance(wish, wire.ResponseCreate)
-    limit = {"type": "rate_limit_exceeded", "event_id": wish.event_id}
+    bench.protocol.say("Hello.")
+    [request] = bench.sent()
+    assert isinstance(request, wire.ResponseCreate)
+    limit = {"type": "rate_limit_exceeded", "event_id": request.event_id}
     assert bench.hear(wire.ServiceError(limit), now=1.0) == []
-    assert (bench.sent(), bench.dialogue.deadline) == ([], 1.5)
-    bench.dialogue.expire(1.5)
-    assert bench.sent() == [wish]
+    assert (bench.sent(), bench.protocol.deadline) == ([], 1.5)
+    bench.protocol.expire(1.5)
+    assert bench.sent() == [request]
 
 
 def test_a_response_that_begins_when_the_caller_has_begun_is_taken_back_and_comes_later() -> None:
     bench = Bench()
-    bench.dialogue.say("Are you still there?")
-    [wish] = bench.sent()
+    bench.protocol.say("Are you still there?")
+    [request] = bench.sent()
     bench.hear(wire.SpeechStarted(), created("r"), now=1.0)
     assert bench.sent() == [wire.ResponseCancel("cancel_1_2", "r")]
-    bench.dialogue.take(voice("r", "i"), 1.0)
-    assert not bench.dialogue.events, "it would be spoken over the caller"
+    bench.protocol.take(voice("r", "i"), 1.0)
+    assert not bench.protocol.events, "it would be spoken over the caller"
     assert bench.hear(done("r", "cancelled"), wire.SpeechStopped(), created("vad"), done("vad"), now=2.0) == [
         AgentTurnEnd()
     ]
-    assert bench.sent() == [wish]
+    assert bench.sent() == [request]
 
 
 def test_a_response_that_was_cancelled_and_failed_is_not_tried_again() -> None:
     bench = Bench()
     bench.hear(created("r"), wire.SpeechStarted())
     assert bench.hear(done("r", "failed", type="server_error"), wire.SpeechStopped(), now=1.0) == []
-    bench.dialogue.expire(9.0)
+    bench.protocol.expire(9.0)
     assert bench.sent() == []
 
 
 def test_a_caller_whose_end_nobody_tells_has_stopped_when_his_turn_is_taken() -> None:
     bench = Bench()
     bench.hear(wire.SpeechStarted(), wire.Committed("u"), now=1.0)
-    assert not bench.dialogue.caller_speaks
-    bench.dialogue.say("Hello.")
-    bench.dialogue.expire(2.0)
+    assert not bench.protocol.caller_speaks
+    bench.protocol.say("Hello.")
+    bench.protocol.expire(2.0)
     assert len(bench.sent()) == 1
 
 
 # Tools.
 
 
-def test_several_functions_are_asked_for_one_by_one_and_answered_with_one_response() -> None:
+def test_several_functions_are_asked_for_at_once_and_answered_with_one_response() -> None:
     bench = Bench()
-    heard = bench.hear(created("r"), asks("r", "c1"), asks("r", "c2"), asks("r", "c1"), done("r"))
-    assert heard == [ToolCall("c1", "weather", "{}", response_required=True, stays_open=True)]
-    bench.dialogue.answer("c1", "rain", failed=False)
-    assert bench.kinds() == ["create"]
-    assert bench.hear() == [ToolCall("c2", "weather", "{}", response_required=True, stays_open=True)]
-    bench.dialogue.answer("c2", "The station is closed.", failed=True)
-    output, wish = bench.sent()
+    told = bench.hear(created("r"), asks("r", "c1"), asks("r", "c2"), asks("r", "c1"), done("r"))
+    assert told == [ToolCall(id_, "weather", "{}", response_required=True, stays_open=True) for id_ in ("c1", "c2")]
+    bench.protocol.answer("c1", "rain", failed=False)
+    assert bench.kinds() == ["create"]  # the item: the other is still to be answered
+    bench.protocol.answer("c2", "The station is closed.", failed=True)
+    output, request = bench.sent()
     assert isinstance(output, wire.ItemCreate)
     assert output.item == {"type": "function_call_output", "call_id": "c2", "output": "Error: The station is closed."}
-    assert isinstance(wish, wire.ResponseCreate)
-    bench.dialogue.answer("c2", "again", failed=False)
+    assert isinstance(request, wire.ResponseCreate)
+    bench.protocol.answer("c2", "again", failed=False)
     assert bench.sent() == []
 
 
 def test_an_answer_before_the_response_is_done_waits_for_its_end() -> None:
     bench = Bench()
     bench.hear(created("r"), asks("r", "c1"))
-    bench.dialogue.answer("c1", "rain", failed=False)
+    bench.protocol.answer("c1", "rain", failed=False)
     assert bench.kinds() == ["create"]
     bench.hear(done("r"))
     assert bench.kinds() == ["create"]
+
+
+def test_an_answer_before_the_next_function_is_asked_for_waits_for_that_as_well() -> None:
+    bench = Bench()
+    bench.hear(created("r"), asks("r", "c1"))
+    bench.protocol.answer("c1", "rain", failed=False)
+    assert bench.hear(asks("r", "c2"), done("r")) == [ToolCall("c2", "weather", "{}", True, stays_open=True)]
+    assert bench.kinds() == ["create"]  # the item
+    bench.protocol.answer("c2", "sun", failed=False)
+    assert [type(message) for message in bench.sent()] == [wire.ItemCreate, wire.ResponseCreate]
+
+
+def test_the_functions_of_one_response_do_not_wait_for_those_of_another() -> None:
+    bench = Bench()
+    bench.hear(created("r"), asks("r", "slow"), done("r"))
+    bench.hear(wire.SpeechStarted(), wire.SpeechStopped(), created("r2"), asks("r2", "fast"), done("r2"))
+    bench.protocol.answer("fast", "rain", failed=False)
+    assert [type(message) for message in bench.sent()] == [wire.ItemCreate, wire.ResponseCreate]
+
+
+def test_no_more_functions_are_asked_for_than_any_sane_model_would() -> None:
+    bench = Bench()
+    assert len(bench.hear(created("r"), *(asks("r", f"c{number}") for number in range(40)))) == 16
 
 
 @pytest.mark.parametrize("failed", [True, False])
@@ -281,7 +308,7 @@ def test_the_agent_speaks_of_what_it_asked_for_though_it_has_said_other_things_s
     bench = Bench()
     bench.hear(created("r"), asks("r", "c1"), done("r"))
     assert bench.hear(created("r2"), voice("r2", "i"), done("r2")) == [AgentTurnEnd()]
-    bench.dialogue.answer("c1", "It took too long.", failed=failed)
+    bench.protocol.answer("c1", "It took too long.", failed=failed)
     assert bench.kinds() == ["create", "create"]
 
 
@@ -301,25 +328,25 @@ def test_a_function_that_only_the_end_of_the_response_names_is_asked_for() -> No
 
 
 def test_half_a_sample_of_one_item_does_not_turn_the_next_into_noise() -> None:
-    dialogue = RealtimeProtocol(XAI, open_codec("pcm", 8000), History())
-    dialogue.take(wire.AudioDelta(bytes(321), "r", "a"), 0.0)
-    dialogue.take(wire.AudioDelta(b"\x01\x02\x03", "r", "b"), 0.0)
-    dialogue.take(wire.AudioDelta(b"\x04", "r", "b"), 0.0)
-    heard = [bytes(event.wav.pcm) for event in dialogue.events if isinstance(event, AgentAudio)]
+    protocol = RealtimeProtocol(XAI, open_codec("pcm", 8000), History(), 1)
+    protocol.take(wire.AudioDelta(bytes(321), "r", "a"), 0.0)
+    protocol.take(wire.AudioDelta(b"\x01\x02\x03", "r", "b"), 0.0)
+    protocol.take(wire.AudioDelta(b"\x04", "r", "b"), 0.0)
+    heard = [bytes(event.wav.pcm) for event in protocol.events if isinstance(event, AgentAudio)]
     assert heard == [bytes(320), b"\x01\x02", b"\x03\x04"]
 
 
 def test_a_voice_without_names_is_heard_and_nothing_of_it_is_cut() -> None:
     bench = Bench()
-    bench.dialogue.take(wire.AudioDelta(bytes(8000)), 0.0)
-    bench.dialogue.take(wire.AudioDelta(bytes(8000), item_id="i"), 0.0)
-    assert [event.reply for event in bench.dialogue.events if isinstance(event, AgentAudio)] == ["", "i"]
-    bench.dialogue.events.clear()
+    bench.protocol.take(wire.AudioDelta(bytes(8000)), 0.0)
+    bench.protocol.take(wire.AudioDelta(bytes(8000), item_id="i"), 0.0)
+    assert [event.reply for event in bench.protocol.events if isinstance(event, AgentAudio)] == ["", "i"]
+    bench.protocol.events.clear()
     assert bench.hear(wire.WordsDelta("One, "), wire.WordsDelta("two"), wire.SpeechStarted(), now=0.5) == [
         AgentText("", "One, two"),
         UserInterruption(),
     ]
-    bench.dialogue.truncate(1.5)
+    bench.protocol.truncate(1.5)
     assert bench.sent() == [wire.ItemDelete("cut_1_1", "i")]
 
 
@@ -328,7 +355,7 @@ def test_a_voice_without_names_is_heard_and_nothing_of_it_is_cut() -> None:
 
 def test_text_that_was_typed_is_a_turn_when_the_service_takes_it_up() -> None:
     bench = Bench()
-    bench.dialogue.user_text("(The caller pressed 1.)")
+    bench.protocol.user_text("(The caller pressed 1.)")
     item, _ = bench.sent()
     assert isinstance(item, wire.ItemCreate)
     part = wire.Part("input_text", "(The caller pressed 1.)")
@@ -340,7 +367,7 @@ def test_text_that_was_typed_is_a_turn_when_the_service_takes_it_up() -> None:
 
 def test_xai_speaks_a_text_as_it_stands() -> None:
     bench = Bench(XAI)
-    bench.dialogue.say("Good evening.")
+    bench.protocol.say("Good evening.")
     [message] = bench.sent()
     assert isinstance(message, wire.ItemCreate)
     assert message.item["type"] == "force_message"
@@ -349,8 +376,8 @@ def test_xai_speaks_a_text_as_it_stands() -> None:
 
 def test_two_sessions_of_a_call_name_nothing_the_same() -> None:
     first = Bench()
-    first.dialogue.add_context("a")
-    second = RealtimeProtocol(OPENAI, open_codec("pcmu", 24_000), first.history)
+    first.protocol.add_context("a")
+    second = RealtimeProtocol(OPENAI, open_codec("pcmu", 24_000), first.history, first.history.begin_session())
     second.add_context("b")
     assert first.sent()[0].event_id != second.out[0].event_id  # type: ignore[union-attr]  # both are ItemCreate
 
@@ -359,4 +386,4 @@ def test_what_the_responses_cost_is_counted() -> None:
     bench = Bench()
     for _ in range(2):
         bench.hear(wire.ResponseDone(wire.Response("r", "completed", usage=wire.Usage(20, 10))))
-    assert bench.dialogue.tokens == (40, 20)
+    assert bench.protocol.tokens == (40, 20)

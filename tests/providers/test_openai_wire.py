@@ -15,14 +15,12 @@ from pydantic import TypeAdapter
 
 from sts_trio.audio.resample import TelephoneResampler
 from sts_trio.errors import ProviderProtocolError
-from sts_trio.providers.base import AgentClosed, AgentFault, SessionConfig, ToolOffer
+from sts_trio.providers.base import AgentFault, SessionConfig, SessionEndKind, ToolOffer
 from sts_trio.providers.dial import Endpoint
 from sts_trio.providers.openai import wire
-from sts_trio.providers.openai.codec import open_codec
-from sts_trio.providers.openai.dialect import OPENAI, XAI
-from sts_trio.providers.openai.heard import Cut, PlaybackEstimate
+from sts_trio.providers.openai.audio import Cut, PlaybackEstimate, open_codec
+from sts_trio.providers.openai.dialect import OPENAI, XAI, closed, fault
 from sts_trio.providers.openai.history import History
-from sts_trio.providers.openai.meaning import closed, fault
 from sts_trio.providers.openai.opening import (
     Options,
     TurnDetection,
@@ -35,7 +33,7 @@ from sts_trio.providers.openai.opening import (
 from tests.call.fakes import tone
 
 if TYPE_CHECKING:
-    from sts_trio.providers.openai.codec import Format
+    from sts_trio.providers.openai.audio import Format
     from sts_trio.providers.openai.dialect import Dialect
 
 # The vendor's models ignore fields that they do not know; for what we send that would hide a wrong name.
@@ -93,7 +91,7 @@ def test_every_other_message_is_what_the_vendor_takes() -> None:
     history.user_words("a", "Hello?")
     history.tool(("call_1", "weather", "{}"), "rain")
     history.note("The caller pressed 1.")
-    messages = [
+    messages: list[wire.ToService] = [
         wire.Append(b"\xff" * 160),
         wire.ItemDelete("cut_1", "item_1"),
         wire.Truncate("cut_2", "item_1", 1240),
@@ -146,27 +144,24 @@ def test_the_base_url_is_what_clients_of_the_service_have(url: str, path: str, h
 
 @pytest.mark.parametrize("dialect", [OPENAI, XAI], ids=lambda dialect: dialect.name)
 @pytest.mark.parametrize(
-    ("code", "reason", "normal", "retryable"),
+    ("code", "reason", "kind"),
     [
-        (1000, "", True, False),
-        *((code, "", False, True) for code in (1001, 1005, 1006, 1011, 1012, 1013, 1014, 1015)),
-        *((code, "", False, False) for code in (1002, 1003, 1007, 1008, 1009, 3000, 4000, 4004)),
-        (1013, "insufficient_quota.credit_balance_exhausted", False, False),
-        (1001, "Your session hit the maximum duration of 60 minutes.", False, True),
-        (3000, "invalid_request_error.invalid_api_key", False, False),
-        (1000, "Your session hit the maximum duration of 30 minutes.", False, True),
-        (1000, "insufficient_quota.insufficient_quota", False, False),
-        (1008, "invalid_request_error.session_expired", False, True),
+        (1000, "", SessionEndKind.GOODBYE),
+        *((code, "", SessionEndKind.LOST) for code in (1001, 1005, 1006, 1011, 1012, 1013, 1014, 1015)),
+        *((code, "", SessionEndKind.REFUSED) for code in (1002, 1003, 1007, 1008, 1009, 3000, 4000, 4004)),
+        (1013, "insufficient_quota.credit_balance_exhausted", SessionEndKind.REFUSED),
+        (1001, "Your session hit the maximum duration of 60 minutes.", SessionEndKind.LOST),
+        (3000, "invalid_request_error.invalid_api_key", SessionEndKind.REFUSED),
+        (1000, "Your session hit the maximum duration of 30 minutes.", SessionEndKind.LOST),
+        (1000, "insufficient_quota.insufficient_quota", SessionEndKind.REFUSED),
+        (1008, "invalid_request_error.session_expired", SessionEndKind.LOST),
     ],
 )
-def test_a_close_is_judged_by_its_reason_first(
-    dialect: Dialect, code: int, reason: str, normal: bool, retryable: bool
-) -> None:
+def test_a_close_is_judged_by_its_reason_first(dialect: Dialect, code: int, reason: str, kind: SessionEndKind) -> None:
     end = closed(code, reason, dialect)
-    assert isinstance(end, AgentClosed)
-    assert (end.normal, end.retryable) == (normal, retryable)
-    assert dialect.name in end.message
-    assert str(code) in end.message
+    assert end.kind is kind
+    assert dialect.name in end.cause
+    assert str(code) in end.cause
 
 
 @pytest.mark.parametrize(
@@ -176,24 +171,26 @@ def test_a_close_is_judged_by_its_reason_first(
         ({"message": "Cancellation failed: no active response found"}, None),
         ({"code": "item_delete_invalid_item_id"}, None),
         ({"message": "Audio content of 900ms is already shorter than 1000ms"}, None),
-        ({"type": "insufficient_quota"}, (True, False, "no credit left")),
-        ({"code": "invalid_api_key", "message": "wrong"}, (True, False, "check OPENAI_API_KEY")),
-        ({"code": "model_not_found"}, (True, False, "check OPENAI_MODEL; gpt-realtime-2.1 is current")),
-        ({"code": "session_expired"}, (True, True, "session_expired")),
-        ({"type": "server_error", "message": "oops"}, (True, True, "oops (server_error)")),
-        ({"code": "unknown_parameter", "param": "session.x"}, (False, False, "unknown_parameter session.x")),
-        ({"code": 7, "message": ["odd"]}, (False, False, "odd")),
-        ({}, (False, False, "no details given")),
+        ({"type": "insufficient_quota"}, (SessionEndKind.REFUSED, "no credit left")),
+        ({"code": "invalid_api_key", "message": "wrong"}, (SessionEndKind.REFUSED, "check OPENAI_API_KEY")),
+        ({"code": "model_not_found"}, (SessionEndKind.REFUSED, "check OPENAI_MODEL; gpt-realtime-2.1 is current")),
+        ({"code": "session_expired"}, (SessionEndKind.LOST, "session_expired")),
+        ({"type": "server_error", "message": "oops"}, (SessionEndKind.LOST, "oops (server_error)")),
+        ({"code": "unknown_parameter", "param": "session.x"}, (None, "unknown_parameter session.x")),
+        ({"code": 7, "message": ["odd"]}, (None, "odd")),
+        ({}, (None, "no details given")),
     ],
 )
-def test_an_error_ends_a_session_or_does_not(cause: dict[str, object], expected: tuple[bool, bool, str] | None) -> None:
+def test_an_error_ends_a_session_or_does_not(
+    cause: dict[str, object], expected: tuple[SessionEndKind | None, str] | None
+) -> None:
     told = fault(wire.Cause(**cause), OPENAI)
     if expected is None:
         assert told is None
         return
     assert isinstance(told, AgentFault)
-    assert (told.ends_session, told.retryable) == expected[:2]
-    assert expected[2] in told.message
+    assert told.ends is expected[0]
+    assert expected[1] in told.message
     assert "\n" not in told.message
 
 
@@ -203,7 +200,7 @@ def test_an_error_ends_a_session_or_does_not(cause: dict[str, object], expected:
 @pytest.mark.parametrize("text", ["null", "5", '["x"]', '{"a":1}', '{"type":7}', "\ud800"])
 def test_what_is_no_message_is_a_fault_of_the_service(text: str) -> None:
     with pytest.raises(ProviderProtocolError, match="OpenAI sent"):
-        wire.reader("OpenAI").parse(text)
+        wire.parse_from_service(text, "OpenAI")
 
 
 @pytest.mark.parametrize(
@@ -216,7 +213,7 @@ def test_what_is_no_message_is_a_fault_of_the_service(text: str) -> None:
 )
 def test_a_name_that_nobody_could_remember_is_a_fault_of_the_service(text: str) -> None:
     with pytest.raises(ProviderProtocolError, match="OpenAI sent a broken response"):
-        wire.reader("OpenAI").parse(text)
+        wire.parse_from_service(text, "OpenAI")
 
 
 @pytest.mark.parametrize(
@@ -226,9 +223,8 @@ def test_a_name_that_nobody_could_remember_is_a_fault_of_the_service(text: str) 
 def test_a_session_lasts_as_long_as_the_service_says_unless_a_clock_is_wrong(
     expires_at: object, seconds: float
 ) -> None:
-    created = wire.reader("OpenAI").parse(
-        json.dumps({"type": "session.created", "session": {"id": "s", "expires_at": expires_at}})
-    )
+    text = json.dumps({"type": "session.created", "session": {"id": "s", "expires_at": expires_at}})
+    created = wire.parse_from_service(text, "OpenAI")
     assert isinstance(created, wire.SessionCreated)
     assert lasts(created.session.expires_at, 1_800_000_000.0) == seconds
 
@@ -258,7 +254,7 @@ def test_a_service_that_will_speak_in_another_format_is_found_out(
 
 @pytest.mark.parametrize("text", ['{"type":"rate_limits.updated"}', '{"type":"news","obfuscation":"x"}'])
 def test_what_we_do_not_know_is_ignored(text: str) -> None:
-    assert wire.reader("OpenAI").parse(text) is None
+    assert wire.parse_from_service(text, "OpenAI") is None
 
 
 @given(
@@ -269,7 +265,7 @@ def test_what_we_do_not_know_is_ignored(text: str) -> None:
     )
 )
 def test_an_error_of_any_shape_says_something(error: object) -> None:
-    read = wire.reader("OpenAI").parse(json.dumps({"type": "error", "error": error}))
+    read = wire.parse_from_service(json.dumps({"type": "error", "error": error}), "OpenAI")
     assert isinstance(read, wire.ServiceError)
     told = fault(read.cause, OPENAI)
     assert told is None or told.message.startswith("OpenAI reports an error: ")
@@ -283,18 +279,18 @@ def test_g711_is_what_the_recommendation_says() -> None:
     # The ends and the middle of the tables (ITU-T G.711, tables 1 and 2), in 16 bits.
     assert np.frombuffer(mu.decode(b"\x00\x80\x7f\xff").pcm, "<i2").tolist() == [-32124, 32124, 0, 0]
     assert np.frombuffer(a.decode(b"\x2a\xaa\x55\xd5").pcm, "<i2").tolist() == [-32256, 32256, -8, 8]
-    assert (mu.encode(bytes(2)), a.encode(bytes(2))) == (b"\xff", b"\xd5")
+    assert (mu.encode(bytes(2), 2), a.encode(bytes(2), 2)) == (b"\xff", b"\xd5")
     for codec in (mu, a):
         every = bytes(range(256))
         pcm = bytes(codec.decode(every).pcm)
-        again = bytes(codec.decode(codec.encode(pcm)).pcm)
+        again = bytes(codec.decode(codec.encode(pcm, 2)).pcm)
         assert again == pcm, "a line that is G.711 itself comes through bit exact"
 
 
 def test_24_khz_up_and_down_again_is_what_was_said() -> None:
     codec, down = open_codec("pcm", 24_000), TelephoneResampler()
     said = tone(2.0, level=0.4)
-    up = b"".join(codec.encode(said[start : start + 320]) for start in range(0, len(said), 320))
+    up = b"".join(codec.encode(said[start : start + 320], 2) for start in range(0, len(said), 320))
     assert abs(len(up) - 3 * len(said)) <= 3 * 160
     got = b"".join(down.feed(codec.decode(up[start : start + 777])) for start in range(0, len(up), 777))
     heard, sent = (np.frombuffer(pcm, "<i2")[800:14_000].astype(int) for pcm in (got, said))

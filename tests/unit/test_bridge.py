@@ -28,15 +28,15 @@ from sts_trio.call.meter import CallCounts, Cause
 from sts_trio.call.playout import Pace, Playout
 from sts_trio.core.link import SocketClosed
 from sts_trio.core.wire import CallerAudio, Digit, Error, Init, Interruption, NotUnderstood, PlayoutAudio
-from sts_trio.errors import ProviderLost
 from sts_trio.providers.base import (
     AgentAudio,
-    AgentClosed,
     AgentFault,
     AgentReady,
     AgentText,
     AgentTurnEnd,
     CallInfo,
+    SessionEnd,
+    SessionEndKind,
     ToolCall,
     UserInterruption,
     UserTurn,
@@ -164,7 +164,7 @@ class BridgeMachine(RuleBasedStateMachine):
             st.just(AgentTurnEnd()),
             st.builds(UserTurn, st.text(min_size=1, max_size=5), st.just({"Anger": 0.9})),
             st.builds(ToolCall, st.uuids().map(str), TOOLS, st.just("{}"), st.booleans()),
-            st.builds(AgentFault, st.sampled_from(["fault 1", "fault 2"]), st.just(False)),
+            st.builds(AgentFault, st.sampled_from(["fault 1", "fault 2"])),
         )
     )
     def agent_does(self, event: AgentText) -> None:
@@ -180,22 +180,18 @@ class BridgeMachine(RuleBasedStateMachine):
             self.carry_out(self.bridge.on_agent(AgentReady("s", resume), number, self.now))
 
     @talking
-    @rule(how=st.sampled_from([ProviderLost("reset"), AgentClosed("1011", False, retryable=True), "I0100"]))
-    def a_session_breaks(self, how: ProviderLost | AgentClosed | str) -> None:
+    @rule(how=st.sampled_from([SessionEndKind.LOST, SessionEndKind.DEAD, "I0100"]))
+    def a_session_breaks(self, how: SessionEndKind | str) -> None:
         if not self.sessions:
             return
         number = max(self.sessions)
         was_resumable = number == self.session and self.bridge._lifeline._call.resume is not None
-        if how == "I0100":
-            self.carry_out(self.bridge.on_agent(AgentFault("I0100", True, retryable=True), number, self.now))
+        if not isinstance(how, SessionEndKind):
+            self.carry_out(self.bridge.on_agent(AgentFault(how, SessionEndKind.LOST), number, self.now))
             return
         self.sessions.remove(number)
-        if isinstance(how, AgentClosed) and number == self.session:
-            self.session = 0
-            self.carry_out(self.bridge.on_agent(how, number, self.now))
-        else:
-            self.session = 0 if number == self.session else self.session
-            self.carry_out(self.bridge.on_agent_failed(ProviderLost("broke"), number, self.now))
+        self.session = 0 if number == self.session else self.session
+        self.carry_out(self.bridge.on_agent(SessionEnd("broke", how), number, self.now))
         if was_resumable:
             assert self.errors == [] or self.end is not None or self.bridge.counts.provider_faults
 
@@ -216,25 +212,26 @@ class BridgeMachine(RuleBasedStateMachine):
 
     @talking
     @rule(
-        end=st.sampled_from([*[None] * 12, 1000, 1005, 1006, ProviderLost("broke"), AgentClosed("failed", False)]),
+        end=st.sampled_from([*[None] * 12, 1000, 1005, 1006, SessionEndKind.LOST, SessionEndKind.REFUSED]),
         bye=st.integers(0, 9),
     )
-    def it_may_end(self, end: int | ProviderLost | AgentClosed | None, bye: int) -> None:
+    def it_may_end(self, end: int | SessionEndKind | None, bye: int) -> None:
         """Most often it does not: what matters happens before."""
         match end:
             case int():
                 self.carry_out(self.bridge.on_caller_gone(SocketClosed(end), self.now))
                 assert self.end is not None
                 assert self.end.outcome.by_caller
-            case ProviderLost():
+            case SessionEndKind.LOST:
                 self.a_session_breaks(end)
-            case AgentClosed() if self.session and self.bridge._trouble.fault is None:
-                self.carry_out(self.bridge.on_agent(end, self.session, self.now))
+            case SessionEndKind.REFUSED if self.session and self.bridge._last_fault._fault is None:
+                self.carry_out(self.bridge.on_agent(SessionEnd("failed", end), self.session, self.now))
                 assert self.end is not None
             case None if bye == 9 and self.session:
                 session, self.session = self.session, 0  # a session says nothing after its close
                 self.sessions.discard(session)
-                self.carry_out(self.bridge.on_agent(AgentClosed("good-bye", True), session, self.now))
+                goodbye = SessionEnd("good-bye", SessionEndKind.GOODBYE)
+                self.carry_out(self.bridge.on_agent(goodbye, session, self.now))
 
     @in_session
     @rule(reply=st.sampled_from("abcd"), size=st.integers(800, 4000))

@@ -16,20 +16,20 @@ from hypothesis import strategies as st
 from sts_trio.errors import ProviderProtocolError
 from sts_trio.providers.base import (
     AgentAudio,
-    AgentClosed,
     AgentEvent,
     AgentFault,
     AgentReady,
     AgentText,
     AgentTurnEnd,
+    SessionEnd,
+    SessionEndKind,
     ToolCall,
     UserInterruption,
     UserTurn,
 )
 from sts_trio.providers.hume import wire
-from sts_trio.providers.hume.emotions import EMOTIONS
 from sts_trio.providers.hume.events import closed, describe, to_event
-from sts_trio.providers.hume.wire import parse_from_hume
+from sts_trio.providers.hume.wire import EMOTIONS, parse_from_hume
 from tests.unit.signals import chunk, fmt, riff
 
 SOUND = bytes(range(40))
@@ -115,7 +115,7 @@ def test_what_we_send_is_what_the_vendors_sdk_would_send(
     message: wire.ToHume, kind: str, fields: dict[str, object]
 ) -> None:
     text = wire.encode_to_hume(message)
-    assert known_to_vendor(text, PUBLISHED) == kind
+    assert known_to_vendor(text.decode(), PUBLISHED) == kind
     sent = json.loads(text)
     del sent["type"]
     assert sent == fields
@@ -243,7 +243,7 @@ SAID: list[tuple[dict[str, Any], AgentEvent | None]] = [
     ({"type": "tool_error", "tool_call_id": "call_A1", "error": "too late"}, None),
     (
         {"type": "error", "code": "E0714", "slug": "inactivity_timeout", "message": "Nobody spoke."},
-        AgentFault("Hume reports an error: Nobody spoke. (E0714 inactivity_timeout)", ends_session=True),
+        AgentFault("Hume reports an error: Nobody spoke. (E0714 inactivity_timeout)", SessionEndKind.REFUSED),
     ),
 ]
 IDS = [f"{number}-{message['type']}" for number, (message, _) in enumerate(SAID)]
@@ -296,12 +296,12 @@ def test_the_samples_hold_all_twelve_types_of_the_sdk() -> None:
         ({"type": "tool_call", "tool_call_id": "x"}, ToolCall("x", "", "{}", response_required=False)),
         ({"type": "tool_response"}, None),
         ({"type": "tool_error"}, None),
-        ({"type": "error"}, AgentFault("Hume reports an error: no details given", ends_session=True)),
+        ({"type": "error"}, AgentFault("Hume reports an error: no details given", SessionEndKind.REFUSED)),
         (
             {"type": "error", "code": "I0100", "slug": None, "message": None},
-            AgentFault("Hume reports an error: I0100", ends_session=True, retryable=True),
+            AgentFault("Hume reports an error: I0100", SessionEndKind.LOST),
         ),
-        ({"type": "error", "code": 7}, AgentFault("Hume reports an error: 7", ends_session=True)),
+        ({"type": "error", "code": 7}, AgentFault("Hume reports an error: 7", SessionEndKind.REFUSED)),
         ({"type": "audio_output", "id": "a", "data": ""}, None),
         ({"type": "tool_error", "error": {"a": 1}}, None),
         ({"type": "tool_error", "tool_call_id": {"a": 1}}, None),
@@ -424,34 +424,32 @@ def test_any_message_is_an_event_or_nothing_or_a_protocol_error(message: str | b
 
 
 @pytest.mark.parametrize(
-    ("code", "ends_session", "retryable"),
+    ("code", "ends"),
     [
-        ("E0100", False, False),
-        ("E0101", False, False),
-        ("E0201", False, False),
-        ("E0202", False, False),
-        ("E0712", False, False),
-        ("E0200", True, False),
-        ("E0300", True, False),
-        ("E0708", True, False),
-        ("E0710", True, False),
-        ("E0714", True, False),
-        ("E0715", True, False),
-        ("E0723", True, False),
-        ("E9999", True, False),
-        ("I0100", True, True),
-        ("I0116", True, True),
-        ("I0118", True, True),
-        ("", True, False),
-        ("strange", True, False),
+        ("E0100", None),
+        ("E0101", None),
+        ("E0201", None),
+        ("E0202", None),
+        ("E0712", None),
+        ("E0200", SessionEndKind.REFUSED),
+        ("E0300", SessionEndKind.REFUSED),
+        ("E0708", SessionEndKind.FORGOTTEN),
+        ("E0710", SessionEndKind.FORGOTTEN),
+        ("E0714", SessionEndKind.REFUSED),
+        ("E0715", SessionEndKind.REFUSED),
+        ("E0723", SessionEndKind.REFUSED),
+        ("E9999", SessionEndKind.REFUSED),
+        ("I0100", SessionEndKind.LOST),
+        ("I0116", SessionEndKind.LOST),
+        ("I0118", SessionEndKind.LOST),
+        ("", SessionEndKind.REFUSED),
+        ("strange", SessionEndKind.REFUSED),
     ],
 )
-def test_an_error_code_says_whether_the_chat_ends_and_may_be_resumed(
-    code: str, *, ends_session: bool, retryable: bool
-) -> None:
+def test_an_error_code_says_whether_the_chat_ends_and_may_be_resumed(code: str, ends: SessionEndKind | None) -> None:
     fault = to_event(wire.HumeError(code, "a_slug", "It broke."))
     assert isinstance(fault, AgentFault)
-    assert (fault.ends_session, fault.retryable) == (ends_session, retryable)
+    assert fault.ends is ends
     assert code in fault.message
     assert "It broke." in fault.message
 
@@ -479,29 +477,27 @@ def test_a_long_error_is_cut() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "normal", "retryable"),
+    ("code", "kind"),
     [
-        (1000, True, False),
-        (1001, False, True),
-        (1005, False, False),
-        (1006, False, True),
-        (1008, False, False),
-        (1011, False, True),
-        (1012, False, True),
-        (1013, False, True),
-        (1014, False, True),
-        (4000, False, False),
+        (1000, SessionEndKind.GOODBYE),
+        (1001, SessionEndKind.LOST),
+        (1005, SessionEndKind.REFUSED),
+        (1006, SessionEndKind.DEAD),
+        (1008, SessionEndKind.REFUSED),
+        (1011, SessionEndKind.LOST),
+        (1012, SessionEndKind.LOST),
+        (1013, SessionEndKind.LOST),
+        (1014, SessionEndKind.LOST),
+        (4000, SessionEndKind.REFUSED),
     ],
 )
-def test_a_close_code_says_whether_it_was_a_good_bye(code: int, *, normal: bool, retryable: bool) -> None:
+def test_a_close_code_says_whether_it_was_a_good_bye(code: int, kind: SessionEndKind) -> None:
     end = closed(code, "over\nload")
-    assert (end.normal, end.retryable) == (normal, retryable)
-    assert str(code) in end.message
+    assert end.kind is kind
+    assert str(code) in end.cause
     if code not in (1000, 1006):
-        assert "over load" in end.message
-        assert closed(code, "") == AgentClosed(
-            f"the chat with Hume was closed with code {code}", normal=normal, retryable=retryable
-        )
+        assert "over load" in end.cause
+        assert closed(code, "") == SessionEnd(f"the chat with Hume was closed with code {code}", kind)
 
 
 @pytest.mark.parametrize(
@@ -526,3 +522,7 @@ def test_an_odd_tool_call_is_read_as_far_as_it_makes_sense(
     heard = wire.parse_from_hume(json.dumps({"type": "tool_call"} | message))
     assert heard is not None
     assert to_event(heard) == (ToolCall(*event) if event else None)  # type: ignore[arg-type]  # a table
+
+
+def test_a_connection_that_broke_answered_its_pings_unless_it_is_said() -> None:
+    assert closed(1006, "").kind is SessionEndKind.LOST

@@ -9,13 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sts_trio.call.actions import Attach, CloseSession, OpenSession
+from sts_trio.call.actions import Attach, CloseSession, LogWarning, OpenSession
 from sts_trio.call.config import ResumeRules
 from sts_trio.call.meter import CallCounts
 from sts_trio.call.resume import ResumePolicy
-from sts_trio.providers.base import CallInfo
+from sts_trio.providers.base import AgentFault, CallInfo, SessionEnd, SessionEndKind
 
 CALL = CallInfo("call")
+LOST, DEAD = SessionEnd("it broke", SessionEndKind.LOST), SessionEnd("no answer to a ping", SessionEndKind.DEAD)
+REFUSED, FORGOTTEN = SessionEnd("no credit", SessionEndKind.REFUSED), SessionEnd("unknown", SessionEndKind.FORGOTTEN)
+GOODBYE = SessionEnd("good-bye", SessionEndKind.GOODBYE)
 
 
 def lifeline(**rules: float) -> ResumePolicy:
@@ -28,39 +31,45 @@ def open_first(line: ResumePolicy, resume: str | None = "group", now: float = 0.
 
 
 def opened(actions: object) -> OpenSession:
+    """The one session that is to be opened; what is to be logged is left out."""
     assert isinstance(actions, tuple)
-    (action,) = actions
+    (action,) = without_log(actions)
     assert isinstance(action, OpenSession)
     return action
+
+
+def without_log(actions: object) -> tuple[object, ...]:
+    assert isinstance(actions, tuple)
+    return tuple(action for action in actions if not isinstance(action, LogWarning))
 
 
 def test_a_lost_session_is_reopened_at_once_with_its_conversation() -> None:
     line = lifeline()
     open_first(line)
-    action = opened(line.lost(1, 100, retryable=True))
+    action = opened(line.ended(LOST, 1, 100))
     assert (action.number, action.call.resume, line.current) == (2, "group", None)
     assert line.ready(2, "group", 100.2) == (Attach(2),)
     assert line.current == 2
 
 
-@pytest.mark.parametrize(("resume", "retryable"), [(None, True), ("group", False)])
-def test_what_cannot_be_resumed_is_the_end(resume: str | None, retryable: bool) -> None:
+@pytest.mark.parametrize(("resume", "end"), [(None, LOST), ("group", REFUSED), ("group", GOODBYE)])
+def test_what_cannot_be_resumed_is_the_end(resume: str | None, end: SessionEnd) -> None:
     line = lifeline()
     open_first(line, resume)
-    assert line.lost(1, 100, retryable=retryable) is None
+    assert line.ended(end, 1, 100) == end
 
 
 def test_a_first_session_that_does_not_open_is_the_end() -> None:
     line = lifeline()
     line.begin(CALL)
-    assert line.lost(1, 1, retryable=True) is None
+    assert isinstance(line.ended(LOST, 1, 1), SessionEnd)
 
 
 def test_the_pauses_grow_and_end_with_the_window() -> None:
     line = lifeline(resume_seconds=15)
     open_first(line)
-    number, now, pauses = opened(line.lost(1, 100, retryable=True)).number, 100.0, []
-    while line.lost(number, now, retryable=True) is not None:
+    number, now, pauses = opened(line.ended(LOST, 1, 100)).number, 100.0, []
+    while not isinstance(line.ended(LOST, number, now), SessionEnd):
         pauses.append(line.deadline - now)
         now = line.deadline
         number = opened(line.expire(now, quiet=False)).number
@@ -74,54 +83,54 @@ def test_the_pauses_grow_and_end_with_the_window() -> None:
 def test_an_open_that_hangs_is_given_up_with_the_window() -> None:
     line = lifeline(resume_seconds=15)
     open_first(line)
-    line.lost(1, 100, retryable=True)
+    line.ended(LOST, 1, 100)
     assert line.deadline == 115
-    assert line.expire(115, quiet=False) is None
+    assert line.expire(115, quiet=False) == SessionEnd("it broke; it could not be resumed", SessionEndKind.LOST)
 
 
 def test_a_refusal_while_resuming_is_the_end() -> None:
     line = lifeline()
     open_first(line)
-    line.lost(1, 100, retryable=True)
-    assert line.lost(2, 100.1, retryable=False) is None
+    line.ended(LOST, 1, 100)
+    assert isinstance(line.ended(REFUSED, 2, 100.1), SessionEnd)
 
 
 def test_a_conversation_that_is_gone_is_begun_anew() -> None:
     line = lifeline()
     open_first(line)
-    line.lost(1, 100, retryable=True)
-    action = opened(line.lost(2, 100.1, retryable=False, forgotten=True))
+    line.ended(LOST, 1, 100)
+    action = opened(line.ended(FORGOTTEN, 2, 100.1))
     assert action.call.resume is None
     assert line.ready(3, "another", 100.3) == (Attach(3),)
-    assert opened(line.lost(3, 200, retryable=True)).call.resume == "another"
+    assert opened(line.ended(LOST, 3, 200)).call.resume == "another"
 
 
 def test_a_session_that_breaks_again_at_once_is_part_of_the_same_trouble() -> None:
     line = lifeline(resume_seconds=15)
     open_first(line)
-    line.heard()
-    now, number = 100.0, opened(line.lost(1, 100, retryable=True)).number
+    line.on_event()
+    now, number = 100.0, opened(line.ended(LOST, 1, 100)).number
     for _ in range(50):
         line.ready(number, "group", now)
-        line.heard()
+        line.on_event()
         now += 1.0
-        found = line.lost(number, now, retryable=True)
-        if found == ():
+        found = line.ended(LOST, number, now)
+        if isinstance(found, tuple) and without_log(found) == ():
             now = line.deadline
             found = line.expire(now, quiet=False)
-        if found is None:
+        if isinstance(found, SessionEnd):
             break
         number = opened(found).number
-    assert found is None
+    assert isinstance(found, SessionEnd)
     assert 110 <= now <= 116
 
 
 def test_a_session_that_breaks_as_soon_as_it_is_ready_is_not_reopened_without_a_pause() -> None:
     line = lifeline()
     open_first(line)
-    opened(line.lost(1, 100, retryable=True))
+    opened(line.ended(LOST, 1, 100))
     line.ready(2, "group", 100.1)
-    assert line.lost(2, 100.2, retryable=True) == ()
+    assert without_log(line.ended(LOST, 2, 100.2)) == ()
     assert 0.1 < line.deadline - 100.2 < 0.4
 
 
@@ -130,14 +139,14 @@ def test_calls_that_lost_their_sessions_together_do_not_come_back_together() -> 
     for seed in range(10):
         line = ResumePolicy(ResumeRules(), CallCounts(), random.Random(seed))
         open_first(line)
-        line.lost(1, 100, retryable=True)
-        line.lost(2, 100, retryable=True)
+        line.ended(LOST, 1, 100)
+        line.ended(LOST, 2, 100)
         at.add(line.deadline)
     assert len(at) == 10
 
 
 @pytest.mark.parametrize(
-    ("lived", "heard", "mute", "window"),
+    ("lived", "heard", "dead", "window"),
     [
         (6, True, True, True),
         (4, True, False, False),
@@ -147,29 +156,29 @@ def test_calls_that_lost_their_sessions_together_do_not_come_back_together() -> 
         (61, False, True, True),
     ],
 )
-def test_a_session_that_lived_opens_a_window_of_its_own(lived: float, heard: bool, mute: bool, window: bool) -> None:
+def test_a_session_that_lived_opens_a_window_of_its_own(lived: float, heard: bool, dead: bool, window: bool) -> None:
     line = lifeline(resume_seconds=15)
     open_first(line)
-    line.heard()
-    line.lost(1, 100, retryable=True)
+    line.on_event()
+    line.ended(LOST, 1, 100)
     line.ready(2, "group", 112)
     if heard:
-        line.heard()
-    assert (line.lost(2, 112 + lived, retryable=True, mute=mute) is not None) is window
+        line.on_event()
+    assert isinstance(line.ended(DEAD if dead else LOST, 2, 112 + lived), tuple) is window
 
 
-@pytest.mark.parametrize(("mute", "most"), [(False, 7), (True, 3)])
-def test_sessions_that_never_say_a_word_are_not_reopened_for_ever(mute: bool, most: int) -> None:
+@pytest.mark.parametrize(("dead", "most"), [(False, 7), (True, 3)])
+def test_sessions_that_never_say_a_word_are_not_reopened_for_ever(dead: bool, most: int) -> None:
     line, now = lifeline(resume_seconds=15), 100.0
     open_first(line)
-    line.heard()
-    found, sessions = line.lost(1, now, retryable=True), 1
-    while found is not None:
+    line.on_event()
+    found, sessions = line.ended(LOST, 1, now), 1
+    while not isinstance(found, SessionEnd):
         assert sessions < 20
         sessions += 1
         line.ready(opened(found).number, "group", now)
         now += 20
-        found = line.lost(sessions, now, retryable=True, mute=mute)
+        found = line.ended(DEAD if dead else LOST, sessions, now)
     assert sessions == most
 
 
@@ -178,7 +187,7 @@ def test_the_end_of_a_session_that_is_not_in_use_changes_nothing() -> None:
     open_first(line)
     opened(line.expire(10, quiet=True))
     line.ready(2, "group", 11)
-    assert line.lost(1, 12, retryable=False) == ()
+    assert line.ended(REFUSED, 1, 12) == ()
     assert line.ready(7, "group", 12) == (CloseSession(7),)
     assert line.current == 2
 
@@ -217,7 +226,7 @@ def test_a_renewal_that_fails_is_tried_again_and_the_session_goes_on() -> None:
     line = lifeline(renew_seconds=1740)
     open_first(line)
     opened(line.expire(1740, quiet=True))
-    assert line.lost(2, 1741, retryable=False) == ()
+    assert line.ended(REFUSED, 2, 1741) == ()
     assert line.current == 1
     assert line.deadline == 1746
     assert opened(line.expire(1746, quiet=True)).number == 3
@@ -227,8 +236,47 @@ def test_a_session_that_breaks_while_it_is_renewed_is_followed_by_the_renewal() 
     line = lifeline(renew_seconds=1740)
     open_first(line)
     opened(line.expire(1740, quiet=True))
-    assert line.lost(1, 1740.1, retryable=True) == ()
+    assert without_log(line.ended(LOST, 1, 1740.1)) == ()
     assert line.ready(2, "group", 1740.3) == (Attach(2),)
+
+
+# What the provider reported before.
+
+
+@pytest.mark.parametrize(
+    ("ends", "end", "cause"),
+    [
+        (None, LOST, LOST),
+        (None, GOODBYE, SessionEnd("an error", SessionEndKind.REFUSED)),
+        (SessionEndKind.REFUSED, GOODBYE, SessionEnd("an error", SessionEndKind.REFUSED)),
+        (SessionEndKind.LOST, REFUSED, SessionEnd("an error", SessionEndKind.LOST)),
+        (SessionEndKind.REFUSED, SessionEnd("x", SessionEndKind.PROTOCOL_ERROR), None),
+    ],
+)
+def test_an_error_explains_the_end_that_follows(
+    ends: SessionEndKind | None, end: SessionEnd, cause: SessionEnd | None
+) -> None:
+    line = lifeline()
+    open_first(line, None)
+    line.last_fault.report(AgentFault("an error", ends), 50)
+    assert line.ended(end, 1, 51) == (cause or end)
+
+
+def test_a_session_that_is_held_on_to_after_a_fatal_error_is_overdue_once() -> None:
+    line = lifeline()
+    open_first(line)
+    assert line.last_fault.report(AgentFault("no credit", SessionEndKind.REFUSED), 50)
+    assert line.deadline == 55
+    assert line.last_fault.overdue(54.9) is None
+    assert line.last_fault.overdue(55) == REFUSED
+    assert line.last_fault.overdue(56) is None
+    assert not line.last_fault.report(AgentFault("later", SessionEndKind.LOST), 60)
+    assert line.deadline == 61
+    line.last_fault.survived()
+    assert line.deadline > 1000
+    line.last_fault.report(AgentFault("no credit", SessionEndKind.REFUSED), 60)
+    line.ended(GOODBYE, 1, 60.5)
+    assert line.deadline == inf
 
 
 @given(
@@ -239,9 +287,10 @@ def test_a_session_that_breaks_while_it_is_renewed_is_followed_by_the_renewal() 
 def test_at_most_two_sessions_and_always_a_way_on(steps: list[str]) -> None:
     line, now = lifeline(renew_seconds=50), 0.0
     alive: set[int] = set()
+    ends = {"fail": LOST, "refuse": REFUSED, "gone": FORGOTTEN}
 
     def apply(actions: object) -> bool:
-        if actions is None:
+        if isinstance(actions, SessionEnd):
             return False
         assert isinstance(actions, tuple)
         for action in actions:
@@ -265,15 +314,15 @@ def test_at_most_two_sessions_and_always_a_way_on(steps: list[str]) -> None:
                 going_on = apply(line.ready(newest, "group", now))
             case "fail" | "refuse" | "gone" if newest and newest != line.current:
                 alive.discard(newest)
-                going_on = apply(line.lost(newest, now, retryable=step == "fail", forgotten=step == "gone"))
+                going_on = apply(line.ended(ends[step], newest, now))
             case "lose" if line.current is not None:
                 alive.discard(line.current)
-                going_on = apply(line.lost(line.current, now, retryable=True))
+                going_on = apply(line.ended(LOST, line.current, now))
             case "time" | "quiet":
                 now = min(line.deadline, now + 20)
                 going_on = apply(line.expire(now, quiet=step == "quiet"))
             case _:
-                line.heard()
+                line.on_event()
                 going_on = True
         if not going_on:
             return

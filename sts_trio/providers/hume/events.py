@@ -1,4 +1,4 @@
-"""What Hume EVI's messages and closes mean to a call: its words become events of the seam. Pure."""
+"""Hume EVI's messages and closes as events of the seam (`providers.base`). Pure."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from sts_trio.audio.wav import WavError, parse_wav
 from sts_trio.errors import ProviderProtocolError
 from sts_trio.providers.base import (
     AgentAudio,
-    AgentClosed,
     AgentFault,
     AgentReady,
     AgentText,
     AgentTurnEnd,
+    SessionEnd,
+    SessionEndKind,
     ToolCall,
     UserInterruption,
     UserTurn,
@@ -46,7 +47,7 @@ _LONGEST_DETAIL = 200
 
 
 def to_event(message: HumeMessage) -> AgentEvent | None:
-    """Say the same in the words of the seam; None for what a call does not need.
+    """Translate a message; None for one that a call does not need.
 
     Raises:
         ProviderProtocolError: the audio is no WAV file that we can play.
@@ -70,16 +71,20 @@ def to_event(message: HumeMessage) -> AgentEvent | None:
             arguments = given if isinstance(given, str) else msgspec.json.encode(given).decode() if given else ""
             return ToolCall(id_, str(message.name or ""), arguments or "{}", bool(message.response_required))
         case HumeError() if not (code := str(message.code or "")).startswith("W"):
-            return AgentFault(
-                message=f"Hume reports an error: {describe(message)}",
-                ends_session=code not in _CHAT_GOES_ON,
-                retryable=code.startswith("I"),
-                forgotten=code in _FORGOTTEN,
-            )
+            return AgentFault(f"Hume reports an error: {describe(message)}", _ends(code))
         case ChatMetadata():
             return AgentReady(session=message.chat_id, resume=message.chat_group_id)
         case _:
             return None
+
+
+def _ends(code: str) -> SessionEndKind | None:
+    """How the chat ends after an error of this code; None if it goes on."""
+    if code in _CHAT_GOES_ON:
+        return None
+    if code in _FORGOTTEN:
+        return SessionEndKind.FORGOTTEN
+    return SessionEndKind.LOST if code.startswith("I") else SessionEndKind.REFUSED
 
 
 def _emotions(models: Models | None) -> Mapping[str, float]:
@@ -94,15 +99,15 @@ def describe(error: HumeError) -> str:
     return f"{said} ({name})" if said and name else said or name or "no details given"
 
 
-def closed(code: int, reason: str) -> AgentClosed:
+def closed(code: int, reason: str) -> SessionEnd:
     """What a close code of EVI means (docs/protocols/evi.md 6.4)."""
     if code == 1000:
-        return AgentClosed("Hume ended the chat (close 1000)", normal=True)
+        return SessionEnd("Hume ended the chat (close 1000)", SessionEndKind.GOODBYE)
     said = f": {' '.join(reason.split())[:_LONGEST_DETAIL]}" if reason else ""
     if code == 1006:
-        # No peer can send this code: a reason is our own, that nothing answers.
-        message = f"the connection to Hume broke{said} (1006)"
-        return AgentClosed(message, normal=False, retryable=True, mute=bool(reason))
-    # Not "Hume closed it": of 1002, 1007 and 1009 it is often we who failed the connection.
-    message = f"the chat with Hume was closed with code {code}{said}"
-    return AgentClosed(message, normal=False, retryable=code in _WORTH_RESUMING)
+        # No peer can send this code; with a reason it is `socket`'s own, for a ping that was not answered.
+        kind = SessionEndKind.DEAD if reason else SessionEndKind.LOST
+        return SessionEnd(f"the connection to Hume broke{said} (1006)", kind)
+    # Not "Hume closed it": with 1002, 1007 and 1009 it is often we who failed the connection.
+    kind = SessionEndKind.LOST if code in _WORTH_RESUMING else SessionEndKind.REFUSED
+    return SessionEnd(f"the chat with Hume was closed with code {code}{said}", kind)

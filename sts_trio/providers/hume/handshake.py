@@ -1,4 +1,4 @@
-"""How a chat with Hume EVI is opened: what its URL asks for, and what is left for a message. Pure.
+"""How a chat with Hume EVI is opened: what its URL says, and what has to wait for a message. Pure.
 
 The URL is in force before the chat begins, so before a stored configuration greets (docs/protocols/evi.md 1.4). But it
 has a length: the vendor's own SDK warns that a prompt of more than 1000 characters may be cut, and servers refuse URLs
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _LONGEST_VALUE = 1000  # characters of one value, percent-encoded (docs/protocols/evi.md 1.4)
 _LONGEST_TARGET = 4000  # characters of path and query; servers take 8 kB for the request line and the headers together
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+")  # a bracket in a name would make another parameter of it
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+")  # a bracket would make a name another parameter
 
 
 @dataclass(frozen=True, slots=True)

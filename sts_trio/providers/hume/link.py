@@ -1,4 +1,4 @@
-"""A chat with Hume EVI, behind the seam of `providers.events`: opening, receiving, sending."""
+"""A chat with Hume EVI, behind the seam of `providers.base`: opening, receiving, sending."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from sts_trio.errors import ConversationGone, ProviderLost, ProviderRefused, ProviderTimeout
-from sts_trio.providers.base import AgentClosed, AgentFault, AgentReady
+from sts_trio.errors import ProviderLost, ProviderTimeout
+from sts_trio.providers.base import AgentFault, AgentReady, SessionEnd, SessionEndKind, never_ready
 from sts_trio.providers.dial import one_line, without_key
 from sts_trio.providers.hume import wire
 from sts_trio.providers.hume.events import closed, to_event
 from sts_trio.providers.hume.handshake import chat_request, plan_opening
 from sts_trio.providers.socket import SocketEnd, SocketTimes, open_socket
+from sts_trio.websocket.frames import BINARY, TEXT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -43,7 +44,7 @@ _HINTS = {
 class HumeProvider:
     """How to open chats: an `OpenAgent`. `api_key` stays out of URLs, logs, errors and `repr`.
 
-    `config_id`, `voice_id` and `instructions` are for calls that bring none of their own (`opening.chat_request`).
+    `config_id`, `voice_id` and `instructions` are for calls that bring none of their own (`handshake.chat_request`).
     """
 
     endpoint: Endpoint
@@ -89,7 +90,7 @@ class HumeProvider:
 
 
 class HumeLink:
-    """An open chat; see `providers.events.AgentLink`."""
+    """An open chat; see `providers.base.AgentLink`."""
 
     def __init__(self, socket: ProviderSocket, call_id: str, hide: Callable[[str], str]) -> None:
         self._socket = socket
@@ -114,15 +115,12 @@ class HumeLink:
             match await self._next():
                 case AgentReady() as ready:
                     break
-                case AgentFault(message=reported, forgotten=True):
-                    raise ConversationGone(reported)
-                case AgentFault(message=reported, ends_session=True, retryable=retryable):
-                    raise ProviderLost(reported) if retryable else ProviderRefused(reported)
+                case AgentFault(message=reported, ends=SessionEndKind() as kind):
+                    raise never_ready(SessionEnd(reported, kind))
                 case AgentFault(message=reported):
                     pass
-                case AgentClosed(message=message, retryable=retryable):
-                    cause = reported or f"{message} before the chat began"
-                    raise ProviderLost(cause) if retryable else ProviderRefused(cause)
+                case SessionEnd(cause=cause, kind=kind):
+                    raise never_ready(SessionEnd(reported or f"{cause} before the chat began", kind))
                 case _:
                     pass
         if late is not None:
@@ -153,7 +151,7 @@ class HumeLink:
             self._warn_of(heard)
 
     def _warn_of(self, heard: wire.HumeMessage | None) -> None:
-        """Log what a call does not act on, but an operator may want to know."""
+        """Log a warning that changes nothing in the call, at most `_MOST_WARNINGS` times a chat."""
         if self._warnings_logged >= _MOST_WARNINGS:
             return
         match heard:
@@ -167,8 +165,11 @@ class HumeLink:
         self._warnings_logged += 1
 
     async def send_audio(self, pcm: bytes) -> None:
-        """Send caller audio as a binary frame: no base64, a quarter less to send (docs/protocols/evi.md 2.1)."""
-        await self._socket.send(pcm)
+        """Send caller audio as a binary frame: a quarter less to send than as base64 (docs/protocols/evi.md 2.1).
+
+        May pass no checkpoint.
+        """
+        await self._socket.send(BINARY, pcm)
 
     async def say(self, text: str) -> None:
         """Have EVI speak `text` as it stands."""
@@ -183,7 +184,7 @@ class HumeLink:
         await self._send(wire.SessionSettings(context=wire.Context(text, "temporary")))
 
     async def truncate(self, unheard: float) -> None:
-        """Nothing to say: EVI keeps count of what has been played by itself."""
+        """Nothing is sent: EVI itself keeps count of what has been played."""
 
     async def tool_response(self, call_id: str, content: str) -> None:
         """Answer a tool call with its result."""
@@ -194,4 +195,4 @@ class HumeLink:
         await self._send(wire.ToolErrorAnswer(tool_call_id=call_id, error=message, content=message))
 
     async def _send(self, message: wire.ToHume) -> None:
-        await self._socket.send(wire.encode_to_hume(message))
+        await self._socket.send(TEXT, wire.encode_to_hume(message))

@@ -6,13 +6,27 @@ own types. Read leniently: unknown types and fields are ignored, and what we do 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from sts_trio.providers.messages import Messages
+from sts_trio.providers.messages import UNREADABLE, known_types, refuse_broken
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SPOKEN_RATES = (24_000, 48_000)  # Hz of the agent's voice: seen, and documented (docs/protocols/evi.md 4.2)
+# The emotions that EVI scores in the caller's voice (docs/protocols/evi.md 8), spelled as in its messages, spaces and
+# brackets included.
+EMOTIONS = frozenset({
+    "Admiration", "Adoration", "Aesthetic Appreciation", "Amusement", "Anger", "Anxiety", "Awe", "Awkwardness",
+    "Boredom", "Calmness", "Concentration", "Confusion", "Contemplation", "Contempt", "Contentment", "Craving",
+    "Desire", "Determination", "Disappointment", "Disgust", "Distress", "Doubt", "Ecstasy", "Embarrassment",
+    "Empathic Pain", "Entrancement", "Envy", "Excitement", "Fear", "Guilt", "Horror", "Interest",
+    "Joy", "Love", "Nostalgia", "Pain", "Pride", "Realization", "Relief", "Romance",
+    "Sadness", "Satisfaction", "Shame", "Surprise (negative)", "Surprise (positive)", "Sympathy", "Tiredness",
+    "Triumph",
+})  # fmt: skip
 
 # What EVI says (docs/protocols/evi.md 3): the twelve types of the SDK's SubscribeEvent.
 
@@ -114,7 +128,8 @@ HumeMessage = (
 )
 
 
-_messages: Messages[HumeMessage] = Messages("Hume", msgspec.json.Decoder(HumeMessage), _FromHume)
+_decode: Callable[[str | bytes], HumeMessage] = msgspec.json.Decoder(HumeMessage).decode
+_KNOWN = known_types(_FromHume)
 
 
 def parse_from_hume(message: str | bytes) -> HumeMessage | None:
@@ -123,7 +138,11 @@ def parse_from_hume(message: str | bytes) -> HumeMessage | None:
     Raises:
         ProviderProtocolError: no JSON object with a `type`, or a known type with fields that are not as they must be.
     """
-    return _messages.parse(message)
+    try:
+        return _decode(message)
+    except UNREADABLE as exc:
+        refuse_broken("Hume", message, _KNOWN, exc)
+        return None
 
 
 # What we say (docs/protocols/evi.md 2). Caller audio needs no message: it goes as binary frames.
@@ -180,6 +199,5 @@ class ToolErrorAnswer(msgspec.Struct, tag_field="type", tag="tool_error"):
 ToHume = SessionSettings | UserInput | AssistantInput | ToolAnswer | ToolErrorAnswer
 
 
-def encode_to_hume(message: ToHume) -> str:
-    """Write one message as a text frame; EVI takes nothing but audio in binary ones."""
-    return msgspec.json.encode(message).decode()
+# Writes one message for a text frame; EVI takes nothing but audio in binary ones.
+encode_to_hume: Callable[[ToHume], bytes] = msgspec.json.Encoder().encode

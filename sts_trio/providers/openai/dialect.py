@@ -1,13 +1,52 @@
-"""Who speaks the Realtime protocol, and how their ways differ: data, no code (docs/protocols/realtime.md 9). Pure."""
+"""The vendors of the Realtime protocol: how their ways differ, and what their errors and closes mean to a call. Pure.
+
+Errors and closes: docs/protocols/realtime.md 8; the differences: 9.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sts_trio.providers.base import AgentFault, SessionEnd, SessionEndKind
+
+if TYPE_CHECKING:
+    from sts_trio.providers.openai.wire import Cause
+
+
+_FATAL = {
+    "invalid_api_key": "check {prefix}_API_KEY",
+    "insufficient_quota": "the account has no credit left",
+    "credit_balance_exhausted": "the account has no credit left",
+    "billing_hard_limit_reached": "the account has reached its limit",
+    "account_deactivated": "the account is closed",
+    "model_not_found": "check {prefix}_MODEL; {current} is current",
+    "missing_model": "set {prefix}_MODEL; {current} is current",
+    "invalid_model": "check {prefix}_MODEL; {current} is current",
+    "beta_api_shape_disabled": "",
+    "unsupported_country_region_territory": "the service is not offered where this runs",
+}
+_EXPIRED = ("session_expired", "max_duration")
+_EXPIRED_WORDS = "maximum duration"
+_HARMLESS = {
+    "response_cancel_not_active",
+    "input_audio_buffer_commit_empty",
+    "item_retrieve_invalid_item_id",
+    "item_truncate_invalid_item_id",
+    "item_delete_invalid_item_id",
+}
+# The same in words, for services that have no codes.
+_HARMLESS_WORDS = ("no active response", "is already shorter than")
+_LIMITS = {"rate_limit_exceeded", "inference_rate_limit_exceeded"}
+_BUSY = ("conversation_already_has_active_response", "already has an active response")
+_BROKEN = ("server_error", "internal_error", "timeout")
+_WORTH_RESUMING = frozenset({1001, 1005, 1006, 1011, 1012, 1013, 1014, 1015})
+_LONGEST_DETAIL = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """One vendor's.
+    """One vendor's ways.
 
     `prefix` is that of its settings. `flat`: voice and turn detection stand at the top of the session, and the keys
     that only OpenAI has are left out. `forces_message`: it speaks a text as it stands. `resumes`: it keeps
@@ -35,3 +74,76 @@ XAI = Dialect(
     resumes=True,
     language_key="language_hint",
 )
+
+
+def hints(dialect: Dialect) -> dict[int, str]:
+    """What an operator can do about an HTTP status in answer to the upgrade."""
+    key, url = f"check {dialect.prefix}_API_KEY", f"check {dialect.prefix}_BASE_URL"
+    return {400: f"check {dialect.prefix}_MODEL and {dialect.prefix}_BASE_URL", 401: key, 403: key, 404: url}
+
+
+def fault(cause: Cause, dialect: Dialect) -> AgentFault | None:
+    """What an `error` means to a call; None for one that changes nothing."""
+    code, kind, said = _text(cause.code), _text(cause.type), _text(cause.message)
+    if code in _HARMLESS or any(words in said for words in _HARMLESS_WORDS):
+        return None
+    message = f"{dialect.name} reports an error: {describe(cause)}"
+    if (name := next((name for name in (code, kind) if name in _FATAL), None)) is not None:
+        return AgentFault(_with_hint(message, name, dialect), SessionEndKind.REFUSED)
+    if code in _EXPIRED or kind in _EXPIRED or _EXPIRED_WORDS in said:
+        return AgentFault(message, SessionEndKind.LOST)
+    if kind in _BROKEN or code in _BROKEN:
+        return AgentFault(message, SessionEndKind.LOST)
+    return AgentFault(message)
+
+
+def is_busy(cause: Cause) -> bool:
+    """Whether a response was refused only because another is under way."""
+    return _text(cause.code) == _BUSY[0] or _BUSY[1] in _text(cause.message)
+
+
+def is_limit(cause: Cause) -> bool:
+    """Whether there were too many requests, or tokens, in too short a time."""
+    return bool({_text(cause.code), _text(cause.type)} & _LIMITS)
+
+
+def may_pass(cause: Cause) -> bool:
+    """Whether a response that failed like this may well succeed in a moment."""
+    names = (_text(cause.code), _text(cause.type))
+    return not any(name in _FATAL for name in names)
+
+
+def describe(cause: Cause) -> str:
+    """One line for a person: what the service said, its code and the field that it is about."""
+    said = _text(cause.message)[:_LONGEST_DETAIL]
+    name = " ".join(part for part in (_text(cause.code) or _text(cause.type), _text(cause.param)) if part)
+    name = name[:_LONGEST_DETAIL]
+    return f"{said} ({name})" if said and name else said or name or "no details given"
+
+
+def closed(code: int, reason: str, dialect: Dialect) -> SessionEnd:
+    """What a close means: by its reason first, ``<type>.<code>``, since 1013 may stand for an empty account."""
+    parts = reason.split(".")
+    expired = _EXPIRED_WORDS in reason or any(part in _EXPIRED for part in parts)
+    if code == 1000 and not expired and not any(part in _FATAL for part in parts):
+        return SessionEnd(f"{dialect.name} ended the session (close 1000)", SessionEndKind.GOODBYE)
+    said = f": {_text(reason)[:_LONGEST_DETAIL]}" if reason else ""
+    if code == 1006:
+        # No peer can send this code; with a reason it is `socket`'s own, for a ping that was not answered.
+        kind = SessionEndKind.DEAD if reason else SessionEndKind.LOST
+        return SessionEnd(f"the connection to {dialect.name} broke{said} (1006)", kind)
+    cause = f"the session with {dialect.name} was closed with code {code}{said}"
+    for part in parts:
+        if part in _FATAL:
+            return SessionEnd(_with_hint(cause, part, dialect), SessionEndKind.REFUSED)
+    lost = expired or code in _WORTH_RESUMING
+    return SessionEnd(cause, SessionEndKind.LOST if lost else SessionEndKind.REFUSED)
+
+
+def _with_hint(message: str, name: str, dialect: Dialect) -> str:
+    hint = _FATAL[name].format(prefix=dialect.prefix, current=dialect.current)
+    return f"{message}; {hint}" if hint else message
+
+
+def _text(value: object) -> str:
+    return " ".join(str(value).split()) if value is not None else ""

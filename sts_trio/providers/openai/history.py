@@ -1,7 +1,7 @@
 """What has been said in a call, to tell another session: nothing is resumed (docs/protocols/realtime.md 7.5). Pure.
 
-One memory belongs to one call, and its sessions take turns with it. It is the handle by which the call resumes, so it
-goes with the call.
+One history belongs to one call, and its sessions use it one after another. It is the handle by which the call resumes
+(`AgentReady.resume`).
 """
 
 from __future__ import annotations
@@ -34,22 +34,24 @@ class _Turn:
 
 
 class History:
-    """The conversation of one call. `conversation` is the service's own id of it, where it has one to resume by.
-
-    `sessions` counts those that have used it.
-    """
+    """The conversation of one call. `conversation` is the service's own id of it, where it has one to resume by."""
 
     def __init__(self) -> None:
         self.conversation: str | None = None
-        self.sessions = 0
+        self._sessions = 0
         self._turns: deque[_Turn] = deque(maxlen=_MOST_TURNS)
+
+    def begin_session(self) -> int:
+        """Another session of the call uses this history: return its number, 1 for the first."""
+        self._sessions += 1
+        return self._sessions
 
     def user_turn(self, item: str) -> None:
         """The caller has spoken; the words may come later, or never, and other turns before them."""
         self._turns.append(_Turn("user", "", item))
 
     def user_words(self, item: str, text: str) -> None:
-        """The words of a turn, or of one that was typed for the caller."""
+        """The words of a turn that was spoken, or of text that stands for one."""
         turn = self._find(item)
         if turn is None:
             turn = _Turn("user", "", item)
@@ -79,7 +81,7 @@ class History:
         self._turns.append(_Turn("tool", output[:_LONGEST_TEXT], call=(id_, name, kept)))
 
     def note(self, text: str) -> None:
-        """The agent was let know this."""
+        """The agent was given this as context."""
         self._turns.append(_Turn("system", text[:_LONGEST_TEXT]))
 
     def items(self) -> Iterator[dict[str, Any]]:

@@ -1,12 +1,14 @@
-"""How a session is opened: the URL, the headers, and the one `session.update` that says all we rely on. Pure.
+"""How a session is opened: URL, headers, one `session.update` that says all we rely on, and its history. Pure.
 
-A service's own defaults differ from its documents (docs/protocols/realtime.md 2), so nothing is left to them. Prompts
-have no variables here: they are filled in before.
+A service's own defaults differ from its documents (docs/protocols/realtime.md 2), so nothing is left to them. The
+protocol has no variables in prompts: they are filled in here. The order of an opening: docs/protocols/realtime.md
+7.5.
 """
 
 from __future__ import annotations
 
 import re
+from collections import deque
 from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -14,14 +16,18 @@ from urllib.parse import parse_qsl, quote
 
 import msgspec
 
-from sts_trio.providers.openai.dialect import OPENAI, Dialect
+from sts_trio.errors import ProviderRefused
+from sts_trio.providers.base import AgentReady, SessionEnd, never_ready
+from sts_trio.providers.openai import wire
+from sts_trio.providers.openai.dialect import OPENAI, Dialect, describe, fault
 
 if TYPE_CHECKING:
     from sts_trio.providers.base import SessionConfig, ToolOffer
     from sts_trio.providers.dial import Endpoint
-    from sts_trio.providers.openai.codec import Codec, Format
+    from sts_trio.providers.openai.audio import Codec, Format
+    from sts_trio.providers.openai.history import History
 
-SETTINGS = "settings"  # the event id of our `session.update`
+_SETTINGS = "settings"  # the event id of our `session.update`
 _SHORTEST_SESSION = 300.0  # that any service gives; the known ones give 1800 seconds and more
 _AZURE = (".azure.com", ".azure.us", ".azure.cn")
 _VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
@@ -122,9 +128,9 @@ def session(options: Options, codec: Codec, session_config: SessionConfig) -> di
 
 
 def other_format(updated: object, codec: Codec) -> str | None:
-    """Say in which format a service will hear or speak that is not the one it was asked for; None if there is none.
+    """Return a format that is in force and is not the one we asked for, as text; None if there is none.
 
-    `updated` is the session that it says is in force. One that leaves its formats out has taken ours.
+    `updated` is the session as the service confirms it. One that leaves its formats out has taken ours.
     """
     sides = updated.get("audio") if isinstance(updated, dict) else None
     for name, side in sides.items() if isinstance(sides, dict) else ():
@@ -137,9 +143,9 @@ def other_format(updated: object, codec: Codec) -> str | None:
 
 
 def lasts(expires_at: object, now: float) -> float:
-    """For how many seconds a session lasts that ends then; `now` is Unix time, too.
+    """How many seconds a session lasts that ends at `expires_at`; both are Unix time. Infinity if it does not say.
 
-    A session that is over at once tells of a wrong clock, here or there, and nothing of the session.
+    A time that is less than `_SHORTEST_SESSION` away comes from a wrong clock, here or there, and says nothing.
     """
     if not isinstance(expires_at, int | float) or expires_at < now + _SHORTEST_SESSION:
         return inf
@@ -164,3 +170,68 @@ def _tool(offer: ToolOffer) -> dict[str, object]:
 
 def _filled(prompt: str, session_config: SessionConfig) -> str:
     return _VARIABLE.sub(lambda match: session_config.variables.get(match[1], match[0]), prompt)
+
+
+class SessionSetup:
+    """The opening of one session: take its messages until one makes it ready; send what is in `out` after each."""
+
+    def __init__(
+        self, options: Options, codec: Codec, history: History, session_config: SessionConfig, *, resumed: bool
+    ) -> None:
+        self.out: deque[wire.ToService] = deque()
+        self._dialect = options.dialect
+        self._codec = codec
+        self._history = history
+        self._resumed = resumed
+        self._asked = history.conversation  # the conversation that the URL asks for
+        self._settings = session(options, codec, session_config)
+        self._created: wire.Created | None = None
+        self._reported = ""
+
+    def take(self, message: wire.FromService | SessionEnd, now: float) -> AgentReady | None:
+        """Take a message; return `AgentReady` once the settings are in force. `now` is Unix time.
+
+        Raises:
+            ProviderError: the service reported an error, closed, or will speak in another format than `codec`'s.
+        """
+        match message:
+            case wire.SessionCreated(session=created) if self._created is None:
+                self._created = created
+                self.out.append(wire.SessionUpdate(_SETTINGS, self._settings))
+            case wire.SessionUpdated(session=updated) if self._created is not None:
+                self._check(updated)
+                if self._resumed and (self._asked is None or self._history.conversation != self._asked):
+                    self.out += [wire.ItemCreate("seed", item) for item in self._history.items()]
+                return AgentReady(self._created.id or "", self._history, lasts(self._created.expires_at, now))
+            case wire.ConversationCreated(conversation=conversation):
+                if self._dialect.resumes and conversation.id:
+                    self._history.conversation = conversation.id
+            case wire.ServiceError():
+                self._take_error(message.cause)
+            case SessionEnd(cause=cause, kind=kind):
+                raise never_ready(SessionEnd(self.complaint(f"{cause} before the session began"), kind))
+            case _:
+                pass
+        return None
+
+    def complaint(self, end: str) -> str:
+        """Add to `end`, which says how the opening failed, the last error that the service had reported."""
+        return f"{end}; it had reported: {self._reported}" if self._reported else end
+
+    def _check(self, updated: object) -> None:
+        if (other := other_format(updated, self._codec)) is not None:
+            wanted = " ".join(str(part) for part in self._codec.format.values())
+            text = f"{self._dialect.name} was asked for {wanted} and set up {other}"
+            raise ProviderRefused(f"{text}; check the {self._dialect.prefix}_ settings")
+
+    def _take_error(self, cause: wire.Cause) -> None:
+        """Raise if the error ends the session, or refuses our settings; any other is only remembered."""
+        told = fault(cause, self._dialect)
+        if told is not None and told.ends is not None:
+            raise never_ready(SessionEnd(told.message, told.ends))
+        if told is not None and cause.event_id == _SETTINGS:
+            raise ProviderRefused(
+                f"{self._dialect.name} did not take the session's settings: {describe(cause)}; "
+                f"check the {self._dialect.prefix}_ settings"
+            )
+        self._reported = describe(cause)

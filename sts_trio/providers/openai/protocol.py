@@ -1,6 +1,7 @@
-"""One session's conversation: what the service says becomes events of the seam, what the call says becomes messages.
+"""One session's conversation, the sans-I/O half of a link: messages in, events of the seam out, and vice versa. Pure.
 
-Pure; times in seconds. `Responses` knows when the agent may be asked to speak.
+Times in seconds. `Responses` knows when the agent may be asked to speak. A response may ask for several functions
+(docs/protocols/realtime.md 7.4): the call gets each at once, and when all are answered the agent is asked to go on.
 """
 
 from __future__ import annotations
@@ -8,38 +9,43 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from sts_trio.providers.base import AgentAudio, AgentText, AgentTurnEnd, UserInterruption, UserTurn, UserWords
+from sts_trio.providers.base import AgentAudio, AgentText, AgentTurnEnd, ToolCall, UserInterruption, UserTurn, UserWords
 from sts_trio.providers.openai import wire
-from sts_trio.providers.openai.heard import PlaybackEstimate
-from sts_trio.providers.openai.meaning import fault
+from sts_trio.providers.openai.audio import PlaybackEstimate
+from sts_trio.providers.openai.dialect import fault
 from sts_trio.providers.openai.responses import Responses
-from sts_trio.providers.openai.toolbox import ToolQueue
 
 if TYPE_CHECKING:
     from sts_trio.providers.base import AgentEvent
-    from sts_trio.providers.openai.codec import Codec
+    from sts_trio.providers.openai.audio import Codec
     from sts_trio.providers.openai.dialect import Dialect
     from sts_trio.providers.openai.history import History
 
 _LONGEST_TEXT = 10_000  # characters of what the agent says in one item; some ten minutes
 _ABOUT_ITEMS = ("cut_", "seed")  # an item that is gone, or was not taken: the call does not depend on it
+_MOST_CALLS = 16  # of functions that are still to be answered; more are not asked for by any sane model
+_REMEMBERED = 64  # ids of calls
 
 
 class RealtimeProtocol:
-    """`events` are for the call, `out` is to be sent; `deadline` says when `expire` wants to be called."""
+    """`events` are for the call, `out` is to be sent; `deadline` says when `expire` is to be called.
 
-    def __init__(self, dialect: Dialect, codec: Codec, history: History) -> None:
+    `session` is the session's number in the call: ids of items begin with it, since the history knows items by them.
+    """
+
+    def __init__(self, dialect: Dialect, codec: Codec, history: History, session: int) -> None:
         self.events: deque[AgentEvent] = deque()
         self.out: deque[wire.ToService] = deque()
         self.tokens = (0, 0)  # in, out
         self._dialect = dialect
         self._codec = codec
         self._history = history
-        history.sessions += 1
-        self._session = history.sessions
+        self._session = session
         self._count = 0
-        self._heard = PlaybackEstimate()
-        self._tools = ToolQueue()
+        self._played = PlaybackEstimate()
+        self._calls: dict[str, tuple[ToolCall, str]] = {}  # calls to be answered, with their responses, by id
+        self._seen_calls: deque[str] = deque(maxlen=_REMEMBERED)
+        self._asking: str | None = None  # a response that has asked for functions, and may ask for more
         self._responses = Responses(self.out, self._id)
         self._voice: tuple[str | None, str | None] = (None, None)  # response and item of the last chunk
         self._saying = ("", "", "")  # response, item and words of what is being said
@@ -73,6 +79,7 @@ class RealtimeProtocol:
             case wire.WordsDone(response_id=response, item_id=item) if not self._responses.is_over(response):
                 self._say_words(response or "", item or "", message.transcript or "")
             case wire.ResponseCreated(response=response):
+                self._asking = None
                 self._responses.created(response.id or "")
             case wire.ItemDone(item=item):
                 self._ask(item, message.response_id or "")
@@ -91,7 +98,7 @@ class RealtimeProtocol:
             case wire.SpeechStopped():
                 self._responses.caller_stops(now)
             case wire.Committed(item_id=item):
-                if self._responses.caller_speaks:  # nobody told that he has stopped
+                if self._responses.caller_speaks:  # `speech_stopped` did not come
                     self._responses.caller_stops(now)
                 self._history.user_turn(item or "")
                 self.events.append(UserTurn(""))
@@ -111,7 +118,7 @@ class RealtimeProtocol:
             self._voice = (response, item)
             self._codec.begin()
         wav = self._codec.decode(chunk.delta)
-        self._heard.give(item or "", wav.seconds, now)
+        self._played.give(item or "", wav.seconds, now)
         self.events.append(AgentAudio(response or item or "", wav))
 
     def _say_words(self, response: str, item: str, words: str) -> None:
@@ -125,25 +132,47 @@ class RealtimeProtocol:
         self._responses.caller_begins()
         response, item, words = self._saying
         self._say_words(response, item, words)
-        if self._heard.playing(now):
+        if self._played.playing(now):
             self.events.append(UserInterruption())
 
     def _ask(self, item: wire.Item, response: str) -> None:
-        if (call := self._tools.ask(item, response)) is not None:
+        """Hand a function that a response asks for to the call, once.
+
+        A call that was cut short, by the caller or by a limit, is `incomplete`: its arguments may be half of what they
+        were to be. Each stays open until it is answered, whatever is said meanwhile.
+        """
+        id_ = item.call_id or ""
+        if item.type != "function_call" or item.status not in (None, "completed") or not id_ or id_ in self._seen_calls:
+            return
+        self._seen_calls.append(id_)
+        if len(self._calls) < _MOST_CALLS:
+            given = item.arguments if isinstance(item.arguments, str) else ""
+            call = ToolCall(id_, item.name or "", given or "{}", response_required=True, stays_open=True)
+            self._calls[id_] = call, response
+            self._asking = response or None
             self.events.append(call)
+
+    def _waits_for_answers(self, response: str) -> bool:
+        return any(asked_in == response for _, asked_in in self._calls.values())
 
     def _response_done(self, response: wire.Response, now: float) -> None:
         id_, over = response.id or "", self._responses.is_over(response.id)
         if response.usage is not None:
             used = response.usage
             self.tokens = (self.tokens[0] + (used.input_tokens or 0), self.tokens[1] + (used.output_tokens or 0))
-        if response.status == "failed" and not over:
-            self._failed(response, now)
-            return
         if response.status not in ("cancelled", "failed"):
             for item in response.output or ():
                 self._ask(item, id_)
-        if not over and not self._tools.asked_in(id_):
+        asked = self._waits_for_answers(id_)
+        if id_ and id_ == self._asking:
+            self._asking = None
+            if not asked:  # all that it asked for has been answered already
+                asked = True
+                self._responses.request()
+        if response.status == "failed" and not over:
+            self._failed(response, now)
+            return
+        if not over and not asked:
             self.events.append(AgentTurnEnd())
         self._responses.done()
 
@@ -175,13 +204,13 @@ class RealtimeProtocol:
             self.out.append(wire.ItemCreate(self._id("say"), item))
             return
         words = f"Say exactly the following to the caller, word for word, and nothing else:\n\n{text}"
-        self._responses.want({"instructions": words, "tool_choice": "none", "input": []})
+        self._responses.request({"instructions": words, "tool_choice": "none", "input": []})
 
     def user_text(self, text: str) -> None:
         """Have `text` answered as if the caller had said it."""
         id_ = self._id("typed")
         self.out.append(wire.ItemCreate(id_, wire.message_item("user", text, id_)))
-        self._responses.want()
+        self._responses.request()
 
     def add_context(self, text: str) -> None:
         """Let the agent know `text`."""
@@ -191,21 +220,19 @@ class RealtimeProtocol:
 
     def answer(self, call_id: str, text: str, *, failed: bool) -> None:
         """Answer a function. The agent is silent until it is asked to speak on."""
-        done, following = self._tools.answered(call_id)
-        if done is None:
+        if call_id not in self._calls:
             return
+        done, response = self._calls.pop(call_id)
         output = f"Error: {text}" if failed else text
         self._history.tool((done.id, done.name, done.arguments), output)
         item = {"type": "function_call_output", "call_id": call_id, "output": output}
         self.out.append(wire.ItemCreate(self._id("answer"), item))
-        if following is not None:
-            self.events.append(following)
-        else:
-            self._responses.want()
+        if not self._waits_for_answers(response) and response != self._asking:
+            self._responses.request()
 
     def truncate(self, unheard: float) -> None:
         """Have the service forget what the caller did not hear."""
-        for cut in self._heard.cut(unheard):
+        for cut in self._played.cut(unheard):
             if not cut.item:
                 continue
             self._history.agent_heard(cut.item, cut.heard_ms / max(cut.of_ms, 1))
@@ -222,4 +249,4 @@ class RealtimeProtocol:
 
     def _id(self, kind: str) -> str:
         self._count += 1
-        return f"{kind}_{self._session}_{self._count}"  # no two the same in a call: a memory knows items by them
+        return f"{kind}_{self._session}_{self._count}"

@@ -1,7 +1,7 @@
-"""One response at a time: what is asked of the service waits until the other is over and the caller has finished. Pure.
+"""One response at a time: a request waits until the response under way is over and the caller has finished. Pure.
 
-Times in seconds. After a caller's turn the service answers by itself. What it has cancelled is over, whatever of it is
-still under way.
+Times in seconds. After a caller's turn the service answers by itself. A response that was cancelled is over, and what
+still comes of it is dropped.
 """
 
 from __future__ import annotations
@@ -11,40 +11,40 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from sts_trio.providers.openai import wire
-from sts_trio.providers.openai.meaning import is_busy, is_limit, may_pass
+from sts_trio.providers.openai.dialect import is_busy, is_limit, may_pass
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_MOST_WISHES = 8  # for responses; one a keypad entry or prompt, and the agent answers within seconds
+_MOST_PENDING = 8  # requests; one a keypad entry or prompt, and the agent answers within seconds
 _REMEMBERED = 64  # ids of cancelled responses
-# After the caller's turn the service answers by itself; if it does not, our own wish is sent.
+# After the caller's turn the service answers by itself; if it does not, our own request is sent.
 _ANSWER_SECONDS = 1.0
 _RETRIES = 3  # of a response that failed, half a second apart and growing
 _RETRY_SECONDS = 0.5
 
 
 class Responses:
-    """Puts what is to be sent into `out`. Before `deadline` nothing is asked for; then `expire` wants to be called."""
+    """Puts what is to be sent into `out`. Until `deadline` nothing is requested; then `expire` is to be called."""
 
     def __init__(self, out: deque[wire.ToService], new_id: Callable[[str], str]) -> None:
         self.deadline = inf
         self.caller_speaks = False
         self._out = out
         self._new_id = new_id
-        self._active: str | None = None  # the response under way; "" between our wish and its id
-        self._asked: wire.ResponseCreate | None = None  # the wish that was sent last
-        self._wishes: deque[wire.ResponseCreate] = deque(maxlen=_MOST_WISHES)
+        self._active: str | None = None  # the response under way; "" between our request and its id
+        self._asked: wire.ResponseCreate | None = None  # the request that was sent last
+        self._pending: deque[wire.ResponseCreate] = deque(maxlen=_MOST_PENDING)
         self._cancelled: deque[str] = deque(maxlen=_REMEMBERED)
         self._failures = 0
 
     def is_over(self, response: str | None) -> bool:
-        """Whether this response was cancelled: what still comes of it is for nobody."""
+        """Whether this response was cancelled: what still comes of it is dropped."""
         return response in self._cancelled
 
-    def want(self, response: dict[str, Any] | None = None) -> None:
-        """Ask for a response as soon as there is room for one."""
-        self._wishes.append(self._wish(response))
+    def request(self, response: dict[str, Any] | None = None) -> None:
+        """Ask for a response as soon as none is under way and the caller does not speak."""
+        self._pending.append(self._create(response))
         self._send()
 
     def expire(self, now: float) -> None:
@@ -60,10 +60,10 @@ class Responses:
         if self._active is None:
             self._asked = None
         elif self._active == "" and self._asked is not None and self.caller_speaks:
-            # Our wish and the caller's first word have crossed: it would be spoken over him.
+            # Our request and the caller's first word have crossed: it would be spoken over them.
             self._out.append(wire.ResponseCancel(self._new_id("cancel"), id_))
             self._cancelled.append(id_)
-            self._wishes.appendleft(self._asked)
+            self._pending.appendleft(self._asked)
             self._asked = None
         self._active, self.deadline = id_, inf
 
@@ -78,7 +78,7 @@ class Responses:
         asked, self._asked, self._active = self._asked, None, None
         self._failures += 1
         if may_pass(cause) and self._failures <= _RETRIES:
-            self._wishes.appendleft(asked or self._wish())
+            self._pending.appendleft(asked or self._create())
             self.deadline = now + _RETRY_SECONDS * self._failures
             return True
         self._failures = 0
@@ -86,14 +86,14 @@ class Responses:
         return False
 
     def refused(self, cause: wire.Cause, now: float) -> bool:
-        """An error has been reported. True: it was about a wish, which comes again; nobody needs to know.
+        """An error has been reported. True: it was about a request, which is sent again, and it need not be told.
 
         Some services do not say which message their errors are about.
         """
         if self._asked is None or cause.event_id not in (None, "", self._asked.event_id):
             return is_busy(cause)
         if is_busy(cause):
-            self._wishes.appendleft(self._asked)
+            self._pending.appendleft(self._asked)
             self._asked, self._active = None, self._active or ""  # over when the other one is
             return True
         if self._active != "":
@@ -116,11 +116,11 @@ class Responses:
         self.caller_speaks = False
         self.deadline = now + _ANSWER_SECONDS
 
-    def _wish(self, response: dict[str, Any] | None = None) -> wire.ResponseCreate:
+    def _create(self, response: dict[str, Any] | None = None) -> wire.ResponseCreate:
         return wire.ResponseCreate(self._new_id("respond"), response)
 
     def _send(self) -> None:
-        if self._wishes and self._active is None and not self.caller_speaks and self.deadline == inf:
-            self._asked = self._wishes.popleft()
+        if self._pending and self._active is None and not self.caller_speaks and self.deadline == inf:
+            self._asked = self._pending.popleft()
             self._active = ""
             self._out.append(self._asked)

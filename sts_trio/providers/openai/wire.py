@@ -6,11 +6,14 @@ the vendor's own types. Read leniently: unknown types and fields are ignored, an
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from sts_trio.providers.messages import Messages
+from sts_trio.providers.messages import UNREADABLE, known_types, refuse_broken
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # What a service says.
 
@@ -176,9 +179,21 @@ FromService = (
 )
 
 
-def reader(peer: str) -> Messages[FromService]:
-    """Make what reads the messages of a service of this name."""
-    return Messages(peer, msgspec.json.Decoder(FromService), _FromService)
+_decode: Callable[[str | bytes], FromService] = msgspec.json.Decoder(FromService).decode
+_KNOWN = known_types(_FromService)
+
+
+def parse_from_service(message: str | bytes, service: str) -> FromService | None:
+    """Read one message of the service of this name; None for a type that we do not know.
+
+    Raises:
+        ProviderProtocolError: no JSON object with a `type`, or a known type with fields that are not as they must be.
+    """
+    try:
+        return _decode(message)
+    except UNREADABLE as exc:
+        refuse_broken(service, message, _KNOWN, exc)
+        return None
 
 
 # What we say. `event_id` is ours, and comes back in an error about the message.
@@ -224,12 +239,8 @@ class ResponseCancel(msgspec.Struct, tag_field="type", tag="response.cancel"):
 
 ToService = SessionUpdate | Append | ItemCreate | ItemDelete | Truncate | ResponseCreate | ResponseCancel
 
-_encode = msgspec.json.Encoder().encode
-
-
-def encode_to_service(message: ToService) -> str:
-    """Write one message as a text frame; a binary one is an error here."""
-    return _encode(message).decode()
+# Writes one message for a text frame (a service refuses binary ones). The encoder's own method: no call between.
+encode_to_service: Callable[[ToService], bytes] = msgspec.json.Encoder().encode
 
 
 def message_item(role: str, text: str, id_: str) -> dict[str, Any]:
