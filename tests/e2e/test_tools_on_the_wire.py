@@ -17,7 +17,7 @@ from sts_trio.lab.emulator import Emulator, EmulatorOptions, serve_emulator
 from sts_trio.main import run_service
 from sts_trio.settings import Settings
 from sts_trio.tools.ami import AmiClient
-from tests.call.stage import BOTH, PROVIDERS, agent_settings
+from tests.call.stage import ONE, PROVIDERS, agent_settings
 from tests.e2e.evi import at_once, open_core, open_evi, until
 from tests.tools import http_server as ami
 
@@ -152,7 +152,7 @@ async def transfer_after_the_good_bye(tmp_path: Path, answer: Answer, failed: bo
     print(f"AMI was called {(asked_at - spoken_at - 0.5) * 1000:.0f} ms after the caller had heard the last word")
 
 
-@BOTH
+@ONE
 @pytest.mark.parametrize("listening", [True, False])
 async def test_an_ami_that_never_answers_is_a_tool_error(
     provider: str, tmp_path: Path, listening: bool, monkeypatch: pytest.MonkeyPatch
