@@ -6,8 +6,8 @@ import ssl
 from functools import partial
 from typing import TYPE_CHECKING
 
+from sts_trio.call.config import Services
 from sts_trio.call.meter import Cause
-from sts_trio.call.sessions import Services
 from sts_trio.http_client import HttpClient
 from sts_trio.providers.breaker import Breaker, guarded
 from sts_trio.providers.instructions import InstructionSource

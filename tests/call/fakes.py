@@ -14,10 +14,9 @@ import trio
 
 from sts_trio.audio.pcm import seconds
 from sts_trio.audio.wav import Wav
-from sts_trio.call.config import CallRules
+from sts_trio.call.config import CallRules, Services
 from sts_trio.call.handler import CallHandler, Registry
 from sts_trio.call.playout import Pace
-from sts_trio.call.sessions import Services
 from sts_trio.core.arrival import Arrival
 from sts_trio.core.link import SocketClosed
 from sts_trio.core.wire import CallerAudio, Init, PlayoutAudio
