@@ -11,10 +11,10 @@ missing. `sys.setprofile` sees every function of ours (the package without its l
   A coroutine that waits and is woken again has not moved.
 
 (a) begins with a caller's frame on its connection and ends with it on the provider's. (b) begins with a chunk of the
-agent's voice, 0.2 s, on the provider's connection, and ends with the two messages it becomes on the caller's. The others
-begin where the link to the provider has understood what came, and leave out its wait for what comes next: (c) a barge-in
-until Core has its `interruption`, (d) a session that is gone until the next one has taken its place, (e) a tool call
-until its answer is on the provider's connection.
+agent's voice, 0.2 s, on the provider's connection, and ends with the two messages it becomes on the caller's. The
+others begin where the link to the provider has understood what came, and leave out its wait for what comes next: (c) a
+barge-in until Core has its `interruption`, (d) a session that is gone until the next one has taken its place, (e) a
+tool call until its answer is on the provider's connection.
 With ``--names`` every stretch lists its files, with the functions of each in order.
 """
 

@@ -157,11 +157,12 @@ class FakeAgent:
             raise event
         return event  # type: ignore[return-value]  # only `feed` puts something in
 
-    async def send_audio(self, pcm: bytes) -> None:
+    async def send_audio(self, pcm: bytes) -> bool:
         await trio.lowlevel.checkpoint()
         if self.send_failure is not None:
             raise self.send_failure
         self.audio.append(pcm)
+        return False
 
     async def say(self, text: str) -> None:
         await trio.lowlevel.checkpoint()
