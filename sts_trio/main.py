@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from sts_trio.call.handler import DRAINING, Registry, Shedder
+from sts_trio.call.handler import Registry, Shedder
 from sts_trio.call.meter import HTTP, CallOutcome, Cause
 from sts_trio.call.playout import Pace
 from sts_trio.core.link import WebSocketLink
@@ -22,9 +22,9 @@ from sts_trio.metrics import Metrics, watch_lag
 from sts_trio.web.app import create_app
 from sts_trio.web.auth import Authorizer
 from sts_trio.web.connections import most_connections, raise_file_limit
-from sts_trio.web.server import make_config, serve_app, serve_on
+from sts_trio.web.server import make_config, serve_app
 from sts_trio.wiring.calls import build_handler
-from sts_trio.workers.worker import HandedOver, Keeper, take_seat
+from sts_trio.workers.worker import WorkerAdmission, open_worker, serve_worker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from sts_trio.core.link import CallerSocket, CallerStream
     from sts_trio.settings import Settings
     from sts_trio.web.app import App, Scrape
-    from sts_trio.workers.worker import Place, Seat
+    from sts_trio.workers.worker import Worker, WorkerSpec
 
 log = structlog.get_logger(__name__)
 
@@ -51,11 +51,14 @@ _LAST_CALLS_SECONDS = 5.0  # for calls that were ended by a drain to say so and 
 
 
 def build_app(
-    handler: CallHandler, scrape: Scrape | None = None, authorizer: Authorizer | None = None, seat: Seat | None = None
+    handler: CallHandler,
+    scrape: Scrape | None = None,
+    authorizer: Authorizer | None = None,
+    worker: Worker | None = None,
 ) -> App:
     """Build the web application in front of the calls.
 
-    `scrape` is what `GET /metrics` tells; `authorizer` says who may call; `seat` is where this process is one worker of
+    `scrape` is what `GET /metrics` tells; `authorizer` says who may call; `worker`: this process is one of
     several.
     """
 
@@ -66,15 +69,15 @@ def build_app(
         await handler.answer(StreamLink(stream, arrival.uuid), arrival, _STREAM_PACE, leg=HTTP)
 
     registry = handler.registry
-    keeper = Keeper(registry, seat) if seat else registry
+    admission = WorkerAdmission(registry, worker) if worker else registry
 
     def status() -> dict[str, object]:
-        refusal = keeper.refusal()
+        refusal = admission.refusal()
         shut = {"status": refusal.reason} if refusal else {}
-        calls = registry.live + (seat.others.live if seat else 0)
+        calls = registry.live + (worker.others.live if worker else 0)
         return {"calls": calls, "version": version("sts-trio")} | shut
 
-    return create_app(answer, answer_stream, keeper, status, scrape, authorizer)
+    return create_app(answer, answer_stream, admission, status, scrape, authorizer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,7 @@ def open_service(settings: Settings, share: int | None = None) -> Service:
 async def run_service(
     settings: Settings,
     service: Service | None = None,
-    seat: Seat | None = None,
+    worker: Worker | None = None,
     *,
     until_told: Callable[[], Awaitable[object]] = trio.sleep_forever,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
@@ -106,7 +109,7 @@ async def run_service(
 
     When it returns a second time, they are ended at once.
 
-    `task_status` gets the URLs that it listens on: none with a `seat`, from which the connections come then.
+    `task_status` gets the URLs that it listens on: none as a `worker`, whose connections come from the supervisor.
 
     Raises:
         OSError: the address cannot be listened on.
@@ -116,12 +119,12 @@ async def run_service(
 
     def observe(lag: float) -> None:
         metrics.lagged(lag)
-        if seat is not None:
-            seat.nudge()  # the shedder may have changed its mind, which nothing else tells the switch
+        if worker is not None:
+            worker.report_changes()  # the shedder may have changed its mind, which nothing else reports
 
     async def scrape() -> tuple[bytes, str] | None:
         text, kind = metrics.scrape()
-        whole = text if seat is None else await seat.scrape()
+        whole = text if worker is None else await worker.scrape()
         return None if whole is None else (whole, kind)
 
     async def stop() -> None:
@@ -131,10 +134,10 @@ async def run_service(
             await _drain(registry, settings.drain_seconds, until_told)
             nursery.cancel_scope.cancel()
 
-    app = build_app(service.handler, scrape, Authorizer(settings.sts_token, settings.allowed_origins), seat)
+    app = build_app(service.handler, scrape, Authorizer(settings.sts_token, settings.allowed_origins), worker)
     dead = settings.core_dead_seconds
     pings = dead / _PINGS_BEFORE_DEAD
-    if seat is None:
+    if worker is None:
         await serve_app(
             app,
             host=settings.host,
@@ -144,21 +147,16 @@ async def run_service(
             shutdown_trigger=stop,
             task_status=task_status,
         )
-        return
-    config = make_config(ping_seconds=pings, dead_seconds=dead, most=most_connections())
-    config.keep_alive_max_requests = 1  # the next may be a call, which the switch has to find a place for
-
-    async def sit() -> None:
-        await seat.run(registry, config.connections, lambda: metrics.scrape()[0])
-        # Without the switch nobody can call here, and none would stop us. In a drain a signal would hurry it.
-        if registry.refusal() is not DRAINING:
-            signal.raise_signal(signal.SIGTERM)
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(sit)
-        ready = partial(task_status.started, [])
-        await serve_on(app, HandedOver(seat), config, shutdown_trigger=stop, ready=ready)
-        nursery.cancel_scope.cancel()
+    else:
+        await serve_worker(
+            worker,
+            app,
+            registry,
+            make_config(ping_seconds=pings, dead_seconds=dead, most=most_connections()),
+            scrape=lambda: metrics.scrape()[0],
+            shutdown_trigger=stop,
+            ready=partial(task_status.started, []),
+        )
 
 
 async def _drain(registry: Registry, limit: float, until_told: Callable[[], Awaitable[object]]) -> None:
@@ -196,20 +194,20 @@ def _calm_garbage_collector() -> None:
     gc.set_threshold(*_GC_THRESHOLDS)
 
 
-async def serve(settings: Settings, place: Place | None = None) -> None:
-    """Serve until SIGTERM or SIGINT; as one worker of several, in a `place`, also until the switch is gone."""
+async def serve(settings: Settings, spec: WorkerSpec | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; as one worker of several (`spec`), also until the supervisor has ended."""
     raise_file_limit()
     sys.setswitchinterval(_SWITCH_SECONDS)
-    if place is None:
+    if spec is None:
         log.info("starting", **settings.shown())
     # Before the signals are ours: an operator's tool is loaded here, and one that hangs must not keep us from dying.
-    service = open_service(settings, place.share if place else None)
+    service = open_service(settings, spec.share if spec else None)
     _calm_garbage_collector()
-    seat = take_seat(place) if place else None
+    worker = open_worker(spec) if spec else None
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
-            serving = partial(run_service, settings, service, seat, until_told=signals.__anext__)
+            serving = partial(run_service, settings, service, worker, until_told=signals.__anext__)
             urls = await nursery.start(serving)
-            if place is None:
+            if spec is None:
                 log.info("ready for calls", listening=", ".join(urls))
     log.info("stopped")

@@ -20,30 +20,30 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--worker", "place", nargs=3, type=int, hidden=True)
-def serve(place: tuple[int, int, int] | None) -> None:
+@click.option("--worker", "spec", nargs=3, type=int, hidden=True)
+def serve(spec: tuple[int, int, int] | None) -> None:
     """Run the service on PORT (6039) until SIGTERM."""
     # Until the service takes the signals over: as a container's first process we would ignore SIGTERM otherwise. Not an
     # exception: a tool that is loading may catch it, and what loads tools does.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     settings = _settings_or_exit(2)
-    number = place[0] if place else None
+    number = spec[0] if spec else None
     set_up_logging(settings.log_level, settings.log_format, sys.stdout, settings.secrets(), worker=number)
 
-    from sts_trio.workers.cores import worker_count
+    from sts_trio.workers.pool import worker_count
 
     trouble = f"cannot listen on HOST {settings.host}, PORT {settings.port}: "
-    if place is None and (workers := worker_count(settings.workers, settings.max_calls)) > 1:
-        from sts_trio.workers.supervisor import run_switch
+    if spec is None and (workers := worker_count(settings.workers, settings.max_calls)) > 1:
+        from sts_trio.workers.supervisor import run_supervisor
 
         # A worker is started as we were, flags of the interpreter and all; the hidden option makes the difference.
-        run_command(partial(run_switch, settings, workers, [sys.executable, *sys.orig_argv[1:]]), trouble)
+        run_command(partial(run_supervisor, settings, workers, [sys.executable, *sys.orig_argv[1:]]), trouble)
         return
 
     from sts_trio.main import serve as serve_until_signalled
-    from sts_trio.workers.worker import Place
+    from sts_trio.workers.worker import WorkerSpec
 
-    run_command(partial(serve_until_signalled, settings, Place(*place) if place else None), "" if place else trouble)
+    run_command(partial(serve_until_signalled, settings, WorkerSpec(*spec) if spec else None), "" if spec else trouble)
 
 
 @click.command()

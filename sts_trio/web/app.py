@@ -1,4 +1,4 @@
-"""The door: which request gets which answer (docs/protocols/core.md 1.2).
+"""The web app: which request gets which answer (docs/protocols/core.md 1.2).
 
 A WebSocket upgrade is a call, whatever its path; so is a POST on one of `CALL_PATHS`. Everything else is plain HTTP,
 and is quart's.
@@ -12,10 +12,11 @@ from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from sts_trio.web.asgi import RETRY_AFTER_SECONDS, refuse_request, refuse_upgrade, take_call
-from sts_trio.web.asgi_stream import take_stream
 from sts_trio.web.auth import Authorizer, split_query
-from sts_trio.web.connections import ASKED
+from sts_trio.web.call_socket import take_call
+from sts_trio.web.call_stream import take_stream
+from sts_trio.web.connections import FIRST_REQUEST
+from sts_trio.web.refusals import RETRY_AFTER_SECONDS, refuse_request, refuse_upgrade
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -28,14 +29,15 @@ if TYPE_CHECKING:
     )
     from quart.typing import ResponseReturnValue
 
-    from sts_trio.web.asgi import Admission, Answer
-    from sts_trio.web.asgi_stream import AnswerStream
     from sts_trio.web.auth import Denial
+    from sts_trio.web.call_socket import Answer
+    from sts_trio.web.call_stream import AnswerStream
+    from sts_trio.web.refusals import Admission
 
     Scrape = Callable[[], Awaitable[tuple[bytes, str] | None]]
 
 CALL_PATHS = ("/", "/speech-to-speech-stream")
-# `/health` and `/ready` are open: those who ask them (Docker, a balancer) can seldom bring a secret, and learn little.
+# `/health` and `/ready` are open: Docker or a balancer can seldom send a secret, and the answers hold little.
 SECRET_PATHS = ("/metrics",)
 
 _HOW_TO_CALL = (
@@ -44,26 +46,28 @@ _HOW_TO_CALL = (
 
 
 class App(QuartTrio):
-    """A quart app whose calls go past quart (`web.asgi` says why)."""
+    """A quart app whose calls go past quart (`web.call_socket` says why)."""
 
-    def __init__(self, answer: Answer, answer_stream: AnswerStream, keeper: Admission, authorizer: Authorizer) -> None:
+    def __init__(
+        self, answer: Answer, answer_stream: AnswerStream, admission: Admission, authorizer: Authorizer
+    ) -> None:
         super().__init__(__name__, static_folder=None)
         self._answer = answer
         self._answer_stream = answer_stream
-        self._keeper = keeper
-        self._gate = authorizer
+        self._admission = admission
+        self._authorizer = authorizer
 
     async def asgi_app(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        """Serve one connection of the ASGI server. Nobody after the gate sees the callers' token."""
-        if (asked := scope.get("state", {}).get(ASKED)) is not None:
-            asked()  # no checkpoint comes between this and the place that a call takes
+        """Serve one request, or WebSocket, of the ASGI server. The callers' token is taken out of the query here."""
+        if (first_request := scope.get("state", {}).get(FIRST_REQUEST)) is not None:
+            first_request()  # no checkpoint comes between this and the place that a call takes
         if scope["type"] == "websocket":
-            denial = self._gate.denies_call(scope["headers"], scope["query_string"])
+            denial = self._authorizer.denies_call(scope["headers"], scope["query_string"])
             scope["query_string"], _ = split_query(scope["query_string"])
             if denial is not None:
                 await refuse_upgrade(receive, send, *denial)
             else:
-                await take_call(scope, receive, send, self._answer, self._keeper)
+                await take_call(scope, receive, send, self._answer, self._admission)
             return
         if scope["type"] == "http":
             scope["path"] = plain_path(scope["path"])
@@ -74,15 +78,15 @@ class App(QuartTrio):
                 await refuse_request(send, *denial)
                 return
             if is_call:
-                await take_stream(scope, receive, send, self._answer_stream, self._keeper)
+                await take_stream(scope, receive, send, self._answer_stream, self._admission)
                 return
         await super().asgi_app(scope, receive, send)
 
     def _denies_request(self, scope: HTTPScope, is_call: bool) -> Denial | None:
         if is_call:
-            return self._gate.denies_call(scope["headers"], scope["query_string"])
+            return self._authorizer.denies_call(scope["headers"], scope["query_string"])
         if scope["path"] in SECRET_PATHS:
-            return self._gate.denies_reader(scope["headers"], scope["query_string"])
+            return self._authorizer.denies_reader(scope["headers"], scope["query_string"])
         return None
 
 
@@ -104,19 +108,19 @@ def plain_path(path: str) -> str:
 def create_app(
     answer: Answer,
     answer_stream: AnswerStream,
-    keeper: Admission,
+    admission: Admission,
     status: Callable[[], dict[str, object]],
     scrape: Scrape | None = None,
     authorizer: Authorizer | None = None,
 ) -> App:
     """Build the app.
 
-    `answer` and `answer_stream` hold a call, over a WebSocket and over plain HTTP; `keeper` decides which are taken
-    (503 for the others); `status` is what `GET /health` and `GET /ready` tell beside their own `status`, or in its
-    place; `scrape` returns the text of `GET /metrics` and its content type (None: 503); `authorizer` says who may call,
-    without one everybody. An app object serves once.
+    `answer` and `answer_stream` hold a call, over a WebSocket and over plain HTTP; `admission` decides which are taken
+    (503 for the others); `status` gives fields for the JSON of `GET /health` and `GET /ready`, and may replace the
+    field `status` itself; `scrape` returns the text of `GET /metrics` and its content type (None: 503); `authorizer`
+    says who may call, without one everybody. An app object serves once.
     """
-    app = App(answer, answer_stream, keeper, authorizer or Authorizer())
+    app = App(answer, answer_stream, admission, authorizer or Authorizer())
 
     @app.get("/health", provide_automatic_options=False)
     async def health() -> ResponseReturnValue:
@@ -124,7 +128,7 @@ def create_app(
 
     @app.get("/ready", provide_automatic_options=False)
     async def ready() -> ResponseReturnValue:
-        if (refusal := keeper.refusal()) is None:
+        if (refusal := admission.refusal()) is None:
             return {"status": "ready", **status()}
         told = {**status(), "status": refusal.reason, "message": refusal.message}
         return told, 503, {"Retry-After": str(RETRY_AFTER_SECONDS)}
@@ -134,8 +138,8 @@ def create_app(
         @app.get("/metrics", provide_automatic_options=False)
         async def metrics() -> ResponseReturnValue:
             if (page := await scrape()) is None:
-                unheard = {"message": "the metrics could not be gathered in time; ask again"}
-                return unheard, 503, {"Retry-After": str(RETRY_AFTER_SECONDS)}
+                late = {"message": "the metrics could not be gathered in time; ask again"}
+                return late, 503, {"Retry-After": str(RETRY_AFTER_SECONDS)}
             text, content_type = page
             return Response(text, content_type=content_type)
 

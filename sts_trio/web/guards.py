@@ -23,16 +23,16 @@ from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.trio.task_group import TaskGroup, _handle
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 
-from sts_trio.web.asgi import json_reply
-from sts_trio.web.connections import ASKED, Verdict
-from sts_trio.web.guarded_ws import LANE, LINGER_SECONDS, GuardedHandshake, GuardedWSStream
-from sts_trio.web.head import BoundedHeads
-from sts_trio.websocket.fast_path import FastPath, Flood
-from sts_trio.websocket.frames import FrameParser
+from sts_trio.web.call_socket import FAST_PATH, LINGER_SECONDS, GuardedHandshake, GuardedWSStream
+from sts_trio.web.connections import FIRST_REQUEST, Verdict
+from sts_trio.web.refusals import json_reply
+from sts_trio.websocket.fast_path import FastPath
+from sts_trio.websocket.frames import Flood, FrameParser
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from h11 import NEED_DATA, PAUSED
     from hypercorn.config import Config
     from hypercorn.typing import AppWrapper, ASGIReceiveEvent, ASGISendEvent, LifespanState, Scope
 
@@ -43,15 +43,16 @@ logger = logging.getLogger(__name__)
 # How long one write may wait for a peer that has stopped reading. The kernel's buffers come first and hold seconds of
 # telephone audio (22 KB a second), so a peer that gets here is gone. Must stay below server.GRACEFUL_SECONDS.
 SEND_SECONDS = 3.0
-# For a peer that there is no room for, to read so and to leave.
+# For a peer that there is no room for, to read our 503 and to leave.
 _FULL_SECONDS = 0.5
+_HEAD_TOO_LONG = 431  # Request Header Fields Too Large (RFC 6585, 5)
 # Read at once from a caller: what is in it is parsed in one turn, 1365 messages at worst.
 _READ_BYTES = 8192
 _FULL = json_reply(503, "no room for another connection")
 
 
 class Inbox:
-    """What one connection brings to its app: at most `size` messages, then the reader waits. The end always fits.
+    """Messages of one connection for its app: at most `size`, then the reader waits. The disconnect always fits.
 
     With hypercorn's plain channel the final disconnect waits for room: an app that has stopped reading then never
     ends its connection, and shutdown waits for it.
@@ -62,7 +63,7 @@ class Inbox:
         self._end: ASGIReceiveEvent | None = None
 
     async def put(self, message: ASGIReceiveEvent) -> None:
-        """Add a message, waiting for room. What still waits when the end comes, or comes later, is lost."""
+        """Add a message, waiting for room. After the disconnect nothing is added, be it waiting already."""
         if message["type"].endswith(".disconnect"):
             self._end = self._end or message
             self._send.close()
@@ -95,11 +96,40 @@ class GuardedTaskGroup(TaskGroup):
         return inbox.put
 
 
+class BoundedHeads(h11.Connection):
+    """A server's side of HTTP/1.1 that takes no head of more than `most` bytes.
+
+    h11 (0.16) checks the length only while a head is incomplete. A head that comes in two reads may be longer by the
+    whole second one, 64 KiB with hypercorn.
+    """
+
+    def __init__(self, most: int) -> None:
+        super().__init__(h11.SERVER, max_incomplete_event_size=most)
+        self._most = most
+
+    def next_event(self) -> h11.Event | type[NEED_DATA] | type[PAUSED]:
+        """See `h11.Connection.next_event`.
+
+        Raises:
+            h11.RemoteProtocolError: the peer broke HTTP, or the head of its request is too long.
+        """
+        event = super().next_event()
+        if isinstance(event, h11.Request) and _size_of_head(event) > self._most:
+            raise h11.RemoteProtocolError("the head of the request is too long", error_status_hint=_HEAD_TOO_LONG)
+        return event
+
+
+def _size_of_head(request: h11.Request) -> int:
+    """Bytes on the wire, without optional spaces."""
+    line = len(request.method) + len(request.target) + len(b"  HTTP/1.1\r\n")
+    return line + sum(len(name) + len(value) + len(b": \r\n") for name, value in request.headers) + len(b"\r\n")
+
+
 @dataclass(frozen=True)
-class Answered(Event):
+class EarlyResponse(Event):
     """The response is complete, and its request is not: the peer may still be sending.
 
-    `by_reader`: it is the connection's reading task that says so.
+    `by_reader`: the event comes from the connection's reading task, which then cannot wait for another to read on.
     """
 
     by_reader: bool = False
@@ -110,8 +140,8 @@ class Http1Only(H11Protocol):
 
     hypercorn changes to HTTP/2 on an `h2c` upgrade or an HTTP/2 preface, whose streams none of these guards covers.
 
-    It closes at once where the peer is still sending, as a streaming caller is when we end his call. What then lies
-    unread makes the kernel answer with a reset, which can destroy the tail of the response on its way.
+    It closes at once where the peer is still sending, as a streaming caller is when we end their call. The kernel
+    answers unread bytes with a reset, which can destroy the end of the response on its way.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -120,7 +150,7 @@ class Http1Only(H11Protocol):
 
     async def _create_stream(self, request: h11.Request) -> None:
         if isinstance(self.connection, h11.Connection) and self.connection.trailing_data[0]:
-            cast("dict[str, Any]", self.connection_state).pop(LANE, None)  # the library has bytes that came after it
+            cast("dict[str, Any]", self.connection_state).pop(FAST_PATH, None)  # hypercorn has frames already
         await super()._create_stream(request)
 
     async def _check_protocol(self, event: h11.Request) -> None:
@@ -130,12 +160,12 @@ class Http1Only(H11Protocol):
         if self.connection.their_state is h11.SEND_BODY:
             await self._close_stream()
             await self.can_read.set()
-            await self.send(Answered())
+            await self.send(EarlyResponse())
         await super()._maybe_recycle()
 
     async def _send_error_response(self, status_code: int) -> None:
         await super()._send_error_response(status_code)
-        await self.send(Answered(by_reader=True))
+        await self.send(EarlyResponse(by_reader=True))
 
 
 class GuardedTCPServer(TCPServer):
@@ -143,12 +173,12 @@ class GuardedTCPServer(TCPServer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        splitter = FrameParser(masked=True, most=self.config.websocket_max_message_size)
+        parser = FrameParser(masked=True, most=self.config.websocket_max_message_size)
         queued = self.config.max_app_queue_size
-        self._fast_path = FastPath(self.stream, splitter, queued=queued, patience=SEND_SECONDS, read_bytes=_READ_BYTES)
+        self._fast_path = FastPath(self.stream, parser, queued=queued, patience=SEND_SECONDS, read_bytes=_READ_BYTES)
         self.stream = cast("Any", self._fast_path)
-        self.state = cast("LifespanState", {**self.state, LANE: self._fast_path})  # ASGI's way
-        self._deaf = False  # what still comes is read, and thrown away
+        self.state = cast("LifespanState", {**self.state, FAST_PATH: self._fast_path})
+        self._discarding = False  # what still comes is read, and thrown away
         self._read_all = trio.Event()  # nothing more will come
 
     async def run(self) -> None:
@@ -159,19 +189,19 @@ class GuardedTCPServer(TCPServer):
         """
         try:
             connections = cast("ServerConfig", self.config).connections
-            with connections.enter() as welcome:
-                if welcome is Verdict.SERVE:
-                    with connections.track_idle() as asked:
-                        self.state[ASKED] = asked
+            with connections.enter() as verdict:
+                if verdict is Verdict.SERVE:
+                    with connections.track_idle() as first_request:
+                        self.state[FIRST_REQUEST] = first_request
                         await super().run()
-                elif welcome is Verdict.TELL:
-                    await self._turn_away()
+                elif verdict is Verdict.REFUSE:
+                    await self._refuse()
         except* Exception as group:
             logger.warning("connection dropped: %s", ", ".join(sorted({type(e).__name__ for e in leaves(group)})))
             logger.debug("connection dropped", exc_info=group)
 
-    async def _turn_away(self) -> None:
-        """Answer whatever is asked with 503, unread; who opened the connection closes it."""
+    async def _refuse(self) -> None:
+        """Answer any request with 503, without reading it, and give the peer the time to close the connection."""
         head = b"HTTP/1.1 503 \r\n" + b"".join(b"%b: %b\r\n" % header for header in _FULL.headers) + b"\r\n"
         with trio.move_on_after(_FULL_SECONDS), suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             await self.stream.send_all(head + _FULL.body)
@@ -183,11 +213,11 @@ class GuardedTCPServer(TCPServer):
         """Write to the connection, or change its state.
 
         A write is never cut by a cancellation, not even before its turn: hypercorn has counted it as sent by then, and
-        half a frame, or a body without its head, would be worse than none. So it has a time limit of its own:
-        hypercorn's has none, and a peer that stops reading pins the app past every deadline and past shutdown.
+        half a frame, or a body without its head, would be worse than none. So it has a time limit of its own, which
+        hypercorn lacks: a peer that stops reading would hold the app past every deadline and past shutdown.
 
-        The rest is shielded because quart-trio cancels the task that is closing the connection after an HTTP response;
-        without it `Connection: close` is not honoured and the idle timer never starts.
+        The other events are shielded because quart-trio cancels the task that is closing the connection after an HTTP
+        response: without the shield `Connection: close` is not honoured and the idle timer never starts.
         """
         if isinstance(event, RawData):
             with trio.CancelScope(shield=True):
@@ -195,7 +225,7 @@ class GuardedTCPServer(TCPServer):
                     written = await self._write(event.data)
                 if not written:
                     await trio.aclose_forcefully(self.stream)  # the reader wakes, and tells the app
-        elif isinstance(event, Answered):
+        elif isinstance(event, EarlyResponse):
             with trio.move_on_after(LINGER_SECONDS, shield=True):
                 await self._linger(event.by_reader)
         else:
@@ -203,8 +233,8 @@ class GuardedTCPServer(TCPServer):
                 await super().protocol_send(event)
 
     async def _linger(self, by_reader: bool) -> None:
-        """Say that nothing more will come, and give the peer the time to read what has, and to say the same."""
-        self._deaf = True
+        """End our direction, and discard what comes until the peer has ended theirs."""
+        self._discarding = True
         async with self.send_lock:
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 await self.stream.send_eof()
@@ -215,14 +245,14 @@ class GuardedTCPServer(TCPServer):
             await self._read_all.wait()
 
     async def _read_data(self) -> None:
-        """Read to the end, and have the idle timer end with it; hypercorn's holds a dead connection for 5 s more.
+        """Read to the end, then stop the idle timer; hypercorn's holds a dead connection for 5 s more.
 
         `read_timeout` is for WebSockets, whose peers have pings to answer. The caller of a stream may be silent for as
-        long as he is on hold: there TCP's own keepalive finds the dead (`web.server`). Before a request has come, and
-        between two, it is the idle timer that counts.
+        long as they are on hold: there TCP's own keepalive finds dead peers (`connections.notice_dead_peers`). Before a
+        request has come, and between two, the idle timer counts.
         """
         while (data := await self._read()) is not None:
-            if not self._deaf:
+            if not self._discarding:
                 await self.protocol.handle(RawData(data))
             if not data:
                 break
@@ -231,12 +261,12 @@ class GuardedTCPServer(TCPServer):
         await self.idle_task.stop()
 
     async def _read(self) -> bytes | None:
-        """Wait for data: nothing at its end; None if it broke off, or was silent for too long."""
+        """Wait for data. b"": the peer has ended it. None: the connection broke, or was silent for too long."""
         stream = cast("H11Protocol", self.protocol.protocol).stream
         patience = (self.config.read_timeout or inf) if isinstance(stream, WSStream) else inf
         try:
             while (silent_at := self._fast_path.heard_at + patience) > trio.current_time():
-                with trio.move_on_at(silent_at):  # messages on the lane move it, and do not come by here
+                with trio.move_on_at(silent_at):  # messages on the fast path move it, and do not come by here
                     return await self._fast_path.receive_some(MAX_RECV)
         except Flood:
             await cast("GuardedWSStream", stream).fail_flood()

@@ -1,4 +1,4 @@
-"""hypercorn, set up for telephone calls."""
+"""hypercorn, set up for telephone calls: its configuration, and serving on a listener."""
 
 from __future__ import annotations
 
@@ -12,9 +12,17 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app
 
-from sts_trio.web.connections import Connections, ServerConfig, most_connections
+from sts_trio.web.connections import (
+    BACKLOG,
+    Connections,
+    ServerConfig,
+    listen,
+    log_rate_limited,
+    most_connections,
+    notice_dead_peers,
+    url_of,
+)
 from sts_trio.web.guards import GuardedTCPServer, install_guards
-from sts_trio.web.listening import BACKLOG, listen, notice_dead_peers, seldom_told, url_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -92,16 +100,16 @@ async def serve_on(
 ) -> None:
     """Serve `app` to what `listener` accepts until `shutdown_trigger` returns; then up to `GRACEFUL_SECONDS` longer.
 
-    That time is for what still runs. `ready` is called when it accepts. Signals are the caller's, as is telling calls
-    of the shutdown: here they are cancelled when the time is over, without a word before. It is hypercorn's
-    `worker_serve`, for any listener.
+    That time is for requests and calls that still run; then they are cancelled. Whoever wants to tell calls of the
+    shutdown, or to act on signals, does it in `shutdown_trigger`. `ready` is called when connections are accepted.
+    This is hypercorn's `worker_serve`, for any listener.
     """
     install_guards()
     asgi = wrap_app(app, config.wsgi_max_body_size, "asgi")
     state: LifespanState = {}
     lifespan, context = Lifespan(asgi, config, state), WorkerContext(None)
     serve_one = partial(GuardedTCPServer, asgi, config, context, ConnectionState(state))
-    with seldom_told("trio.serve_listeners"):  # each failed accept, with a traceback
+    with log_rate_limited("trio.serve_listeners"):  # each failed accept, with a traceback
         async with trio.open_nursery() as living:
             await living.start(lifespan.handle_lifespan)
             await lifespan.wait_for_startup()

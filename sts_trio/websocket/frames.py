@@ -1,7 +1,7 @@
-"""WebSocket frames (RFC 6455, 5.2), as far as a conversation consists of them: whole messages, one frame each. Pure.
+"""WebSocket frames (RFC 6455, 5.2) of the plain case: whole messages, one frame each. Pure.
 
-Fifty frames a second and call come in, and as many go out. A library that knows all of RFC 6455 takes some 25 µs for
-each (wsproto 1.3, measured); these few lines take 2. They handle the plain case only, and leave all others to it.
+Each call has fifty frames a second in each direction. A library that knows all of RFC 6455 takes some 25 µs for each
+(wsproto 1.3, measured); these few lines take 2, and leave everything but plain messages to the library.
 """
 
 from __future__ import annotations
@@ -16,29 +16,66 @@ _MASKED = 0x80
 _LONGEST_CONTROL = 125
 _NEVER = -1
 _POOLED_KEYS = 64
+_KIB = 1024
+
+
+class Flood(Exception):
+    """The peer sends more than the limit allows."""
+
+
+class TokenBucket:
+    """A rate limit: `rate` units a second, and at most `burst` units saved up; full at first."""
+
+    def __init__(self, rate: float, burst: float, now: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._left = burst
+        self._at = now
+
+    def take(self, wanted: float, now: float) -> float:
+        """Take up to `wanted` units; return how many were left to take."""
+        left = min(self._burst, self._left + (now - self._at) * self._rate)
+        taken = min(wanted, left)
+        self._left, self._at = left - taken, now
+        return taken
 
 
 class FrameParser:
-    """Cuts what a peer sends into plain messages, and the rest.
+    """Cuts a peer's bytes into plain messages, and the rest, which is the library's.
 
-    A plain message is an unfragmented text or binary frame of at most `most` bytes. Pings and pongs are passed on for
-    others to act on. Whatever else comes (a fragment, a close, an error) is passed on as well, with all that follows:
-    from then on `closed` is true, and whoever gets it has seen no half frame, nor will he miss one.
+    A plain message is an unfragmented text or binary frame of at most `most` bytes; `masked`: the peer is a client.
+    Pings and pongs are part of the rest. So is anything else (a fragment, a close, an error), with all bytes after it:
+    from then on `closed` is true. The rest always begins and, unless `closed`, ends at a whole frame.
     """
 
     def __init__(self, *, masked: bool, most: int) -> None:
         self.closed = False
+        self.limit: TokenBucket | None = None
+        """If set, each `feed` takes units from it: one for each message, and one for each KiB."""
         self._mask = _MASKED if masked else 0
         self._longest = {TEXT: most, BINARY: most, PING: _LONGEST_CONTROL, PONG: _LONGEST_CONTROL}
         self._waiting = bytearray()  # the beginning of a frame
         self._needed = 0  # bytes, until there is something new to see in it
 
-    def feed(self, data: bytes) -> tuple[list[str | bytes], bytes]:
-        """Return the plain messages that are complete now, and the bytes that others must see."""
+    def feed(self, data: bytes, now: float = 0.0) -> tuple[list[str | bytes], bytes]:
+        """Return the plain messages that are complete now, and the bytes that are the library's.
+
+        `now` in seconds is for the `limit`.
+
+        Raises:
+            Flood: `data` is more than the limit allows; it is lost.
+        """
+        parts = self._resume(data) if self._waiting or self.closed else self._split(data)
+        if self.limit is not None:
+            cost = len(parts[0]) + len(data) / _KIB
+            if self.limit.take(cost, now) < cost:
+                raise Flood
+        return parts
+
+    def _resume(self, data: bytes) -> tuple[list[str | bytes], bytes]:
+        """Go on with a frame whose beginning has come before, or with the bytes after the end of plain messages."""
         if self.closed:
             return [], data
-        if not self._waiting:
-            return self._split(data)
         self._waiting += data
         if len(self._waiting) < self._needed:
             return [], b""
@@ -59,7 +96,7 @@ class FrameParser:
             if length >= _LENGTH16:
                 length = self._long(length, data[at + 2 : body])
             if length > self._longest.get(kind, _NEVER):
-                return messages, others + self._leave(data[at:])
+                return messages, others + self._close(data[at:])
             key = body
             if self._mask:
                 body += 4
@@ -74,7 +111,7 @@ class FrameParser:
                 try:
                     messages.append(payload if kind == BINARY else payload.decode())
                 except UnicodeDecodeError:
-                    return messages, others + self._leave(data[at:])
+                    return messages, others + self._close(data[at:])
             at = stop
         else:
             self._needed = 2
@@ -82,18 +119,18 @@ class FrameParser:
         return messages, others
 
     def _long(self, marker: int, digits: bytes) -> int:
-        """Return a length that has a field of its own; what should have none, or is no marker of one, is no length."""
+        """Decode a length of 2 or 8 bytes; `_NO_LENGTH` if fewer bytes would have held it (RFC 6455, 5.2)."""
         length = int.from_bytes(digits)
         fits = (marker == _LENGTH16 and length >= _LENGTH16) or (marker == _LENGTH64 and length >= 1 << 16)
         return length if fits else _NO_LENGTH
 
-    def _leave(self, rest: bytes) -> bytes:
+    def _close(self, rest: bytes) -> bytes:
         self.closed = True
         return rest
 
 
 def mask(payload: bytes, key: bytes) -> bytes:
-    """Mask, or unmask (RFC 6455, 5.3). As one long number: 1.3 µs for 470 bytes."""
+    """Mask, or unmask (RFC 6455, 5.3). Computed as one long integer: 1.3 µs for 470 bytes."""
     size = len(payload)
     keys = (key * (size // 4 + 1))[:size]
     return (int.from_bytes(payload) ^ int.from_bytes(keys)).to_bytes(size)
@@ -105,7 +142,7 @@ def frame(kind: int, payload: bytes) -> bytes:
 
 
 class ClientFramer:
-    """Makes a client's frames. Their keys cannot be foretold (RFC 6455, 10.3); fetched by the dozen."""
+    """Makes a client's frames. Masking keys are unpredictable (RFC 6455, 10.3); 64 are fetched at a time."""
 
     def __init__(self) -> None:
         self._pool = b""
@@ -126,21 +163,3 @@ def _head(kind: int, size: int, masked: int) -> bytes:
     if size < 1 << 16:
         return bytes((kind, masked | _LENGTH16)) + size.to_bytes(2)
     return bytes((kind, masked | _LENGTH64)) + size.to_bytes(8)
-
-
-class TokenBucket:
-    """`rate` units a second, and at most `burst` units saved up; full at first."""
-
-    def __init__(self, rate: float, burst: float, now: float) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._left = burst
-        self._at = now
-
-    def take(self, wanted: float, now: float) -> float:
-        """Take up to `wanted` units; return how many were left to take."""
-        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
-        self._at = now
-        taken = min(wanted, self._left)
-        self._left -= taken
-        return taken

@@ -1,4 +1,7 @@
-"""One end of the socket pair between the switch and a worker: packets in order, some with a file in hand."""
+"""The socket pair between the supervisor and a worker: its messages, and one end of it.
+
+One msgpack message is one packet. Packets keep their order, and some bring a file descriptor along.
+"""
 
 from __future__ import annotations
 
@@ -6,39 +9,97 @@ import os
 import socket
 from contextlib import suppress
 from struct import Struct
-from typing import TYPE_CHECKING
 
+import msgspec
 import trio
 
-from sts_trio.workers.wire import PACKET_BYTES, Text, decode, encode
-
-if TYPE_CHECKING:
-    from sts_trio.workers.wire import Message
-
+PACKET_BYTES = 2**10  # no message is longer; longer texts travel as a file
 _DESCRIPTOR = Struct("i")
 
 
+class Connection(msgspec.Struct, frozen=True, tag="connection"):
+    """To a worker: the accepted connection whose descriptor comes along is yours."""
+
+
+class Others(msgspec.Struct, frozen=True, tag="others"):
+    """To a worker: what all other workers have together. `live` calls; `room`: one of them would take a call now."""
+
+    live: int = 0
+    room: bool = False
+
+
+class Scrape(msgspec.Struct, frozen=True, tag="scrape"):
+    """To a worker: send your metrics, for the scrape of this number."""
+
+    number: int
+
+
+class Report(msgspec.Struct, frozen=True, tag="report"):
+    """To the supervisor: what a worker has now.
+
+    `live` calls; `places` that are taken; `new` connections, which have sent no request yet; connections `taken` off
+    the channel since it began. `ready`: it would take a call now. `detached`: it takes no connection any more.
+    """
+
+    live: int = 0
+    places: int = 0
+    new: int = 0
+    taken: int = 0
+    ready: bool = True
+    detached: bool = False
+
+
+class ScrapeRequest(msgspec.Struct, frozen=True, tag="scrape_request"):
+    """To the supervisor: a client wants the metrics of all workers."""
+
+
+class ScrapeResult(msgspec.Struct, frozen=True, tag="scrape_result"):
+    """Both ways: the file that comes along holds the metrics, of one worker or of all, for this scrape."""
+
+    number: int
+
+
+Message = Connection | Others | Scrape | Report | ScrapeRequest | ScrapeResult
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
+
+
+def encode(message: Message) -> bytes:
+    """Encode a message as one msgpack packet, at most `PACKET_BYTES` long."""
+    return _encoder.encode(message)
+
+
+def decode(packet: bytes) -> Message:
+    """Decode one packet.
+
+    Raises:
+        msgspec.DecodeError: it is no message of ours. Both ends are the same program, so that is a fault of it.
+    """
+    return _decoder.decode(packet)
+
+
 def open_pair() -> tuple[socket.socket, socket.socket]:
-    """Open both ends. `SOCK_SEQPACKET`: whole packets as over UDP, and an end that can be seen as over TCP."""
+    """Open both ends. `SOCK_SEQPACKET` keeps packets whole, as UDP does, and shows when the other end is closed."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
 class Channel:
-    """The end that `ours` is. Nothing waits to be sent here but in the kernel, which holds some 270 packets."""
+    """One end of the pair. Outgoing packets wait only in the kernel, which holds some 270 of them."""
 
     def __init__(self, ours: socket.socket) -> None:
         ours.setblocking(False)
         self._socket = ours
 
     def close(self) -> None:
-        """Let go of it, when nobody receives any more; the other end sees that."""
+        """Close this end, once no task receives from it any more; the other end sees that."""
         self._socket.close()
 
     def send(self, message: Message, descriptor: int | None = None) -> bool:
         """Send a message, and a copy of a file descriptor with it; now, or not at all.
 
-        False: nobody is there, there is no room because nothing is received, or the kernel lets no more descriptors be
-        on their way.
+        False: the other end is closed, it does not receive and there is no room left, or the kernel lets no more
+        descriptors be on their way.
         """
         try:
             socket.send_fds(self._socket, [encode(message)], [] if descriptor is None else [descriptor])
@@ -50,17 +111,17 @@ class Channel:
         """Send a text of any length as a file in memory. False: see `send`; or no more files may be opened."""
         try:
             with os.fdopen(os.memfd_create("metrics"), "wb", buffering=0) as file:
-                return file.write(text) == len(text) and self.send(Text(scrape), file.fileno())
+                return file.write(text) == len(text) and self.send(ScrapeResult(scrape), file.fileno())
         except OSError:
             return False
 
     async def receive(self) -> tuple[Message, int | None]:
-        """Wait for a message, and the file descriptor that came with it, which is the receiver's to close.
+        """Wait for a message. Returns it with the file descriptor that came along, which the receiver must close.
 
-        None comes if this process may not open one more file: the kernel has closed it then.
+        The descriptor is None also if this process may not open one more file: the kernel has closed it then.
 
         Raises:
-            trio.EndOfChannel: nobody is at the other end.
+            trio.EndOfChannel: the other end is closed.
         """
         while True:
             await trio.lowlevel.wait_readable(self._socket)
@@ -79,9 +140,9 @@ class Channel:
 
 
 def read_text(descriptor: int | None) -> bytes | None:
-    """Return what a file that came along holds, and close it. None: none came."""
+    """Read the file that came with a `ScrapeResult`, and close it. None: no file came."""
     if descriptor is None:
         return None
     with os.fdopen(descriptor, "rb", buffering=0) as file:
-        file.seek(0)  # where it ends is where its writer left off
+        file.seek(0)  # its position is shared with the writer, who left it at the end
         return file.read()

@@ -1,55 +1,60 @@
-"""The workers as the switch sees them: who is there, and who gets the next connection."""
+"""The workers as the supervisor sees them: how many there are, which are there, which gets the next connection."""
 
 from __future__ import annotations
 
+import os
 import signal
+from contextlib import suppress
+from math import ceil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
 
 from sts_trio.web.connections import NEW_SECONDS
-from sts_trio.workers.balancer import Load, is_open, ranked
-from sts_trio.workers.wire import Handed, Others
+from sts_trio.workers.balancer import Load, ranked, room_is_uncertain
+from sts_trio.workers.channel import Connection, Others
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sts_trio.workers.channel import Channel
-    from sts_trio.workers.wire import Message, Report
+    from sts_trio.workers.channel import Channel, Message, Report
 
-# For connections to say what they want, where the last places are at stake.
-_OPEN_SECONDS = NEW_SECONDS
-# Connections that say nothing must not hold up those that come: each wait in vain costs so much of a credit, which
-# grows by a second a second. So a flood of them may have a tenth of the time, and three waits at its begin.
-_VAIN_COST = 10 * _OPEN_SECONDS
+# While it is uncertain which worker has room, a connection waits up to `NEW_SECONDS` for others to send their request.
+# Connections that send none must not hold up those that come: each wait in vain costs `_VAIN_COST` seconds of a
+# credit, which grows by a second a second. So a flood of them may cost a tenth of the time, and three waits at once.
+_VAIN_COST = 10 * NEW_SECONDS
 _CREDIT = 3 * _VAIN_COST
 
+_CGROUPS = Path("/sys/fs/cgroup")  # version 2; quotas of version 1 are not looked at
+_MEMBERSHIP = Path("/proc/self/cgroup")
 
-class Worker:
-    """One of them, by its number from 1. Its process may die and be another; the number stays."""
+
+class WorkerSlot:
+    """The place of one worker, by its number from 1. Its process may die and be replaced; the number stays."""
 
     def __init__(self, number: int, share: int) -> None:
         self.number = number
         self.share = share
         self.ready = trio.Event()
-        """It has been there, at least once."""
-        self.leave()
+        """Set when the first report has come, and for ever."""
+        self.detach()
 
-    def leave(self) -> None:
-        """Its process is gone; the next begins anew."""
+    def detach(self) -> None:
+        """The slot has no process (any more)."""
         self.process: trio.Process | None = None
         self.channel: Channel | None = None
         self.load = Load(self.share)
         self.others: Others | None = None
-        """What it was told last of the others."""
+        """The last message about the others that was sent to the process."""
 
-    def begin(self, process: trio.Process, channel: Channel) -> None:
-        """A process of it has been started."""
+    def attach(self, process: trio.Process, channel: Channel) -> None:
+        """A process has been started for this slot."""
         self.process, self.channel = process, channel
 
     @property
     def name(self) -> str:
-        """What it is called in metrics."""
+        """Its name in metrics."""
         return str(self.number)
 
     def send(self, message: Message, descriptor: int | None = None) -> bool:
@@ -57,76 +62,117 @@ class Worker:
         return self.channel is not None and self.channel.send(message, descriptor)
 
 
-class Crew:
-    """All workers."""
+class WorkerPool:
+    """The slots of all workers."""
 
     def __init__(self, shares: Sequence[int]) -> None:
-        self.workers = [Worker(number, share) for number, share in enumerate(shares, 1)]
+        self.slots = [WorkerSlot(number, share) for number, share in enumerate(shares, 1)]
         self.stopping = trio.Event()
         self.changed = trio.lowlevel.ParkingLot()
-        """Who parks here is woken when a worker has said something, or has gone."""
+        """Tasks that park here are woken when a worker has reported, or its process has ended."""
         self._spent_until = 0.0
 
-    def __iter__(self) -> Iterator[Worker]:
-        return iter(self.workers)
+    def __iter__(self) -> Iterator[WorkerSlot]:
+        return iter(self.slots)
 
     @property
-    def there(self) -> list[Worker]:
-        """Those that have said that they are there."""
-        return [worker for worker in self.workers if worker.load.report is not None]
+    def running(self) -> list[WorkerSlot]:
+        """The slots whose process has reported."""
+        return [slot for slot in self.slots if slot.load.report is not None]
 
-    def hear(self, worker: Worker, report: Report) -> None:
-        """A worker has told what it has."""
-        worker.load.hear(report, trio.current_time())
-        worker.ready.set()
+    def on_report(self, slot: WorkerSlot, report: Report) -> None:
+        """A report of a worker has come."""
+        slot.load.on_report(report, trio.current_time())
+        slot.ready.set()
         self.changed.unpark_all()
 
-    def leave(self, worker: Worker) -> None:
-        """A worker is gone."""
-        worker.leave()
+    def detach(self, slot: WorkerSlot) -> None:
+        """The process of a worker has ended."""
+        slot.detach()
         self.changed.unpark_all()
 
-    def hand(self, descriptor: int) -> bool:
-        """Give a copy of a connection to the worker with the most free places. False: none of them can be sent one."""
+    def pass_connection(self, descriptor: int) -> bool:
+        """Send a copy of a connection to the worker with the most free places. False: it could be sent to none."""
         now = trio.current_time()
-        for worker in ranked(self.workers, now):
-            if worker.send(Handed(), descriptor):
-                worker.load.hand(now)
+        for slot in ranked(self.slots, now):
+            if slot.send(Connection(), descriptor):
+                slot.load.on_passed(now)
                 return True
         return False
 
-    async def until_one_can_take(self) -> None:
-        """Wait until a connection could be given to somebody; where the last places are at stake, to the right one."""
-        while not any(worker.load.can_take() for worker in self.workers):
+    async def until_one_can_accept(self) -> None:
+        """Wait until some worker can accept.
+
+        When only the last places are free, wait up to `NEW_SECONDS` more, until pending connections show which worker
+        really has room.
+        """
+        while not any(slot.load.can_accept() for slot in self.slots):
             await self.changed.park()
         spent = max(self._spent_until, now := trio.current_time()) - now
         if spent + _VAIN_COST > _CREDIT:
             return
-        with trio.move_on_after(_OPEN_SECONDS) as waiting:
-            while is_open(self.workers, trio.current_time()):
+        with trio.move_on_after(NEW_SECONDS) as waiting:
+            while room_is_uncertain(self.slots, trio.current_time()):
                 await self.changed.park()
         if waiting.cancelled_caught:
             self._spent_until = now + spent + _VAIN_COST
 
     def tell_others(self) -> None:
-        """Tell each worker what all others have, if that has changed."""
+        """Send each worker what all others have, if that has changed."""
         now = trio.current_time()
-        there = self.there
-        live = sum(worker.load.live for worker in there)
-        with_room = [worker for worker in there if worker.load.has_room(now)]
-        for worker in there:
-            others = Others(live - worker.load.live, any(other is not worker for other in with_room))
-            if others != worker.others and worker.send(others):
-                worker.others = others
+        running = self.running
+        live = sum(slot.load.live for slot in running)
+        with_room = [slot for slot in running if slot.load.has_room(now)]
+        for slot in running:
+            others = Others(live - slot.load.live, any(other is not slot for other in with_room))
+            if others != slot.others and slot.send(others):
+                slot.others = others
 
     def stop(self) -> None:
-        """Tell each process that it is to stop; the second time, that it is to hurry.
+        """Send each process SIGTERM: it drains. The second time SIGINT: it ends its calls.
 
-        That is another signal: of one that comes again before it was looked at the kernel keeps only one.
+        Two signals, since the kernel merges a signal that is pending with another of the same number.
         """
         number = signal.SIGINT if self.stopping.is_set() else signal.SIGTERM
         self.stopping.set()
         self.changed.unpark_all()
-        for worker in self.workers:
-            if worker.process is not None:
-                worker.process.send_signal(number)
+        for slot in self.slots:
+            if slot.process is not None:
+                slot.process.send_signal(number)
+
+
+def worker_count(wanted: int, most_calls: int) -> int:
+    """Return how many workers to start: as many as `wanted`, 0 for one a core; never more than calls."""
+    workers = wanted or usable_cores()
+    return min(workers, most_calls) if most_calls else workers
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use, at least 1; a part of a core counts as one.
+
+    Limits are its affinity and the quotas of its control groups (`docker --cpus`).
+    """
+    quotas = [quota for text in _cpu_limits() if (quota := cores_of(text)) is not None]
+    return max(1, min(len(os.sched_getaffinity(0)), *map(ceil, quotas or [2**20])))
+
+
+def cores_of(text: str) -> float | None:
+    """Return the cores that the text of a `cpu.max` allows: quota and period in µs, or None for `max`."""
+    quota, _, period = text.partition(" ")
+    if not (quota.isdecimal() and period.strip().isdecimal() and int(period)):
+        return None
+    return int(quota) / int(period)
+
+
+def _cpu_limits() -> list[str]:
+    """Read each `cpu.max` that holds for us: that of our control group, and those of the groups around it."""
+    texts = []
+    with suppress(OSError):
+        lines = _MEMBERSHIP.read_text().splitlines()
+        for line in lines:
+            if line.startswith("0::/"):
+                group = _CGROUPS / line.removeprefix("0::/")
+                for directory in (group, *group.parents):
+                    with suppress(OSError):
+                        texts.append((directory / "cpu.max").read_text())
+    return texts

@@ -1,41 +1,44 @@
-"""`serve` with several workers: listen, hand each connection to one of them, and see that they live and stop."""
+"""`serve` with several workers: listen, pass each connection to one of them, keep them running, stop them in order."""
 
 from __future__ import annotations
 
 import logging
 import signal
+import subprocess
 from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 import trio
 
-from sts_trio.web.connections import raise_file_limit
-from sts_trio.web.listening import listen, notice_dead_peers, seldom_told, url_of
-from sts_trio.workers.balancer import shares
-from sts_trio.workers.collect import Scrapes
-from sts_trio.workers.pool import Crew
-from sts_trio.workers.process import keep_worker
+from sts_trio.errors import WorkerFailed
+from sts_trio.web.connections import listen, log_rate_limited, notice_dead_peers, raise_file_limit, url_of
+from sts_trio.workers.balancer import Backoff, shares
+from sts_trio.workers.channel import Channel, Report, ScrapeRequest, ScrapeResult, open_pair, read_text
+from sts_trio.workers.metrics import MetricsCollector
+from sts_trio.workers.pool import WorkerPool
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncIterator, Sequence
 
     from sts_trio.settings import Settings
+    from sts_trio.workers.pool import WorkerSlot
 
 log = structlog.get_logger(__name__)
 
+START_SECONDS = 15.0  # a start that takes longer is logged; a tool may load large files, so it may go on
 _TELL_SECONDS = 0.1  # how old each worker's knowledge of the others may be
-# Beyond DRAIN_SECONDS, for the good-byes of calls and for what else a worker has running; then it is killed.
+# Beyond DRAIN_SECONDS, for calls to close and for what else a worker has running; then it is killed.
 _LATE_SECONDS = 20.0
 _NO_ROOM_SECONDS = 0.1
 
 
-async def run_switch(settings: Settings, workers: int, command: Sequence[str]) -> None:
+async def run_supervisor(settings: Settings, workers: int, command: Sequence[str]) -> None:
     """Serve with so many workers until SIGTERM or SIGINT, and until the last of their calls is over.
 
-    `command` is that of this process: with an option of its own it starts a worker. The first one goes ahead, so that
-    what is wrong with the settings is said once.
+    `command` is that of this process: with `--worker` and its numbers added it starts a worker. The first worker is
+    started ahead of the others, so that what is wrong with the settings is logged once.
 
     Raises:
         OSError: the address cannot be listened on.
@@ -43,73 +46,188 @@ async def run_switch(settings: Settings, workers: int, command: Sequence[str]) -
     """
     raise_file_limit()
     log.info("starting", **settings.shown())
-    crew = Crew(shares(settings.max_calls, workers))
-    scrapes = Scrapes(crew)
+    pool = WorkerPool(shares(settings.max_calls, workers))
+    collector = MetricsCollector(pool)
     with listen(settings.host, settings.port) as bound:
         notice_dead_peers(bound, settings.core_dead_seconds)
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_forward, signals, crew)
-                nursery.start_soon(_hand_over, bound, crew)
-                nursery.start_soon(_tell_others, crew)
-                nursery.start_soon(scrapes.run)
-                nursery.start_soon(_announce, url_of(bound), crew)
-                nursery.start_soon(_kill_late, crew, settings.drain_seconds + _LATE_SECONDS)
-                await _keep_workers(crew, scrapes, command)
+                nursery.start_soon(_forward_signals, signals, pool)
+                nursery.start_soon(_accept, bound, pool)
+                nursery.start_soon(_tell_others, pool)
+                nursery.start_soon(collector.run)
+                nursery.start_soon(_announce, url_of(bound), pool)
+                nursery.start_soon(_kill_late, pool, settings.drain_seconds + _LATE_SECONDS)
+                await _keep_workers(pool, collector, command)
                 nursery.cancel_scope.cancel()
     log.info("stopped")
 
 
-async def _keep_workers(crew: Crew, scrapes: Scrapes, command: Sequence[str]) -> None:
-    async with trio.open_nursery() as nursery:
-        first, *others = crew
-        nursery.start_soon(partial(keep_worker, first, crew, scrapes, command, must_start=True))
-        while not (first.ready.is_set() or crew.stopping.is_set()):
-            await crew.changed.park()
-        for worker in others:
-            nursery.start_soon(keep_worker, worker, crew, scrapes, command)
-
-
-async def _announce(url: str, crew: Crew) -> None:
-    for worker in crew:
-        await worker.ready.wait()
-    log.info("ready for calls", listening=url, workers=len(crew.workers))
-
-
-async def _forward(signals: AsyncIterator[int], crew: Crew) -> None:
-    """Pass each signal on. Connections are accepted until the last worker is gone, so that /ready can say 503."""
-    async for _ in signals:
-        log.info("stopping: the workers are told", calls=sum(worker.load.live for worker in crew))
-        crew.stop()
-
-
-async def _kill_late(crew: Crew, seconds: float) -> None:
-    await crew.stopping.wait()
-    await trio.sleep(seconds)
-    for worker in crew:
-        if worker.process is not None:
-            log.error("a worker does not stop: it is killed", worker=worker.number)
-            worker.process.kill()
-
-
-async def _tell_others(crew: Crew) -> None:
-    while True:
-        crew.tell_others()
-        await trio.sleep(_TELL_SECONDS)
-
-
-async def _hand_over(bound: socket.socket, crew: Crew) -> None:
+async def _accept(bound: socket.socket, pool: WorkerPool) -> None:
+    """Accept connections and pass them to workers, for ever."""
     listener = trio.socket.from_stdlib_socket(bound)
-    told = logging.getLogger(__name__)
-    with seldom_told(__name__):
+    limited = logging.getLogger(__name__)
+    with log_rate_limited(__name__):
         while True:
             try:
                 connection, _ = await listener.accept()
             except OSError as exc:  # no file or memory for it, or the firewall's; it may be better in a moment
-                told.error("no connection can be accepted at the moment: %s", exc)
+                limited.error("no connection can be accepted at the moment: %s", exc)
                 await trio.sleep(_NO_ROOM_SECONDS)
                 continue
             with connection:  # the worker gets a copy
-                await crew.until_one_can_take()  # who comes meanwhile waits in the kernel's queue
-                if not crew.hand(connection.fileno()):
-                    told.error("a connection was closed: no worker could be given it")
+                await pool.until_one_can_accept()  # meanwhile other connections wait in the kernel's queue
+                if not pool.pass_connection(connection.fileno()):
+                    limited.error("a connection was closed: no worker could be given it")
+
+
+async def _announce(url: str, pool: WorkerPool) -> None:
+    for slot in pool:
+        await slot.ready.wait()
+    log.info("ready for calls", listening=url, workers=len(pool.slots))
+
+
+async def _tell_others(pool: WorkerPool) -> None:
+    while True:
+        pool.tell_others()
+        await trio.sleep(_TELL_SECONDS)
+
+
+async def _forward_signals(signals: AsyncIterator[int], pool: WorkerPool) -> None:
+    """Pass each signal on. Connections are accepted until the last worker has ended, so that /ready can say 503."""
+    async for _ in signals:
+        log.info("stopping: the workers are told", calls=sum(slot.load.live for slot in pool))
+        pool.stop()
+
+
+async def _kill_late(pool: WorkerPool, seconds: float) -> None:
+    """Kill the workers that have not ended `seconds` after the first signal."""
+    await pool.stopping.wait()
+    await trio.sleep(seconds)
+    for slot in pool:
+        if slot.process is not None:
+            log.error("a worker does not stop: it is killed", worker=slot.number)
+            slot.process.kill()
+
+
+async def _keep_workers(pool: WorkerPool, collector: MetricsCollector, command: Sequence[str]) -> None:
+    """Run all workers, the first one ahead, until all have ended after `pool.stop`."""
+    async with trio.open_nursery() as nursery:
+        first, *others = pool
+        nursery.start_soon(partial(_keep_worker, first, pool, collector, command, must_start=True))
+        while not (first.ready.is_set() or pool.stopping.is_set()):
+            await pool.changed.park()
+        for slot in others:
+            nursery.start_soon(_keep_worker, slot, pool, collector, command)
+
+
+async def _keep_worker(
+    slot: WorkerSlot, pool: WorkerPool, collector: MetricsCollector, command: Sequence[str], *, must_start: bool = False
+) -> None:
+    """Run a worker until `pool.stop`, and another one in its place when it dies.
+
+    Raises:
+        WorkerFailed: it `must_start`, and its first process ended before it was ready.
+    """
+    backoff = Backoff()
+    while not pool.stopping.is_set():
+        began = trio.current_time()
+        try:
+            live, status = await _run_process(slot, pool, collector, command)
+            ended = describe_exit(status)
+        except OSError as exc:
+            live, status, ended = 0, 0, f"could not be started: {exc}"
+        if pool.stopping.is_set():
+            if status not in (0, -signal.SIGTERM):  # SIGTERM kills a process that has only just been started
+                log.error("a worker did not stop in order", worker=slot.number, status=ended, calls_lost=live)
+            return
+        if must_start and not slot.ready.is_set():
+            raise WorkerFailed(f"worker {slot.number} {ended} before it was ready for calls", status)
+        collector.restarts += 1
+        pause = backoff.next(trio.current_time() - began)
+        log.error(
+            "a worker ended; another takes its place",
+            worker=slot.number,
+            status=ended,
+            calls_lost=live,
+            after_seconds=pause,
+        )
+        with trio.move_on_after(pause):
+            await pool.stopping.wait()
+
+
+async def _run_process(
+    slot: WorkerSlot, pool: WorkerPool, collector: MetricsCollector, command: Sequence[str]
+) -> tuple[int, int]:
+    """Run one process of a worker to its end. Returns the number of calls it had then, and its exit status.
+
+    It has a session of its own: Ctrl-C on a terminal goes to the supervisor only, which then stops all in order.
+
+    Raises:
+        OSError: it could not be started.
+    """
+    ours, theirs = open_pair()
+    with ours, theirs:
+        spec = [str(slot.number), str(slot.share), str(theirs.fileno())]  # `worker.WorkerSpec`
+        process = await trio.lowlevel.open_process(
+            [*command, "--worker", *spec],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
+        )
+        theirs.close()
+        channel = Channel(ours)
+        slot.attach(process, channel)
+        if pool.stopping.is_set():  # while it was being started
+            process.terminate()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_receive, slot, channel, pool, collector)
+                nursery.start_soon(warn_of_slow_start, slot, pool)
+                status = await process.wait()
+                nursery.cancel_scope.cancel()
+        finally:
+            live = slot.load.live
+            pool.detach(slot)
+            collector.retire(slot)
+            if process.returncode is None:
+                process.kill()
+                with trio.CancelScope(shield=True):
+                    await process.wait()
+    return live, status
+
+
+async def _receive(slot: WorkerSlot, channel: Channel, pool: WorkerPool, collector: MetricsCollector) -> None:
+    """Act on the messages of a worker until its end of the channel is closed."""
+    while True:
+        try:
+            message, descriptor = await channel.receive()
+        except trio.EndOfChannel:
+            return
+        match message:
+            case Report():
+                pool.on_report(slot, message)
+            case ScrapeRequest():
+                collector.on_request(slot)
+            case ScrapeResult(number):
+                if (text := read_text(descriptor)) is not None:
+                    collector.on_result(slot, number, text)
+
+
+async def warn_of_slow_start(slot: WorkerSlot, pool: WorkerPool) -> None:
+    """Log a warning if a worker has not reported within `START_SECONDS`."""
+    with trio.move_on_after(START_SECONDS):
+        while slot.load.report is None:
+            await pool.changed.park()
+        return
+    log.warning("a worker is not ready yet; does one of its tools take long to load?", worker=slot.number)
+
+
+def describe_exit(status: int) -> str:
+    """Say in words what the exit status of a process means."""
+    if status >= 0:
+        return f"exited with {status}"
+    try:
+        return f"was killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was killed by signal {-status}"

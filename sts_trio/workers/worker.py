@@ -1,9 +1,10 @@
-"""A worker's end of the channel: connections come from the switch, and it is told how many calls there are."""
+"""A worker process: it serves the connections that the supervisor passes, and reports how many calls it has."""
 
 from __future__ import annotations
 
 import errno
 import os
+import signal
 import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,23 +12,34 @@ from typing import TYPE_CHECKING, NamedTuple
 import trio
 
 from sts_trio.call.handler import DRAINING
-from sts_trio.workers.balancer import MOST_ON_THE_WAY
-from sts_trio.workers.channel import Channel, read_text
-from sts_trio.workers.wire import Ask, Handed, Others, Report, Tell, Text
+from sts_trio.web.server import serve_on
+from sts_trio.workers.balancer import MAX_IN_FLIGHT
+from sts_trio.workers.channel import (
+    Channel,
+    Connection,
+    Others,
+    Report,
+    Scrape,
+    ScrapeRequest,
+    ScrapeResult,
+    read_text,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from sts_trio.call.handler import Refusal, Registry
-    from sts_trio.web.connections import Connections
+    from sts_trio.web.app import App
+    from sts_trio.web.connections import Connections, ServerConfig
 
-# A report goes out at once, and then not for so long: of a crowd that comes at once every tenth has one of its own.
+# A report goes out at once, and the next one not earlier than this: of many connections that come together every tenth
+# or so has a report of its own.
 _REPORT_SECONDS = 0.005
-SCRAPE_SECONDS = 3.0  # for the switch to ask everybody (`scrapes.WORKER_SECONDS`) and to put it together
+SCRAPE_SECONDS = 3.0  # for the supervisor to ask all workers (`metrics.WORKER_SECONDS`) and to merge their answers
 
 
-class Place(NamedTuple):
-    """What the switch gives a worker at its start: its number from 1, its share of MAX_CALLS, the channel's descriptor.
+class WorkerSpec(NamedTuple):
+    """The arguments of a worker process: its number from 1, its share of MAX_CALLS, the descriptor of its channel.
 
     The share is 0 where MAX_CALLS is: any number.
     """
@@ -37,25 +49,28 @@ class Place(NamedTuple):
     descriptor: int
 
 
-class Seat:
-    """A worker's place at the switch. `run` must run for anything to happen."""
+class Worker:
+    """A worker's side of the channel to the supervisor. Nothing happens unless `run` runs."""
 
     def __init__(self, channel: Channel) -> None:
         self.others = Others()
         self._channel = channel
-        # As many as the switch lets be on the way, so that putting one in never waits: 64 connections that wait here
-        # are 64 callers who wait for a busy event loop, as they would in the kernel's queue.
-        self._put, self._come = trio.open_memory_channel[socket.socket | None](MOST_ON_THE_WAY)
+        # As many as the supervisor lets be in flight, so that adding one never waits: 64 connections that wait here are
+        # 64 callers who wait for a busy event loop, as they would in the kernel's queue.
+        self._put, self._come = trio.open_memory_channel[socket.socket | None](MAX_IN_FLIGHT)
         self._lost = 0  # connections that there was no file descriptor left for
-        self._leaving = False
+        self._detached = False
         self._now: Callable[[], Report] = Report
-        self._told: Report | None = None
-        self._nudged = trio.Event()
+        self._reported: Report | None = None
+        self._changed = trio.Event()
         self._text: bytes | None = None
         self._text_came = trio.lowlevel.ParkingLot()
 
     async def run(self, registry: Registry, connections: Connections, scrape: Callable[[], bytes]) -> None:
-        """Hear the switch and report to it, until it is gone. `scrape` returns this worker's own metrics."""
+        """Act on the supervisor's messages and report to it, until it has ended.
+
+        `scrape` returns this worker's own metrics.
+        """
 
         def now() -> Report:
             return Report(
@@ -64,75 +79,75 @@ class Seat:
                 new=connections.new,
                 taken=connections.came + self._lost,
                 ready=registry.refusal() is None,
-                leaving=self._leaving,
+                detached=self._detached,
             )
 
-        self._now, connections.changed = now, self.nudge
+        self._now, connections.changed = now, self.report_changes
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._report)
-            await self._hear(scrape)
+            await self._receive(scrape)
             nursery.cancel_scope.cancel()
 
-    async def _hear(self, scrape: Callable[[], bytes]) -> None:
+    async def _receive(self, scrape: Callable[[], bytes]) -> None:
         while True:
             try:
                 message, descriptor = await self._channel.receive()
             except trio.EndOfChannel:
                 return
             match message:
-                case Handed():
+                case Connection():
                     connection = None if descriptor is None else socket.socket(fileno=descriptor)
-                    if not self._leaving:
+                    if not self._detached:
                         self._put.send_nowait(connection)
                     elif connection is not None:
                         connection.close()
                 case Others():
                     self.others = message
-                case Tell(number):
+                case Scrape(number):
                     self._channel.send_text(scrape(), number)
-                case Text():
+                case ScrapeResult():
                     self._text = read_text(descriptor)
                     self._text_came.unpark_all()
 
     async def _report(self) -> None:
         while True:
-            self._nudged = trio.Event()
-            while (now := self._now()) != self._told:
-                if self._channel.send(now):  # if not, the switch has stopped for a while, and what it reads is old
-                    self._told = now
+            self._changed = trio.Event()
+            while (now := self._now()) != self._reported:
+                if self._channel.send(now):  # else the supervisor is halted, with older reports still unread
+                    self._reported = now
                 await trio.sleep(_REPORT_SECONDS)
-            await self._nudged.wait()
+            await self._changed.wait()
 
-    def nudge(self) -> None:
-        """Something may have changed that the switch is told."""
-        if self._now() != self._told:
-            self._nudged.set()
+    def report_changes(self) -> None:
+        """Send a report soon, if it differs from the last one."""
+        if self._now() != self._reported:
+            self._changed.set()
 
     async def scrape(self) -> bytes | None:
-        """Have the switch put the metrics of all workers together. None: it did not in time."""
-        if self._channel.send(Ask()):
+        """Have the supervisor merge the metrics of all workers. None: no answer within `SCRAPE_SECONDS`."""
+        if self._channel.send(ScrapeRequest()):
             with trio.move_on_after(SCRAPE_SECONDS):
                 await self._text_came.park()
                 return self._text
         return None
 
     async def accept(self) -> socket.socket:
-        """Wait for the next connection; for ever, when the switch is gone.
+        """Wait for the next connection; for ever, once the supervisor has ended.
 
         Raises:
-            OSError: one came, and this process may not open one more file.
+            OSError: a connection came, and this process may not open one more file.
         """
         connection = await self._come.receive()
         if connection is None:
             self._lost += 1
-            self.nudge()
+            self.report_changes()
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return connection
 
-    def leave(self) -> None:
-        """Take no connection any more. Those that are on their way end here."""
-        self._leaving = True
-        self.nudge()
+    def detach(self) -> None:
+        """Take no connection any more. Those that are in flight are closed."""
+        self._detached = True
+        self.report_changes()
         while True:
             try:
                 connection = self._come.receive_nowait()
@@ -142,46 +157,74 @@ class Seat:
                 connection.close()
 
 
-def take_seat(place: Place) -> Seat:
-    """Open the channel that this process was started with; what a tool starts does not get it too."""
-    os.set_inheritable(place.descriptor, False)
-    return Seat(Channel(socket.socket(fileno=place.descriptor)))
+def open_worker(spec: WorkerSpec) -> Worker:
+    """Open the channel that this process was started with. Processes that tools start do not inherit it."""
+    os.set_inheritable(spec.descriptor, False)
+    return Worker(Channel(socket.socket(fileno=spec.descriptor)))
 
 
-class HandedOver(trio.abc.Listener[trio.SocketStream]):
-    """Accepts what the switch hands over. What the listening socket gave its connections (keepalive), they keep."""
+class PassedListener(trio.abc.Listener[trio.SocketStream]):
+    """Accepts the connections that the supervisor passes. They keep the options (keepalive) of its listening socket."""
 
-    def __init__(self, seat: Seat) -> None:
-        self._seat = seat
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
 
     async def accept(self) -> trio.SocketStream:
         """See `trio.abc.Listener`."""
-        return trio.SocketStream(trio.socket.from_stdlib_socket(await self._seat.accept()))
+        return trio.SocketStream(trio.socket.from_stdlib_socket(await self._worker.accept()))
 
     async def aclose(self) -> None:
         """See `trio.abc.Listener`."""
-        self._seat.leave()
+        self._worker.detach()
         await trio.lowlevel.checkpoint()
 
 
-class Keeper:
-    """The worker's `Admission`: calls are its own, but whether there is room is asked of all."""
+class WorkerAdmission:
+    """A worker's `Admission`: it admits to places of its own, but `refusal` speaks for all workers."""
 
-    def __init__(self, registry: Registry, seat: Seat) -> None:
+    def __init__(self, registry: Registry, worker: Worker) -> None:
         self._registry = registry
-        self._seat = seat
+        self._worker = worker
 
     def refusal(self) -> Refusal | None:
-        """See `Admission`. The switch gives the next call to a worker that has room."""
+        """See `Admission`. None also if only another worker has room: the supervisor passes it the next call."""
         own = self._registry.refusal()
-        return None if own is not DRAINING and self._seat.others.room else own
+        return None if own is not DRAINING and self._worker.others.room else own
 
     @contextmanager
     def admit(self) -> Iterator[Refusal | None]:
         """See `Admission`."""
         try:
             with self._registry.admit() as refusal:
-                self._seat.nudge()
+                self._worker.report_changes()
                 yield refusal
         finally:
-            self._seat.nudge()
+            self._worker.report_changes()
+
+
+async def serve_worker(
+    worker: Worker,
+    app: App,
+    registry: Registry,
+    config: ServerConfig,
+    *,
+    scrape: Callable[[], bytes],
+    shutdown_trigger: Callable[[], Awaitable[None]],
+    ready: Callable[[], None],
+) -> None:
+    """Serve `app` to the connections that the supervisor passes, until `shutdown_trigger` returns; see `serve_on`.
+
+    `scrape` returns this worker's own metrics. When the supervisor has ended, the process stops as after SIGTERM.
+    """
+    config.keep_alive_max_requests = 1  # the next request may be a call, which the supervisor has to find a place for
+
+    async def run() -> None:
+        await worker.run(registry, config.connections, scrape)
+        # Without the supervisor no call can come, and no signal would stop us. In a drain one would cut it short.
+        if registry.refusal() is not DRAINING:
+            signal.raise_signal(signal.SIGTERM)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+        await serve_on(app, PassedListener(worker), config, shutdown_trigger=shutdown_trigger, ready=ready)
+        nursery.cancel_scope.cancel()

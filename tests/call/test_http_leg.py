@@ -17,7 +17,7 @@ from sts_trio.call.meter import CallOutcome, Cause
 from sts_trio.lab.emulator import CloseWith, Mute, Refuse, Script
 from sts_trio.lab.harness.caller import place_call
 from sts_trio.lab.harness.script import Speak, WaitForAgent
-from sts_trio.web.asgi_stream import HEADERS_SECONDS
+from sts_trio.web.call_stream import HEADERS_SECONDS
 from tests.call.fakes import tone
 from tests.call.stage import ALL, BOTH, open_stage
 from tests.e2e.evi import evi_in_memory

@@ -143,7 +143,7 @@ async def test_workers_share_calls_capacity_and_metrics_and_one_that_dies_takes_
         assert told["sts_accepting_calls"] == 0
         assert told["sts_workers"] == 2
         assert told["sts_workers_unheard"] == 0
-        assert {f"process_open_fds {who}" for who in ("1", "2", "switch")} < told.keys()
+        assert {f"process_open_fds {who}" for who in ("1", "2", "supervisor")} < told.keys()
 
         # A place that becomes free is there for the next call.
         calls.pop().over.set()
@@ -214,7 +214,7 @@ async def test_workers_whose_switch_is_killed_let_their_calls_finish_and_end(tmp
             await until(lambda: log.read_text().count('"stopped"') == 1)
         process.kill()
         await until(lambda: log.read_text().count("draining: no new calls") == 2)
-        await trio.sleep(0.2)  # whatever else the end of the switch may do to a call
+        await trio.sleep(0.2)  # whatever else the end of the supervisor may do to a call
         assert await hears(evi, core)
         await core.aclose()
         await until(lambda: not any(map(is_alive, workers.values())))

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from sts_trio.core.arrival import Arrival
     from sts_trio.core.link import CallerStream
     from sts_trio.web.app import Scrape
-    from sts_trio.web.asgi import Answer
-    from sts_trio.web.asgi_stream import AnswerStream
     from sts_trio.web.auth import Authorizer
+    from sts_trio.web.call_socket import Answer
+    from sts_trio.web.call_stream import AnswerStream
 
 
 class FakeSocket:

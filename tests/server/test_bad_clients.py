@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from sts_trio.core.link import SocketClosed
-from sts_trio.web.guarded_ws import LINGER_SECONDS
+from sts_trio.web.call_socket import LINGER_SECONDS
 from sts_trio.web.guards import SEND_SECONDS
 from tests.fakes.rude import BINARY, CLOSE, TEXT, frame, hear, hear_head, upgrade
 from tests.fakes.wire import Wire, open_door

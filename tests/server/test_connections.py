@@ -15,8 +15,7 @@ import trio.testing
 
 from sts_trio.core.link import SocketClosed
 from sts_trio.web import connections
-from sts_trio.web.connections import most_connections, raise_file_limit
-from sts_trio.web.listening import Seldom
+from sts_trio.web.connections import LogRateLimit, most_connections, raise_file_limit
 from sts_trio.web.server import HEADER_SECONDS
 from tests.fakes.rude import hear, upgrade
 from tests.fakes.wire import open_door
@@ -62,7 +61,7 @@ async def test_who_neither_reads_nor_leaves_holds_no_room_for_long(autojump_cloc
         for _ in range(200):
             await wire.connect()
         await trio.testing.wait_all_tasks_blocked()
-        assert wire.live <= 1 + connections._COURTESIES
+        assert wire.live <= 1 + connections._MAX_REFUSALS
         await trio.sleep(1)
         assert wire.live == 1
 
@@ -133,7 +132,7 @@ def test_the_limit_of_files_is_raised_as_far_as_it_may(
 
 
 def test_a_repeated_record_is_let_through_seldom_and_in_one_line() -> None:
-    seldom = Seldom()
+    seldom = LogRateLimit()
     records = [logging.makeLogRecord({"created": at, "exc_info": (1, 2, 3)}) for at in (100.0, 100.1, 109.0, 110.0)]
     assert [seldom.filter(record) for record in records] == [True, False, False, True]
     assert records[0].exc_info is None

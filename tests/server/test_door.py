@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sts_trio.core.arrival import MAX_NAME, MAX_PARAMETERS, MAX_VALUE, Arrival, parse_arrival, parse_query
 from sts_trio.core.link import SocketClosed
 from sts_trio.web.app import plain_path
-from sts_trio.web.guarded_ws import LINGER_SECONDS
+from sts_trio.web.call_socket import LINGER_SECONDS
 from tests.fakes.rude import CLOSE, Heard, frame, hear, upgrade
 from tests.fakes.wire import Wire, open_door
 

@@ -1,4 +1,4 @@
-"""The fast lane beside a WebSocket library: order, bounds, turns, and ends."""
+"""The fast path beside a WebSocket library: order, bounds, turns, and ends."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import trio
 import trio.testing
 from hypercorn.protocol.events import Data
 
-from sts_trio.web.guarded_ws import GuardedWSStream
+from sts_trio.web.call_socket import GuardedWSStream
 from sts_trio.web.guards import GuardedTCPServer
-from sts_trio.websocket.fast_path import FastPath, Flood
-from sts_trio.websocket.frames import BINARY, PING, TEXT, FrameParser, frame
+from sts_trio.websocket.fast_path import FastPath
+from sts_trio.websocket.frames import BINARY, PING, TEXT, Flood, FrameParser, TokenBucket, frame
 from tests.fakes import rude
 from tests.fakes.wire import open_door
 
@@ -30,7 +30,7 @@ FRAGMENT = frame(TEXT & 0x7F, b"be")
 LAST = frame(0x80, b"gun")
 
 
-def lane_on(stream: trio.abc.Stream, *, queued: int = 10, patience: float = float("inf")) -> FastPath:
+def fast_path_on(stream: trio.abc.Stream, *, queued: int = 10, patience: float = float("inf")) -> FastPath:
     fast_path = FastPath(stream, FrameParser(masked=False, most=1000), queued=queued, patience=patience)
     fast_path.open()
     return fast_path
@@ -64,7 +64,7 @@ async def test_before_it_is_open_the_library_has_everything() -> None:
 
 async def test_messages_pass_and_pings_are_the_librarys(autojump_clock: trio.testing.MockClock) -> None:
     near, far = trio.testing.memory_stream_pair()
-    fast_path = lane_on(near)
+    fast_path = fast_path_on(near)
     await far.send_all(frame(TEXT, b"one") + frame(PING, b"?") + frame(BINARY, b"two"))
     assert await fast_path.receive_some() == frame(PING, b"?")
     assert [await fast_path.receive(), await fast_path.receive()] == ["one", b"two"]
@@ -73,7 +73,7 @@ async def test_messages_pass_and_pings_are_the_librarys(autojump_clock: trio.tes
 
 async def test_a_fragment_hands_the_stream_to_the_library_for_good(autojump_clock: trio.testing.MockClock) -> None:
     near, far = trio.testing.memory_stream_pair()
-    fast_path = lane_on(near)
+    fast_path = fast_path_on(near)
     await far.send_all(frame(TEXT, b"one") + FRAGMENT)
     assert await fast_path.receive_some() == FRAGMENT
     await far.send_all(LAST + frame(TEXT, b"two"))
@@ -83,7 +83,7 @@ async def test_a_fragment_hands_the_stream_to_the_library_for_good(autojump_cloc
 
 async def test_a_receiver_that_waits_hears_of_the_end(autojump_clock: trio.testing.MockClock) -> None:
     near, far = trio.testing.memory_stream_pair()
-    fast_path = lane_on(near)
+    fast_path = fast_path_on(near)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(fast_path.receive_some)
 
@@ -97,7 +97,7 @@ async def test_a_receiver_that_waits_hears_of_the_end(autojump_clock: trio.testi
 
 async def test_who_does_not_receive_is_not_read_for(autojump_clock: trio.testing.MockClock) -> None:
     near, far = trio.testing.memory_stream_pair()
-    fast_path = lane_on(near, queued=3)
+    fast_path = fast_path_on(near, queued=3)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(fast_path.receive_some)
         for number in range(10):
@@ -111,12 +111,12 @@ async def test_who_does_not_receive_is_not_read_for(autojump_clock: trio.testing
         nursery.cancel_scope.cancel()
 
 
-async def test_a_lane_that_is_closed_while_somebody_reads_waits_for_that_read(
+async def test_a_fast_path_that_is_closed_while_somebody_reads_waits_for_that_read(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """Two must not read at once; what the last read brings is the library's, too."""
     near, far = trio.testing.memory_stream_pair()
-    fast_path = lane_on(near)
+    fast_path = fast_path_on(near)
     for_library: list[bytes] = []
 
     async def library() -> None:
@@ -135,7 +135,7 @@ async def test_a_lane_that_is_closed_while_somebody_reads_waits_for_that_read(
 
 async def test_a_receiver_that_is_cancelled_loses_nothing(autojump_clock: trio.testing.MockClock) -> None:
     near, far = trio.testing.memory_stream_pair()
-    fast_path = lane_on(near)
+    fast_path = fast_path_on(near)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(fast_path.receive_some)
         with trio.move_on_after(1):
@@ -149,23 +149,18 @@ async def test_a_receiver_that_is_cancelled_loses_nothing(autojump_clock: trio.t
         nursery.cancel_scope.cancel()
 
 
-async def test_more_than_is_admitted_is_a_flood() -> None:
+async def test_more_than_the_limit_allows_is_a_flood() -> None:
     near, far = trio.testing.memory_stream_pair()
-    fast_path = lane_on(near)
-    asked: list[float] = []
-
-    def admits(cost: float) -> bool:
-        asked.append(cost)
-        return sum(asked) < 5
-
-    fast_path.limit(admits)
+    fast_path = FastPath(near, FrameParser(masked=False, most=1000), queued=10)
+    cost = 3 + 3 * 504 / 1024
+    bucket = TokenBucket(0, 2 * cost - 0.01, 0.0)
+    fast_path.open(limit=bucket)
     await far.send_all(frame(BINARY, bytes(500)) * 3)
     assert [await fast_path.receive() for _ in range(3)] == [bytes(500)] * 3
     await far.send_all(frame(BINARY, bytes(500)) * 3)
     assert await fast_path.receive() is None
     with pytest.raises(Flood):
         await fast_path.receive_some()
-    assert asked[0] == pytest.approx(3 + 3 * 504 / 1024)
     assert not fast_path.is_open
 
 
@@ -173,7 +168,7 @@ async def test_a_message_waits_for_its_turn_behind_what_the_library_writes(
     sockets: tuple[trio.SocketStream, trio.SocketStream], nursery: trio.Nursery
 ) -> None:
     near, far = sockets
-    fast_path = lane_on(near)
+    fast_path = fast_path_on(near)
     long = bytes(3_000_000)  # more than the kernel takes
     nursery.start_soon(fast_path.send_all, long)
     await trio.testing.wait_all_tasks_blocked()
@@ -195,7 +190,7 @@ async def test_a_message_that_the_kernel_takes_in_parts_stays_whole(
     sockets: tuple[trio.SocketStream, trio.SocketStream], nursery: trio.Nursery
 ) -> None:
     near, far = sockets
-    fast_path = lane_on(near)
+    fast_path = fast_path_on(near)
     messages = [bytes([number]) * 700_000 for number in range(4)]
 
     async def send(message: bytes) -> None:
@@ -210,8 +205,8 @@ async def test_a_message_that_the_kernel_takes_in_parts_stays_whole(
     nursery.start_soon(end)
     with trio.fail_after(5):
         got = await read_all(far)
-    splitter = FrameParser(masked=False, most=1_000_000)
-    heard, others = splitter.feed(got)
+    parser = FrameParser(masked=False, most=1_000_000)
+    heard, others = parser.feed(got)
     assert (sorted(heard, key=str), others) == (messages, b"")
 
 
@@ -219,7 +214,7 @@ async def test_a_peer_that_does_not_read_loses_the_connection_and_no_cancellatio
     sockets: tuple[trio.SocketStream, trio.SocketStream],
 ) -> None:
     near, _ = sockets
-    fast_path = lane_on(near, patience=0.2)
+    fast_path = fast_path_on(near, patience=0.2)
     with trio.fail_after(2), trio.CancelScope() as scope:
         scope.cancel()
         with pytest.raises(trio.BrokenResourceError, match=r"has read nothing for 0.2 s"):
@@ -234,7 +229,7 @@ async def test_a_closed_connections_number_is_not_used_again(
 ) -> None:
     """The kernel gives the number of a closed socket to the next one: another call's."""
     near, _ = sockets
-    fast_path = lane_on(near)
+    fast_path = fast_path_on(near)
     number = near.socket.fileno()
     await near.aclose()
     one, other = stdlib.socketpair()
@@ -251,11 +246,11 @@ async def test_a_closed_connections_number_is_not_used_again(
 
 
 @pytest.mark.parametrize("how", ["aclose", "reset"])
-async def test_a_connection_that_ends_ends_the_lane(
+async def test_a_connection_that_ends_ends_the_fast_path(
     sockets: tuple[trio.SocketStream, trio.SocketStream], how: str
 ) -> None:
     near, far = sockets
-    fast_path = lane_on(near)
+    fast_path = fast_path_on(near)
     if how == "reset":
         far.socket.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     await far.aclose()
@@ -266,7 +261,7 @@ async def test_a_connection_that_ends_ends_the_lane(
 
 
 @pytest.mark.parametrize("at_once", [False, True], ids=["after the 101", "with the request"])
-async def test_a_caller_who_speaks_at_once_takes_the_lane_unless_bytes_are_with_the_library_already(
+async def test_a_caller_who_speaks_at_once_takes_the_fast_path_unless_bytes_are_with_the_library_already(
     at_once: bool, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     long_way: list[object] = []

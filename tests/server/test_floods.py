@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from sts_trio.core.link import SocketClosed
-from sts_trio.web.guarded_ws import UNITS_PER_SECOND, UNITS_SAVED
+from sts_trio.web.call_socket import UNITS_PER_SECOND, UNITS_SAVED
 from tests.fakes.rude import TEXT, frame, hear, hear_head, upgrade
 from tests.fakes.wire import open_door
 
@@ -30,7 +30,7 @@ FLOODS = {
 async def test_others_get_their_turn_within_a_flood(
     name: str, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sts_trio.web.guarded_ws.UNITS_SAVED", 100_000)
+    monkeypatch.setattr("sts_trio.web.call_socket.UNITS_SAVED", 100_000)
     over = trio.Event()
 
     async def answer(socket: CallerSocket, arrival: Arrival) -> None:

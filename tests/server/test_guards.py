@@ -1,4 +1,4 @@
-"""One test per fact of hypercorn that `web.guards` and `web.guarded_ws` cure."""
+"""One test per fact of hypercorn that `web.guards` and `web.call_socket` cure."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from wsproto.connection import Connection
 
 from sts_trio.core.link import CallerSocket, SocketClosed
 from sts_trio.web import guards
-from sts_trio.web.guarded_ws import LINGER_SECONDS, GuardedWSStream
+from sts_trio.web.call_socket import LINGER_SECONDS, GuardedWSStream
 from sts_trio.web.guards import SEND_SECONDS, Inbox, install_guards
 from sts_trio.web.server import MAX_HEADER_BYTES
 from tests.fakes.rude import CLOSE, PING, TEXT, frame, hear, hear_head, upgrade
 from tests.fakes.wire import Wire, open_door
 
 if TYPE_CHECKING:
+    from hypercorn.typing import ASGIReceiveEvent
+
     from sts_trio.core.arrival import Arrival
 
 Clock = trio.testing.MockClock
@@ -43,7 +45,7 @@ class Ends:
 def test_install_guards_can_be_repeated() -> None:
     for _ in range(2):
         install_guards()
-        assert hypercorn.protocol.h11.WSStream is GuardedWSStream
+        assert vars(hypercorn.protocol.h11)["WSStream"] is GuardedWSStream
 
 
 def test_install_guards_refuses_another_hypercorn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,8 +159,9 @@ async def test_an_answer_that_stops_reading_leaks_nothing(autojump_clock: Clock)
 async def test_inbox_takes_the_end_when_it_is_full(autojump_clock: Clock) -> None:
     inbox = Inbox(1)
     await inbox.put({"type": "http.request", "body": b"1", "more_body": True})
+    second: ASGIReceiveEvent = {"type": "http.request", "body": b"2", "more_body": True}
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(inbox.put, {"type": "http.request", "body": b"2", "more_body": True})
+        nursery.start_soon(inbox.put, second)
         await trio.testing.wait_all_tasks_blocked()
         await inbox.put({"type": "http.disconnect"})
     await inbox.put({"type": "http.request", "body": b"3", "more_body": True})

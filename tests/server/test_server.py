@@ -20,8 +20,8 @@ from websockets.sync.client import connect
 
 from sts_trio.core.link import SocketClosed
 from sts_trio.web.app import create_app
-from sts_trio.web.asgi import CLOSE_SECONDS
-from sts_trio.web.listening import listen, notice_dead_peers
+from sts_trio.web.call_socket import CLOSE_SECONDS
+from sts_trio.web.connections import listen, notice_dead_peers
 from sts_trio.web.server import GRACEFUL_SECONDS, make_config, serve_app
 from tests.fakes.http_caller import HttpCaller
 from tests.fakes.rude import BINARY, TEXT, frame, hear, hear_head, upgrade
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from sts_trio.core.arrival import Arrival
     from sts_trio.core.link import CallerSocket, CallerStream
-    from sts_trio.web.asgi import Answer
-    from sts_trio.web.asgi_stream import AnswerStream
+    from sts_trio.web.call_socket import Answer
+    from sts_trio.web.call_stream import AnswerStream
 
 HOW_TO_CALL = (
     "set STS_URL to ws:// and this host and port, or, for a call over plain HTTP (POST), to http:// and the same."

@@ -12,8 +12,8 @@ import trio
 import trio.testing
 
 from sts_trio.core.link import SocketClosed
-from sts_trio.web.asgi_stream import HEADERS_SECONDS
-from sts_trio.web.guarded_ws import LINGER_SECONDS
+from sts_trio.web.call_socket import LINGER_SECONDS
+from sts_trio.web.call_stream import HEADERS_SECONDS
 from sts_trio.web.guards import SEND_SECONDS
 from tests.fakes.http_caller import HttpCaller
 from tests.fakes.rude import hear, hear_head

@@ -11,7 +11,18 @@ from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 from wsproto.utilities import ProtocolError
 
-from sts_trio.websocket.frames import BINARY, PING, PONG, TEXT, ClientFramer, FrameParser, frame, mask
+from sts_trio.websocket.frames import (
+    BINARY,
+    PING,
+    PONG,
+    TEXT,
+    ClientFramer,
+    Flood,
+    FrameParser,
+    TokenBucket,
+    frame,
+    mask,
+)
 
 MOST = 70_000
 CONTINUATION, CLOSE = 0x80, 0x88
@@ -88,15 +99,15 @@ class Library:
 
 
 @given(conversations, st.lists(st.integers(0, 2**20), max_size=12), st.booleans())
-def test_beside_the_lane_the_library_hears_what_it_would_alone(
+def test_beside_the_fast_path_the_library_hears_what_it_would_alone(
     frames: list[tuple[int, bytes]], cuts: list[int], masked: bool
 ) -> None:
     """The oracle is wsproto, given everything. Pings may be answered before messages that came with them: no matter."""
-    alone, beside, splitter = Library(masked=masked), Library(masked=masked), FrameParser(masked=masked, most=MOST)
+    alone, beside, parser = Library(masked=masked), Library(masked=masked), FrameParser(masked=masked, most=MOST)
     passed: list[object] = []
     for piece in cut(built(frames, masked=masked), cuts):
         alone.feed(piece)
-        messages, others = splitter.feed(piece)
+        messages, others = parser.feed(piece)
         passed += messages
         beside.feed(others)
     together = passed + [one for one in beside.heard if not is_control(one)]
@@ -110,14 +121,14 @@ def is_control(heard: object) -> bool:
 
 @given(st.lists(plain, max_size=6), st.lists(st.integers(0, 2**20), max_size=12), st.booleans())
 def test_plain_messages_never_reach_the_library(frames: list[tuple[int, bytes]], cuts: list[int], masked: bool) -> None:
-    splitter = FrameParser(masked=masked, most=MOST)
+    parser = FrameParser(masked=masked, most=MOST)
     heard: list[str | bytes] = []
     for piece in cut(built(frames, masked=masked), cuts):
-        messages, others = splitter.feed(piece)
+        messages, others = parser.feed(piece)
         assert others == b""
         heard += messages
     assert heard == [payload.decode() if kind == TEXT else payload for kind, payload in frames]
-    assert not splitter.closed
+    assert not parser.closed
 
 
 @pytest.mark.parametrize(
@@ -132,20 +143,20 @@ def test_plain_messages_never_reach_the_library(frames: list[tuple[int, bytes]],
     ids=["too long", "padded 16", "padded 64", "endless", "masked"],
 )
 def test_what_is_not_plain_is_left_to_the_library_from_its_first_byte(data: bytes) -> None:
-    splitter = FrameParser(masked=False, most=MOST)
+    parser = FrameParser(masked=False, most=MOST)
     before = frame(TEXT, b"before")
     heard: list[str | bytes] = []
     seen = b""
     for byte in before + data + before:
-        messages, others = splitter.feed(bytes([byte]))
+        messages, others = parser.feed(bytes([byte]))
         heard += messages
         seen += others
-    assert (heard, seen, splitter.closed) == (["before"], data + before, True)
+    assert (heard, seen, parser.closed) == (["before"], data + before, True)
 
 
 def test_a_client_that_does_not_mask_is_left_to_the_library() -> None:
-    splitter = FrameParser(masked=True, most=MOST)
-    assert splitter.feed(frame(TEXT, b"plain")) == ([], frame(TEXT, b"plain"))
+    parser = FrameParser(masked=True, most=MOST)
+    assert parser.feed(frame(TEXT, b"plain")) == ([], frame(TEXT, b"plain"))
 
 
 @given(st.binary(max_size=700), st.binary(min_size=4, max_size=4))
@@ -166,3 +177,13 @@ def test_what_a_server_sends_the_library_of_a_client_understands(frames: list[tu
     library = Library(masked=False)
     library.feed(built(frames, masked=False))
     assert library.heard == [payload.decode() if kind == TEXT else payload for kind, payload in frames]
+
+
+def test_the_limit_counts_each_message_and_each_kib_also_of_frames_that_are_not_complete() -> None:
+    parser = FrameParser(masked=False, most=MOST)
+    parser.limit = TokenBucket(2.0, 2.5, 0.0)
+    message = frame(BINARY, bytes(2048 - 4))
+    assert parser.feed(message[:1024], 0.0) == ([], b"")  # one KiB
+    with pytest.raises(Flood):
+        parser.feed(message[1024:], 0.0)  # a KiB and a message; 1.5 units are left, and lost
+    assert parser.feed(frame(BINARY, b""), 1.0) == ([b""], b"")

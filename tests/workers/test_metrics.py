@@ -14,9 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from sts_trio.call.handler import Registry
 from sts_trio.call.meter import HTTP, WEBSOCKET, CallCounts, CallRecord
 from sts_trio.metrics import Metrics
-from sts_trio.workers.collect import Scrapes
-from sts_trio.workers.merge import HIGHEST_GAUGES, SUMMED_GAUGES, Ledger
-from sts_trio.workers.pool import Crew
+from sts_trio.workers.metrics import HIGHEST_GAUGES, SUMMED_GAUGES, MergedMetrics, MetricsCollector
+from sts_trio.workers.pool import WorkerPool
 from tests.unit.test_metrics import used
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
@@ -40,15 +39,15 @@ def counter(value: float, gauge: float = 0) -> str:
 
 
 async def test_sums_highest_values_and_what_stays_apart() -> None:
-    ledger, pages = Ledger(), []
+    merged, pages = MergedMetrics(), []
     for number in (1, 2):
         metrics = Metrics(Registry(10 + number), "1.2.3")
         for leg in (WEBSOCKET, HTTP)[:number]:
             metrics.call_began(CallRecord(leg, CallCounts(messages_peak=number, upstream_seconds=0.02)))
         metrics.answered(0.2 * number)
         pages.append(metrics.scrape()[0])
-        ledger.hear(str(number), pages[-1].decode())
-    whole, one, two = samples(ledger.page({"1", "2"})), samples(pages[0]), samples(pages[1])
+        merged.update(str(number), pages[-1].decode())
+    whole, one, two = samples(merged.render({"1", "2"})), samples(pages[0]), samples(pages[1])
     assert whole["sts_calls_active leg=websocket"] == 2
     assert whole["sts_calls_active leg=http"] == 1
     assert whole["sts_calls_limit"] == 23
@@ -64,31 +63,31 @@ async def test_sums_highest_values_and_what_stays_apart() -> None:
 
 async def test_one_worker_alone_is_told_as_it_tells_itself() -> None:
     text = used().scrape()[0]
-    ledger = Ledger()
-    ledger.hear("1", text.decode())
-    whole = {re.sub(" worker=1$", "", name): value for name, value in samples(ledger.page({"1"})).items()}
+    merged = MergedMetrics()
+    merged.update("1", text.decode())
+    whole = {re.sub(" worker=1$", "", name): value for name, value in samples(merged.render({"1"})).items()}
     assert whole == samples(text)
     types = re.findall(rb"^# (?:TYPE|HELP) .*$", text, re.MULTILINE)
-    assert re.findall(rb"^# (?:TYPE|HELP) .*$", ledger.page({"1"}), re.MULTILINE) == types
+    assert re.findall(rb"^# (?:TYPE|HELP) .*$", merged.render({"1"}), re.MULTILINE) == types
 
 
 async def test_every_gauge_of_ours_is_in_a_table() -> None:
-    families = [*used().registry.collect(), *Scrapes(Crew([0])).collect()]
+    families = [*used().registry.collect(), *MetricsCollector(WorkerPool([0])).collect()]
     gauges = {family.name for family in families if family.type == "gauge" and not family.name.startswith("process_")}
     assert gauges == SUMMED_GAUGES | HIGHEST_GAUGES
     assert not SUMMED_GAUGES & HIGHEST_GAUGES
 
 
 def test_a_worker_that_is_mute_or_gone_takes_its_gauges_with_it_and_leaves_its_sums() -> None:
-    ledger = Ledger()
-    ledger.hear("1", counter(5, gauge=7))
-    ledger.hear("2", counter(6, gauge=8))
-    assert samples(ledger.page({"2"})) == {"sts_a_total leg=x": 11, "sts_tasks": 8}
-    ledger.bury("1")
-    assert samples(ledger.page({"2"})) == {"sts_a_total leg=x": 11, "sts_tasks": 8}
-    ledger.hear("1", counter(1, gauge=1))
-    assert samples(ledger.page({"1", "2"})) == {"sts_a_total leg=x": 12, "sts_tasks": 9}
-    ledger.bury("3")  # died before it told anything
+    merged = MergedMetrics()
+    merged.update("1", counter(5, gauge=7))
+    merged.update("2", counter(6, gauge=8))
+    assert samples(merged.render({"2"})) == {"sts_a_total leg=x": 11, "sts_tasks": 8}
+    merged.retire("1")
+    assert samples(merged.render({"2"})) == {"sts_a_total leg=x": 11, "sts_tasks": 8}
+    merged.update("1", counter(1, gauge=1))
+    assert samples(merged.render({"1", "2"})) == {"sts_a_total leg=x": 12, "sts_tasks": 9}
+    merged.retire("3")  # died before it told anything
 
 
 STEPS = st.lists(
@@ -99,24 +98,24 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_a_sum_is_exact_and_never_falls_whoever_dies_when(steps: list[tuple[int, str, float]]) -> None:
-    ledger, living, dead, shown = Ledger(), dict[int, float](), Fraction(0), 0.0
+    merged, living, dead, shown = MergedMetrics(), dict[int, float](), Fraction(0), 0.0
     for who, step, more in steps:
         if step == "tell":
             living[who] = living.get(who, 0.0) + more
-            ledger.hear(str(who), counter(living[who]))
+            merged.update(str(who), counter(living[who]))
         elif step == "die":
             dead += Fraction(living.pop(who, 0.0))
-            ledger.bury(str(who))
+            merged.retire(str(who))
         else:
-            now = samples(ledger.page({str(who)})).get("sts_a_total leg=x", 0.0)
+            now = samples(merged.render({str(who)})).get("sts_a_total leg=x", 0.0)
             assert now == float(dead + sum(map(Fraction, living.values())))
             assert now >= shown
             shown = now
 
 
-async def test_the_readme_lists_what_the_switch_tells() -> None:
+async def test_the_readme_lists_what_the_supervisor_tells() -> None:
     rows = ["| Series | Type | Meaning |", "|---|---|---|"]
-    for family in Scrapes(Crew([0])).collect():
+    for family in MetricsCollector(WorkerPool([0])).collect():
         name = family.name + ("_total" if family.type == "counter" else "")
         rows.append(f"| `{name}` | {family.type} | {family.documentation} |")
     table = README.partition("<!-- workers -->")[2].partition("<!-- /workers -->")[0]
@@ -126,6 +125,6 @@ async def test_the_readme_lists_what_the_switch_tells() -> None:
 @pytest.mark.parametrize("value", ["a\\b", 'say "x"', "two\nlines", "ümlaut", "}"])
 async def test_no_label_breaks_the_text(value: str) -> None:
     metrics = Metrics(Registry(), value)
-    ledger = Ledger()
-    ledger.hear("1", metrics.scrape()[0].decode())
-    assert samples(ledger.page({"1"}))[f"sts_build_info version={value}"] == 1
+    merged = MergedMetrics()
+    merged.update("1", metrics.scrape()[0].decode())
+    assert samples(merged.render({"1"}))[f"sts_build_info version={value}"] == 1

@@ -1,4 +1,4 @@
-"""The messages between switch and workers: each comes back as it went."""
+"""The messages between supervisor and workers: each comes back as it went."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sts_trio.workers.wire import (
+from sts_trio.workers.channel import (
     PACKET_BYTES,
-    Ask,
-    Handed,
+    Connection,
     Message,
     Others,
     Report,
-    Tell,
-    Text,
+    Scrape,
+    ScrapeRequest,
+    ScrapeResult,
     decode,
     encode,
 )
@@ -26,12 +26,12 @@ from sts_trio.workers.wire import (
 @pytest.mark.parametrize(
     "message",
     [
-        Handed(),
+        Connection(),
         Others(3, room=True),
-        Tell(2**40),
-        Report(live=1, places=2, new=3, taken=2**40, ready=False, leaving=True),
-        Ask(),
-        Text(7),
+        Scrape(2**40),
+        Report(live=1, places=2, new=3, taken=2**40, ready=False, detached=True),
+        ScrapeRequest(),
+        ScrapeResult(7),
     ],
 )
 def test_a_message_is_one_packet_and_comes_back(message: Message) -> None:

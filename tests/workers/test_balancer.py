@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sts_trio.workers import cores
-from sts_trio.workers.balancer import MOST_ON_THE_WAY, Backoff, Load, is_open, ranked, shares
-from sts_trio.workers.cores import cores_of, usable_cores, worker_count
-from sts_trio.workers.wire import Report
+from sts_trio.workers.balancer import MAX_IN_FLIGHT, Backoff, Load, ranked, room_is_uncertain, shares
+from sts_trio.workers.channel import Report
+from sts_trio.workers.pool import cores_of, usable_cores, worker_count
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +25,7 @@ class Named:
 
 def worker(name: str, share: int = 0, **report: int | bool) -> Named:
     load = Load(share)
-    load.hear(Report(**report), 0.0)  # type: ignore[arg-type]  # fields by name
+    load.on_report(Report(**report), 0.0)  # type: ignore[arg-type]  # fields by name
     return Named(name, load)
 
 
@@ -51,10 +50,10 @@ def test_shares_are_all_there_is_and_differ_by_one_at_most(most: int, workers: i
         # Full, or shedding, or stopping: the other one, however many calls it has.
         ([worker("a", 2, places=2), worker("b", 9, places=1, new=30)], "b"),
         ([worker("a", ready=False), worker("b", places=90)], "b"),
-        ([worker("a", leaving=True), worker("b", 1, places=1)], "b"),
+        ([worker("a", detached=True), worker("b", 1, places=1)], "b"),
         # Nobody has room: somebody must say so.
         ([worker("a", 2, places=2), worker("b", 1, places=2)], "a"),
-        ([worker("a", leaving=True)], None),
+        ([worker("a", detached=True)], None),
         ([Named("a", Load(0))], None),
         ([], None),
     ],
@@ -65,25 +64,25 @@ def test_the_worker_with_the_most_free_places_gets_it(workers: list[Named], best
 
 def test_what_was_handed_over_counts_until_the_worker_tells_of_it() -> None:
     a, b = worker("a", places=1), worker("b")
-    b.load.hand(0.0)
-    b.load.hand(0.0)
+    b.load.on_passed(0.0)
+    b.load.on_passed(0.0)
     assert chosen(a, b) == "a"
-    b.load.hear(Report(taken=1), 0.0)  # a request that was no call; the other is still on its way
-    assert b.load.on_the_way == 1
-    b.load.hear(Report(taken=2), 0.0)
+    b.load.on_report(Report(taken=1), 0.0)  # a request that was no call; the other is still on its way
+    assert b.load.in_flight == 1
+    b.load.on_report(Report(taken=2), 0.0)
     assert chosen(a, b) == "b"
 
 
 def test_a_worker_that_takes_nothing_comes_last_and_gets_so_many_at_most() -> None:
     stuck, busy = worker("stuck"), worker("busy", places=500)
-    stuck.load.hand(10.0)
+    stuck.load.on_passed(10.0)
     assert chosen(stuck, busy, now=10.9) == "stuck"
     assert chosen(stuck, busy, now=11.1) == "busy"
-    while stuck.load.can_take():
-        stuck.load.hand(11.0)
-    assert stuck.load.on_the_way == MOST_ON_THE_WAY
+    while stuck.load.can_accept():
+        stuck.load.on_passed(11.0)
+    assert stuck.load.in_flight == MAX_IN_FLIGHT
     assert chosen(stuck, now=11.1) is None
-    stuck.load.hear(Report(taken=MOST_ON_THE_WAY), 12.0)
+    stuck.load.on_report(Report(taken=MAX_IN_FLIGHT), 12.0)
     assert chosen(stuck, busy, now=12.0) == "stuck"
 
 
@@ -99,32 +98,32 @@ def test_a_worker_that_takes_nothing_comes_last_and_gets_so_many_at_most() -> No
     ],
 )
 def test_who_has_room_is_open_while_the_last_places_may_be_gone_already(workers: list[Named], expected: bool) -> None:
-    assert is_open(workers, 0.0) is expected
+    assert room_is_uncertain(workers, 0.0) is expected
 
 
 @given(st.integers(0, 40), st.integers(1, 6), st.data())
 def test_no_call_is_refused_while_another_worker_has_a_place(most: int, workers: int, data: st.DataObject) -> None:
     """Calls come and go at random, and reports come late by as many connections as the choice may run ahead."""
-    crew = [Named(str(number), Load(share)) for number, share in enumerate(shares(max(most, workers), workers))]
-    taken = dict.fromkeys(crew, 0)
-    places = dict.fromkeys(crew, 0)
+    pool = [Named(str(number), Load(share)) for number, share in enumerate(shares(max(most, workers), workers))]
+    taken = dict.fromkeys(pool, 0)
+    places = dict.fromkeys(pool, 0)
 
     def report(who: Named) -> None:
-        who.load.hear(Report(places=places[who], taken=taken[who]), 0.0)
+        who.load.on_report(Report(places=places[who], taken=taken[who]), 0.0)
 
-    for each in crew:
+    for each in pool:
         report(each)
     for step in data.draw(st.lists(st.sampled_from(["come", "come", "go", "report"]), max_size=80)):
-        who = data.draw(st.sampled_from(crew))
+        who = data.draw(st.sampled_from(pool))
         if step == "come":
-            best = ranked(crew, 0.0)[0]
-            best.load.hand(0.0)
+            best = ranked(pool, 0.0)[0]
+            best.load.on_passed(0.0)
             taken[best] += 1
             if places[best] < best.load.share:
                 places[best] += 1
             else:
-                unknown = [each for each in crew if each.load.report != Report(places=places[each], taken=taken[each])]
-                assert all(places[each] == each.load.share or each in unknown for each in crew)
+                unknown = [each for each in pool if each.load.report != Report(places=places[each], taken=taken[each])]
+                assert all(places[each] == each.load.share or each in unknown for each in pool)
         elif step == "go" and places[who]:
             places[who] -= 1
             report(who)
@@ -166,8 +165,8 @@ def test_there_are_as_many_cores_as_affinity_and_quotas_leave(
         (tmp_path / "groups" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "groups" / name).write_text(text)
     (tmp_path / "membership").write_text("1:cpu:/x\n0::/a.slice/b\n")
-    monkeypatch.setattr(cores, "_GROUPS", tmp_path / "groups")
-    monkeypatch.setattr(cores, "_MEMBERSHIP", tmp_path / "membership")
+    monkeypatch.setattr("sts_trio.workers.pool._CGROUPS", tmp_path / "groups")
+    monkeypatch.setattr("sts_trio.workers.pool._MEMBERSHIP", tmp_path / "membership")
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(affinity)))
     assert usable_cores() == expected
 
@@ -178,5 +177,5 @@ def test_there_are_as_many_cores_as_affinity_and_quotas_leave(
 def test_there_are_never_more_workers_than_calls(
     wanted: int, most_calls: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cores, "usable_cores", lambda: 6)
+    monkeypatch.setattr("sts_trio.workers.pool.usable_cores", lambda: 6)
     assert worker_count(wanted, most_calls) == expected

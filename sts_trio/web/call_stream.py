@@ -1,8 +1,8 @@
 """A call over HTTP, straight on ASGI: audio in the body of a request, and at the same time in that of its response.
 
-It goes past quart for the reasons in `web.asgi`, and for three more: quart limits the length of a body, and the time
-that a response may take, and it reads a body on without end while nobody takes it. Here the guards' bounded inbox lies
-between caller and call, then TCP holds the caller back.
+It goes past quart for the reasons in `web.call_socket`, and for three more: quart limits the length of a body, and the
+time that a response may take, and it reads a body without bound while the app does not. Here the guards' bounded inbox
+lies between caller and call; when it is full, TCP holds the caller back.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import trio
 from sts_trio.call.handler import DRAINING
 from sts_trio.core.arrival import Arrival, parse_arrival
 from sts_trio.core.link import CallerStream, SocketClosed
-from sts_trio.web.asgi import json_reply
+from sts_trio.web.refusals import json_reply
 
 if TYPE_CHECKING:
     from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
-    from sts_trio.web.asgi import Admission
+    from sts_trio.web.refusals import Admission
 
 logger = logging.getLogger(__name__)
 
@@ -43,10 +43,10 @@ AnswerStream = Callable[[CallerStream, Arrival], Awaitable[None]]
 class AsgiStream:
     """A `CallerStream` on an ASGI request.
 
-    The response begins (200) with the first audio, or `HEADERS_SECONDS` after the request, whichever is first. It is
-    a compromise. Once it has begun, it cannot become an error any more: who waits for the provider can tell of every
-    failure, and lets a client with a limit on headers give up. So the quick refusals (a provider that nobody reaches,
-    a service that stops) are told as such, and slower ones only by the response's end.
+    The response begins (200) with the first audio, or `HEADERS_SECONDS` after the request, whichever is first. That
+    is a compromise. Once begun, a response cannot become an error any more. Beginning only when the provider is there
+    would report every failure, but a client with a limit on headers would give up. So quick failures (a provider that
+    cannot be reached, a service that stops) get their status, and later ones show only as the response's end.
     """
 
     def __init__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
@@ -109,7 +109,7 @@ async def take_stream(
     receive: ASGIReceiveCallable,
     send: ASGISendCallable,
     answer: AnswerStream,
-    keeper: Admission,
+    admission: Admission,
 ) -> None:
     """Run one streaming request to the end of its response: refused with 503, or handed to `answer`.
 
@@ -117,7 +117,7 @@ async def take_stream(
     it has not begun. That is shielded, and bounded by its own limits.
     """
     stream = AsgiStream(receive, send)
-    with keeper.admit() as refusal:
+    with admission.admit() as refusal:
         if refusal is not None:
             await stream.close(503, refusal.message, refusal.reason)
         else:

@@ -1,4 +1,4 @@
-"""A worker's end of the channel: connections, reports, scrapes, and what the end of the switch means."""
+"""A worker's end of the channel: connections, reports, collector, and what the end of the supervisor means."""
 
 from __future__ import annotations
 
@@ -14,11 +14,20 @@ import trio
 import trio.testing
 
 from sts_trio.call.handler import Registry
-from sts_trio.web.connections import NEW_SECONDS, Connections
-from sts_trio.web.listening import listen, notice_dead_peers
-from sts_trio.workers.channel import Channel, open_pair, read_text
-from sts_trio.workers.wire import Ask, Handed, Message, Others, Report, Tell, Text
-from sts_trio.workers.worker import SCRAPE_SECONDS, HandedOver, Keeper, Seat
+from sts_trio.web.connections import NEW_SECONDS, Connections, listen, notice_dead_peers
+from sts_trio.workers.channel import (
+    Channel,
+    Connection,
+    Message,
+    Others,
+    Report,
+    Scrape,
+    ScrapeRequest,
+    ScrapeResult,
+    open_pair,
+    read_text,
+)
+from sts_trio.workers.worker import SCRAPE_SECONDS, PassedListener, Worker, WorkerAdmission
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -28,17 +37,17 @@ TEXT = b"x" * 100_000
 
 @dataclass
 class Bench:
-    """A seat at work, and the switch's end of its channel."""
+    """A end at work, and the supervisor's end of its channel."""
 
-    seat: Seat
-    switch: Channel
+    worker: Worker
+    supervisor: Channel
     registry: Registry
     connections: Connections
 
     left: trio.Event = field(default_factory=trio.Event)
 
-    async def sit(self) -> None:
-        await self.seat.run(self.registry, self.connections, lambda: TEXT)
+    async def work(self) -> None:
+        await self.worker.run(self.registry, self.connections, lambda: TEXT)
         self.left.set()
 
     async def until(self, report: Report) -> list[Message]:
@@ -46,22 +55,22 @@ class Bench:
         heard: list[Message] = []
         with trio.fail_after(5):
             while report not in heard:
-                heard.append((await self.switch.receive())[0])
+                heard.append((await self.supervisor.receive())[0])
         return heard
 
 
 @asynccontextmanager
-async def seated(most: int = 0) -> AsyncIterator[Bench]:
+async def working(most: int = 0) -> AsyncIterator[Bench]:
     ours, theirs = open_pair()
-    bench = Bench(Seat(Channel(theirs)), Channel(ours), Registry(most), Connections(10))
+    bench = Bench(Worker(Channel(theirs)), Channel(ours), Registry(most), Connections(10))
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(bench.sit)
+            nursery.start_soon(bench.work)
             yield bench
             nursery.cancel_scope.cancel()
     finally:
-        bench.switch.close()
-        bench.seat._channel.close()
+        bench.supervisor.close()
+        bench.worker._channel.close()
 
 
 @pytest.fixture
@@ -80,11 +89,11 @@ async def test_a_connection_comes_over_with_all_that_its_listener_gave_it(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     caller, accepted = pair
-    async with seated() as bench:
-        bench.switch.send(Handed(), accepted.fileno())
+    async with working() as bench:
+        bench.supervisor.send(Connection(), accepted.fileno())
         accepted.close()
         with trio.fail_after(5):
-            stream = await HandedOver(bench.seat).accept()
+            stream = await PassedListener(bench.worker).accept()
             async with stream:
                 caller.sendall(b"hello")
                 assert await stream.receive_some() == b"hello"
@@ -103,15 +112,15 @@ async def test_a_connection_that_there_is_no_descriptor_left_for_is_an_error_of_
     """`serve_listeners` waits and tries again after this one, as with a listening socket."""
     caller, accepted = pair
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    async with seated() as bench:
+    async with working() as bench:
         await bench.until(Report())
         first_free = os.dup(0)
         os.close(first_free)
         resource.setrlimit(resource.RLIMIT_NOFILE, (first_free, hard))
         try:
-            bench.switch.send(Handed(), accepted.fileno())
+            bench.supervisor.send(Connection(), accepted.fileno())
             with trio.fail_after(5), pytest.raises(OSError, match="Too many open files"):
-                await HandedOver(bench.seat).accept()
+                await PassedListener(bench.worker).accept()
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         await bench.until(Report(taken=1))
@@ -121,25 +130,25 @@ async def test_a_connection_that_there_is_no_descriptor_left_for_is_an_error_of_
 
 async def test_who_leaves_takes_no_connection_any_more(pair: tuple[socket.socket, socket.socket]) -> None:
     caller, accepted = pair
-    async with seated() as bench:
-        await HandedOver(bench.seat).aclose()
-        await bench.until(Report(leaving=True))
-        bench.switch.send(Handed(), accepted.fileno())
+    async with working() as bench:
+        await PassedListener(bench.worker).aclose()
+        await bench.until(Report(detached=True))
+        bench.supervisor.send(Connection(), accepted.fileno())
         accepted.close()
         assert await trio.to_thread.run_sync(caller.recv, 10) == b""
 
 
 async def test_what_changes_is_reported_and_what_changes_together_is_reported_together() -> None:
-    async with seated(most=100) as bench:
-        keeper = Keeper(bench.registry, bench.seat)
+    async with working(most=100) as bench:
+        admission = WorkerAdmission(bench.registry, bench.worker)
         await bench.until(Report())
         with bench.connections.enter(), bench.connections.track_idle() as asked:
             await bench.until(Report(new=1, taken=1))
             asked()
-            with keeper.admit():
+            with admission.admit():
                 await bench.until(Report(places=1, taken=1))
             await bench.until(Report(taken=1))
-            many = [keeper.admit() for _ in range(100)]
+            many = [admission.admit() for _ in range(100)]
             for place in many:
                 place.__enter__()
             assert len(await bench.until(Report(places=100, taken=1, ready=False))) <= 2
@@ -162,56 +171,56 @@ async def test_a_connection_that_says_nothing_is_new_for_a_moment_only(mock_cloc
 
 
 async def test_there_is_room_if_another_worker_has_some_but_not_in_a_drain() -> None:
-    async with seated(most=1) as bench:
-        keeper = Keeper(bench.registry, bench.seat)
-        with keeper.admit():
-            assert keeper.refusal() is not None
-            bench.switch.send(Others(7, room=True))
+    async with working(most=1) as bench:
+        admission = WorkerAdmission(bench.registry, bench.worker)
+        with admission.admit():
+            assert admission.refusal() is not None
+            bench.supervisor.send(Others(7, room=True))
             await trio.testing.wait_all_tasks_blocked(0.01)
-            assert bench.seat.others.live == 7
-            assert keeper.refusal() is None
-            with keeper.admit() as refusal:
+            assert bench.worker.others.live == 7
+            assert admission.refusal() is None
+            with admission.admit() as refusal:
                 assert refusal is not None, "but a call that is here has no place"
         await bench.registry.drain()
-        refusal = keeper.refusal()
+        refusal = admission.refusal()
         assert refusal is not None
         assert refusal.reason == "draining"
 
 
-async def test_a_scrape_asks_the_switch_and_gets_the_text_of_all() -> None:
-    async with seated() as bench, trio.open_nursery() as nursery:
+async def test_a_scrape_asks_the_supervisor_and_gets_the_text_of_all() -> None:
+    async with working() as bench, trio.open_nursery() as nursery:
         got: list[bytes | None] = []
         await bench.until(Report())
 
         async def scrape() -> None:
-            got.append(await bench.seat.scrape())
+            got.append(await bench.worker.scrape())
 
         for _ in range(3):
             nursery.start_soon(scrape)
-        while not isinstance((await bench.switch.receive())[0], Ask):
+        while not isinstance((await bench.supervisor.receive())[0], ScrapeRequest):
             pass
-        bench.switch.send(Tell(5))
-        message, file = await bench.switch.receive()
-        while not isinstance(message, Text):
-            message, file = await bench.switch.receive()
-        assert message == Text(5)
+        bench.supervisor.send(Scrape(5))
+        message, file = await bench.supervisor.receive()
+        while not isinstance(message, ScrapeResult):
+            message, file = await bench.supervisor.receive()
+        assert message == ScrapeResult(5)
         assert read_text(file) == TEXT
-        bench.switch.send_text(b"all of them" * 100_000, 9)
+        bench.supervisor.send_text(b"all of them" * 100_000, 9)
         with trio.fail_after(5):
             while len(got) < 3:
                 await trio.sleep(0.001)
     assert got == [b"all of them" * 100_000] * 3
 
 
-async def test_a_scrape_that_the_switch_does_not_answer_ends(autojump_clock: trio.testing.MockClock) -> None:
-    async with seated() as bench:
-        assert await bench.seat.scrape() is None
+async def test_a_scrape_that_the_supervisor_does_not_answer_ends(autojump_clock: trio.testing.MockClock) -> None:
+    async with working() as bench:
+        assert await bench.worker.scrape() is None
         assert trio.current_time() == pytest.approx(SCRAPE_SECONDS, abs=0.1)
 
 
-async def test_a_seat_is_left_when_the_switch_is_gone_also_with_words_unsent() -> None:
-    async with seated() as bench:
-        bench.switch.close()
-        bench.seat.nudge()
+async def test_a_worker_stops_running_when_the_supervisor_is_gone_also_with_words_unsent() -> None:
+    async with working() as bench:
+        bench.supervisor.close()
+        bench.worker.report_changes()
         with trio.fail_after(5):
             await bench.left.wait()
