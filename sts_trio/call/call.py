@@ -170,7 +170,7 @@ class Call:
 
     async def _carry_out(self, actions: Actions) -> None:
         """Wake those who wait for what has been decided; then act, which may have to wait for the provider."""
-        deadline = self._bridge.deadline
+        deadline = min(self._bridge.deadlines.values())
         if self._alarm.deadline != deadline:
             self._alarm.deadline = deadline
         if self._playout.changed:
