@@ -16,11 +16,10 @@ import structlog
 
 from sts_trio.audio.fallback import TONE, load_fallback
 from sts_trio.audio.resample import prepare
-from sts_trio.call.config import CallRules, NoInputRules, ResumeRules, SessionPolicy
+from sts_trio.call.config import CallRules, NoInputRules, ResumeRules, Services, SessionPolicy
 from sts_trio.call.handler import CallHandler
 from sts_trio.call.meter import Cause, Meter
 from sts_trio.call.playout import Pace
-from sts_trio.call.sessions import Services
 from sts_trio.errors import ConfigError
 from sts_trio.http_client import HttpClient
 from sts_trio.providers import find_provider

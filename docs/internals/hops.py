@@ -11,9 +11,10 @@ missing. `sys.setprofile` sees every function of ours (the package without its l
   A coroutine that waits and is woken again has not moved.
 
 (a) begins with a caller's frame on its connection and ends with it on the provider's. (b) begins with a chunk of the
-agent's voice, 0.2 s, on the provider's connection, and ends with the two messages it becomes on the caller's. (c) to (e)
-begin where the link to the provider has understood what came, and end on the connections: (c) a barge-in at Core's
-`interruption`, (d) a session that is gone when the next one takes its place, (e) a tool call at its answer.
+agent's voice, 0.2 s, on the provider's connection, and ends with the two messages it becomes on the caller's. The
+others begin where the link to the provider has understood what came, and leave out its wait for what comes next: (c) a
+barge-in until Core has its `interruption`, (d) a session that is gone until the next one has taken its place, (e) a
+tool call until its answer is on the provider's connection.
 With ``--names`` every stretch lists its files, with the functions of each in order.
 """
 
@@ -21,7 +22,6 @@ from __future__ import annotations
 
 import dis
 import sys
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +39,7 @@ from tests.call.stage import Caller, open_stage
 from tests.e2e.evi import Evi, evi_in_memory
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import FrameType
 
 OURS = str(Path(sts_trio.__file__).parent) + "/"
@@ -47,7 +48,7 @@ YIELDS = {"YIELD_VALUE", "SEND"}
 
 
 class Hops:
-    """What one stretch passes, in order. `after` is the function whose end begins the stretch; none: it begins at once."""
+    """What one stretch passes, in order. It begins after the function `after`, or at once."""
 
     def __init__(self, after: str = "") -> None:
         self.functions: dict[str, list[str]] = {}  # by file
@@ -70,6 +71,8 @@ class Hops:
         if not self._began:
             self._began = event == "return" and frame.f_code.co_qualname == self._after
             return
+        if self._after and _within(frame, self._after):
+            return  # waits for what comes next
         if event == "call":
             names = self.functions.setdefault(file.removeprefix(OURS), [])
             if frame.f_code.co_qualname not in names:
@@ -104,6 +107,12 @@ _FIRST_STEPS = 8  # bytes of code before a function's first line; beyond them it
 
 def _is_ours(file: str) -> bool:
     return file.startswith(OURS) and not file.startswith(LAB)
+
+
+def _within(frame: FrameType | None, function: str) -> bool:
+    while frame is not None and frame.f_code.co_qualname != function:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _waits(frame: FrameType) -> bool:
@@ -155,16 +164,21 @@ class Numbers:
         with Hops(understood).record() as hops:
             await self._evi.ask(0, "call-1", "lookup", "{}")
             await trio.testing.wait_all_tasks_blocked()
-        assert self._evi.answers == [("call-1", "found", False)]
+        _must(self._evi.answers == [("call-1", "found", False)], "the tool call has no answer")
         answered = hops
 
         await self.pass_time(1.0)
         with Hops(understood).record() as hops:
             await self._evi.chats[0].aclose(1011, "gone")
             await trio.testing.wait_all_tasks_blocked()
-        assert self._evi.chats, "another session is there"
+        _must(self._evi.chats, "no session has taken the place of the one that is lost")
         hops.show("d. a session is lost, another takes its place", names=self._names)
         answered.show("e. a tool call to its answer", names=self._names)
+
+
+def _must(held: object, otherwise: str) -> None:
+    if not held:
+        raise SystemExit(otherwise)
 
 
 async def _look_up(_: str, __: CallContext) -> ToolResult:
@@ -180,8 +194,8 @@ async def main(provider: str, clock: trio.testing.MockClock, *, names: bool) -> 
         open_stage(provider=provider, dial=dial, tools=(tool,), welcome_message="") as stage,
     ):
         caller = await stage.call()
-        while not evi.chats:
-            await trio.sleep(0.01)
+        await trio.testing.wait_all_tasks_blocked()
+        _must(evi.chats, "there is no session")
         print(f"{provider:<46}{'files':>6}{'functions':>11}{'changes':>9}")
         await Numbers(evi, caller, clock, names=names).run()
         clock.autojump_threshold = 0

@@ -76,25 +76,25 @@ class Bridge:
         self._rules = rules
         self._playout = playout
         self._greeting = ""
-        self._deadlines: Deadlines = dict.fromkeys(Deadline, inf)
+        self.deadlines: Deadlines = dict.fromkeys(Deadline, inf)  # the earliest is `deadline`
         self._listen_from = inf  # from when on it matters whether the caller is quiet
         self._agent_until = -inf  # when the caller has heard what the agent has said so far
         self._agent_heard = False  # the session in use has said something
         self._reply_due = False  # the caller has spoken, and the agent has not since
         self._frames = UpstreamFrames(self.counts, now)
-        self._keys = DtmfEntries(rules.keypad, rules.keypad_gap, self._deadlines, self.counts)
-        self._no_input = NoInputTimer(rules.silence, self._deadlines)
-        self._speech = AgentSpeech(playout, self._deadlines)
-        self._tools = ToolCalls(playout, self._deadlines, rules.tool_grace)
+        self._keys = DtmfEntries(rules.keypad, rules.keypad_gap, self.deadlines, self.counts)
+        self._no_input = NoInputTimer(rules.silence, self.deadlines)
+        self._speech = AgentSpeech(playout, self.deadlines)
+        self._tools = ToolCalls(playout, self.deadlines, rules.tool_grace)
         self._emotions = Emotions(rules.emotion_rules, self._tools, self.counts)
-        self._ending = Ending(rules, playout, self._speech, self._tools, self._deadlines, now)
+        self._ending = Ending(rules, playout, self._speech, self._tools, self.deadlines, now)
         self._lifeline = ResumePolicy(rules.lifeline, self.counts)
         self._last_fault = self._lifeline.last_fault
 
     @property
     def deadline(self) -> float:
         """When `on_deadline` has something to do; infinity for never."""
-        return min(self._deadlines.values())
+        return min(self.deadlines.values())
 
     @property
     def mood(self) -> Mood:
@@ -125,7 +125,7 @@ class Bridge:
         if self.state is not CallState.WAITING_FOR_INIT:
             return self._note("Core sent a second init; ignored")
         self.state = CallState.OPENING
-        self._deadlines[Deadline.INIT] = inf
+        self.deadlines[Deadline.INIT] = inf
         call, session_policy = named(self.call, init.uuid), self._rules.session_policy
         controllable = is_real_uuid(call.uuid)
         tools = tuple(tool for tool in self._rules.tools if controllable or not tool.ends_call)
@@ -193,7 +193,8 @@ class Bridge:
 
     def _agent_ready(self, ready: AgentReady, session: int, now: float) -> Actions:
         before = self._lifeline.current
-        actions = self._lifeline.ready(session, ready.resume, now, quiet=self._quiet(now), lasts=ready.lasts)
+        quiet = before is None or self._quiet(now)
+        actions = self._lifeline.ready(session, ready.resume, now, quiet=quiet, lasts=ready.lasts)
         if self._lifeline.current != session:
             return actions
         if before is not None:  # what the session before was about to say, or to be told, nobody knows any more
@@ -203,7 +204,7 @@ class Bridge:
         self._no_input.wait_from(now)
         greeting, self._greeting = self._greeting, ""  # once a call, whatever becomes of the session
         say = (Say(greeting),) if greeting else ()
-        return (*actions, *say, *self._keys.tell())
+        return (*actions, *say, *(self._keys.tell() if self._keys.entries else ()))
 
     def _reported(self, fault: AgentFault, now: float) -> Actions:
         self.counts.provider_faults += 1
@@ -232,7 +233,7 @@ class Bridge:
         if not speaks:
             return
         if aloud:
-            self._deadlines[Deadline.ANSWER] = inf
+            self.deadlines[Deadline.ANSWER] = inf
         self._agent_until = self._speech.heard_until
         if self._last_fault.close_by < inf:
             self._last_fault.survived()
@@ -242,7 +243,7 @@ class Bridge:
             self._keys.taken_up()
 
     def _barge_in(self, now: float) -> Actions:
-        if self._deadlines[Deadline.TOOLS] < inf:  # a tool waits for the good-bye
+        if self.deadlines[Deadline.TOOLS] < inf:  # a tool waits for the good-bye
             self._tools.barge_in()
         return (Truncate(self._speech.barge_in(now)),)
 
@@ -252,7 +253,7 @@ class Bridge:
         self._reply_due = True
         self._agent_until = -inf
         self._no_input.heard_caller(now)
-        self._deadlines[Deadline.ANSWER] = now + self._rules.answer_seconds
+        self.deadlines[Deadline.ANSWER] = now + self._rules.answer_seconds
         self._playout.audit.user_turn(now)
         emotions = strongest(turn.emotions, STRONGEST) if self._rules.emotions else None
         if turn.text:
@@ -268,7 +269,7 @@ class Bridge:
             self.state = CallState.CLOSING
         elif self.state is not CallState.WAITING_FOR_INIT:
             self.state = CallState.OPENING if self._lifeline.current is None else CallState.TALKING
-        self._deadlines[Deadline.SESSION] = self._lifeline.deadline
+        self.deadlines[Deadline.SESSION] = self._lifeline.deadline
         self._listen_from = self._lifeline.listen_from
         return actions
 
@@ -281,8 +282,8 @@ class Bridge:
         """
         actions: list[Action] = []
         for deadline in Deadline:
-            if self._deadlines[deadline] <= now:
-                self._deadlines[deadline] = inf
+            if self.deadlines[deadline] <= now:
+                self.deadlines[deadline] = inf
                 actions += self._overdue(deadline, now)
                 if self.state is CallState.ENDED:
                     break

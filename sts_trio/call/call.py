@@ -1,7 +1,12 @@
-"""A call's nursery: four tasks that carry out what the bridge decides. The end of one is the end of all."""
+"""A call's nursery: four tasks that carry out what the bridge decides. The end of one is the end of all.
+
+`AgentSessions` holds the call's sessions with the provider, opened and closed by number; one of them is spoken to.
+"""
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -26,24 +31,22 @@ from sts_trio.call.actions import (
 )
 from sts_trio.call.config import is_real_uuid
 from sts_trio.call.ending import CORE_LEAVES_SECONDS
-from sts_trio.call.meter import CallOutcome, Cause, ToolRun
-from sts_trio.call.sessions import AgentSessions
+from sts_trio.call.meter import Attempt, CallOutcome, Cause, ToolRun
 from sts_trio.call.upstream import UpstreamBuffer
 from sts_trio.core.link import SocketClosed
 from sts_trio.core.wire import CallerAudio
-from sts_trio.providers.base import AgentAudio
+from sts_trio.errors import ConversationGone, ProviderError, ProviderLost, ProviderProtocolError
+from sts_trio.providers.base import AgentAudio, AgentReady, SessionEnd, SessionEndKind
 from sts_trio.tools.tool import CallContext
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from sts_trio.call.actions import Action, Actions
     from sts_trio.call.bridge import Bridge
+    from sts_trio.call.config import Services
     from sts_trio.call.playout import Playout
-    from sts_trio.call.sessions import Services
     from sts_trio.core.link import CoreLink
     from sts_trio.core.wire import ToCore
-    from sts_trio.providers.base import AgentEvent
+    from sts_trio.providers.base import AgentEvent, AgentLink, CallInfo, SessionConfig
 
 
 log = structlog.get_logger(__name__)
@@ -51,8 +54,14 @@ log = structlog.get_logger(__name__)
 # Resampling half a second takes at most 0.25 ms; longer chunks are cut, so that they do not hold up the other calls.
 _SLICE_SECONDS = 0.5
 _SLICE_BYTES = 48_000  # half a second of 48 kHz; chunks of other rates that are no longer cost no more
+ToAgent = Attach | Say | SendUserText | AddContext | Truncate | AnswerTool
+
 # For webhooks that are under way when the call ends; Core's side is closed by then.
 _ERRANDS_SECONDS = 3.0
+# What is left to tell Core at the end; and its close handshake.
+_LAST_WORDS_SECONDS = 2.0
+# For an operator's service to take the telephone call away, before Core's side is closed.
+_RELEASE_SECONDS = 3.0
 
 
 class Call:
@@ -96,7 +105,7 @@ class Call:
             log.exception("the call failed", call=self._bridge.call.id)
             self._outcome = CallOutcome(Cause.INTERNAL, 1011, "internal error of the connector")
         try:
-            await self._say_goodbye()
+            await self._close()
         except Exception:
             log.exception("closing the call failed", call=self._bridge.call.id)
 
@@ -128,7 +137,7 @@ class Call:
                 await self._carry_out(self._bridge.on_core(message, trio.current_time()))
 
     async def on_agent_event(self, event: AgentEvent, session: int) -> None:
-        """Take an event of a session; see `SessionEvents`."""
+        """Take an event of a session. A `SessionEnd` is its last, also if it could not be opened."""
         if not isinstance(event, AgentAudio) or len(event.wav.pcm) <= _SLICE_BYTES:
             await self._carry_out(self._bridge.on_agent(event, session, trio.current_time()))
             return
@@ -161,7 +170,7 @@ class Call:
 
     async def _carry_out(self, actions: Actions) -> None:
         """Wake those who wait for what has been decided; then act, which may have to wait for the provider."""
-        deadline = self._bridge.deadline
+        deadline = min(self._bridge.deadlines.values())
         if self._alarm.deadline != deadline:
             self._alarm.deadline = deadline
         if self._playout.changed:
@@ -187,7 +196,8 @@ class Call:
                     tool.cancel(reason="the request has changed")
             case CallWebhook(url=url, kind=kind, payload=payload):
                 call = self._bridge.call.id
-                self._errands.start_soon(self._services.webhook, url, call, kind, payload, name="webhook")
+                if self._services.webhook is not None:
+                    self._errands.start_soon(self._services.webhook, url, call, kind, payload, name="webhook")
             case LogWarning(text=text):
                 log.warning(text, call=self._bridge.call.id)
             case End(outcome=outcome):
@@ -214,41 +224,130 @@ class Call:
             self._outcome = outcome
             self._nursery.cancel_scope.cancel(reason=outcome.cause)
 
-    async def _say_goodbye(self) -> None:
+    async def _close(self) -> None:
+        """Tell Core what is left, and close its side, each in bounded time, cancelled or not."""
         if (outcome := self._outcome) is None:
             return
         if not outcome.by_caller:
             self._bridge.end(outcome, trio.current_time())  # tells what has not been told yet
-        uuid, last_words = self._bridge.call.uuid, self._playout.left_over()
-        await close_call(self._core, self._services, uuid, outcome, last_words)
+        with trio.move_on_after(_LAST_WORDS_SECONDS, shield=True):
+            for message in self._playout.left_over():  # to a Core that has gone it is lost, but not to a log on the way
+                await self._core.send(message)
+        if outcome.by_caller:
+            return
+        if await self._release(outcome):
+            with trio.move_on_after(
+                CORE_LEAVES_SECONDS, shield=True
+            ):  # our close could hang up on a transferred caller
+                while not isinstance(await self._core.receive(), SocketClosed):
+                    pass
+        with trio.move_on_after(_LAST_WORDS_SECONDS, shield=True):
+            await self._core.close(outcome.code, outcome.cause)
+
+    async def _release(self, outcome: CallOutcome) -> bool:
+        """Closing Core's side may not be enough for the line to drop (docs/protocols/core.md 8). True: it goes on."""
+        uuid, release = self._bridge.call.uuid, self._services.release
+        if release is not None and uuid is not None and is_real_uuid(uuid):
+            with trio.move_on_after(_RELEASE_SECONDS, shield=True):
+                return bool(await release(uuid, outcome.cause))
+        return False
 
 
-# What is left to tell Core at the end, with the close handshake.
-_LAST_WORDS_SECONDS = 2.0
-# For an operator's service to take the telephone call away, before Core's side is closed.
-_RELEASE_SECONDS = 3.0
+class AgentSessions:
+    """Usually one session; two while the next takes the place of the last.
+
+    The call is passed to the tasks, not stored: a cycle Call ↔ AgentSessions would keep a call's audio until the
+    garbage collector runs (`tests/call/test_leftovers.py`).
+    """
+
+    def __init__(self, services: Services, upstream_buffer: UpstreamBuffer) -> None:
+        self._services = services
+        self._upstream_buffer = upstream_buffer
+        self._scopes: dict[int, trio.CancelScope] = {}
+        self._links: dict[int, AgentLink] = {}  # open sessions; the agent is the one that was attached last
+        self._agent: AgentLink | None = None
+        self._session_config: SessionConfig | None = None
+
+    def open(self, order: OpenSession, nursery: trio.Nursery, call: Call) -> None:
+        """Begin to open a session, in a task of its own, which passes what happens in it to `call`."""
+        scope = self._scopes[order.number] = trio.CancelScope()
+        nursery.start_soon(self._downstream_receiver, order, scope, call, name="downstream receiver")
+
+    def close(self, number: int) -> None:
+        """Begin to close a session, if it is still there."""
+        if number in self._scopes:
+            self._scopes[number].cancel(reason="another session has taken its place")
+
+    async def tell(self, action: ToAgent) -> None:
+        """Say this to the agent. If the session breaks here it is lost; only audio is kept for the next one."""
+        with suppress(ProviderLost):  # its receiver is about to learn the cause, which may still be queued
+            if isinstance(action, Attach):
+                self._agent = self._links[action.number]
+                await self._upstream_buffer.attach(self._agent)
+            elif self._agent is not None:
+                await self._tell(self._agent, action)
+
+    async def _tell(self, agent: AgentLink, action: ToAgent) -> None:
+        match action:
+            case Say(text=text):
+                await agent.say(text)
+            case SendUserText(text=text):
+                await agent.user_text(text)
+            case AddContext(text=text):
+                await agent.add_context(text)
+            case Truncate(unheard=unheard):
+                await agent.truncate(unheard)
+            case AnswerTool(id=id_, result=result) if result.failed:
+                await agent.tool_error(id_, result.content)
+            case AnswerTool(id=id_, result=result):
+                await agent.tool_response(id_, result.content)
+
+    async def _downstream_receiver(self, order: OpenSession, scope: trio.CancelScope, call: Call) -> None:
+        """Provider to playout: hold one session until its end, and tell that end, whatever it was, as `SessionEnd`."""
+        number = order.number
+        try:
+            with scope, Attempt(self._services.meter, order.kind, trio.current_time) as attempt:
+                async with self._services.open_agent(await self._instructed(order.call)) as link:
+                    self._links[number] = link
+                    try:
+                        await self._listen(link, order, attempt, call)
+                    finally:
+                        del self._links[number]
+                        self._upstream_buffer.detach(link)
+        except ProviderError as exc:
+            await call.on_agent_event(_end_of(exc), number)
+        finally:
+            del self._scopes[number]
+
+    async def _listen(self, link: AgentLink, order: OpenSession, attempt: Attempt, call: Call) -> None:
+        event: AgentEvent | None = None
+        while not isinstance(event, SessionEnd):
+            event = await link.receive()
+            if isinstance(event, AgentReady):
+                took = round(attempt.ready() * 1000)
+                log.info("agent ready", call=order.call.id, session=event.session, number=order.number, took_ms=took)
+            await call.on_agent_event(event, order.number)
+
+    async def _instructed(self, call: CallInfo) -> CallInfo:
+        """Add the agent's prompt, unless the call brings its own, or a stored configuration that holds one.
+
+        It is looked up once a call: a session that takes over has the same settings.
+        """
+        if self._session_config is None:
+            self._session_config = call.session_config
+            own = call.session_config.instructions is not None or call.session_config.config is not None
+            if self._services.instructions is not None and not own:
+                instructions = await self._services.instructions(call)
+                self._session_config = replace(call.session_config, instructions=instructions)
+        return replace(call, session_config=self._session_config)
 
 
-async def close_call(
-    core: CoreLink, services: Services, uuid: str | None, outcome: CallOutcome, last_words: Iterable[ToCore]
-) -> None:
-    """Tell Core what is left, and close its side, each in bounded time, cancelled or not."""
-    with trio.move_on_after(_LAST_WORDS_SECONDS, shield=True):
-        for message in last_words:  # to a Core that has gone it is lost, but not to a log on the way
-            await core.send(message)
-    if outcome.by_caller:
-        return
-    if await _release(services, uuid, outcome):
-        with trio.move_on_after(CORE_LEAVES_SECONDS, shield=True):  # our close could hang up who is on his way
-            while not isinstance(await core.receive(), SocketClosed):
-                pass
-    with trio.move_on_after(_LAST_WORDS_SECONDS, shield=True):
-        await core.close(outcome.code, outcome.cause)
-
-
-async def _release(services: Services, uuid: str | None, outcome: CallOutcome) -> bool:
-    """Closing Core's side may not be enough for the line to drop (docs/protocols/core.md 8). True: it goes on."""
-    if uuid is not None and is_real_uuid(uuid):
-        with trio.move_on_after(_RELEASE_SECONDS, shield=True):
-            return bool(await services.release(uuid, outcome.cause))
-    return False
+def _end_of(error: ProviderError) -> SessionEnd:
+    """The end of a session that could not be opened, or whose provider broke its protocol."""
+    if isinstance(error, ConversationGone):
+        kind = SessionEndKind.FORGOTTEN
+    elif isinstance(error, ProviderProtocolError):
+        kind = SessionEndKind.PROTOCOL_ERROR
+    else:
+        kind = SessionEndKind.LOST if error.retryable else SessionEndKind.REFUSED
+    return SessionEnd(str(error), kind)

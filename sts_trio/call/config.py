@@ -1,4 +1,4 @@
-"""What an operator decided about calls, and what of it the agent is told in one call. Pure."""
+"""What an operator decided about calls, what of it the agent is told, and the services that a call may use. Pure."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import uuid
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from sts_trio.call.meter import Meter
 from sts_trio.providers.base import SessionConfig, ToolOffer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
-    from sts_trio.providers.base import CallInfo
+    from sts_trio.call.meter import Cause
+    from sts_trio.providers.base import CallInfo, OpenAgent
     from sts_trio.settings.emotion_rules import EmotionRule
     from sts_trio.tools.tool import Tool
 
@@ -134,3 +136,20 @@ class CallRules:
     emotions: bool = True
     init_seconds: float = 10.0
     most_seconds: float = 14_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The way to an agent, and services of the operator's own.
+
+    `instructions` returns the agent's prompt for a call, or None for the provider's own. `webhook` takes a URL, the
+    call's id, an event's kind and what it holds. `release` sees to the telephone call with this uuid when ours is over
+    for this cause: the line must drop, or go elsewhere, which it answers with true. None stands for a service that is
+    not set up. `meter` takes what is measured. None of these raises, and each ends in its own time.
+    """
+
+    open_agent: OpenAgent
+    instructions: Callable[[CallInfo], Awaitable[str | None]] | None = None
+    webhook: Callable[[str, str, str, Mapping[str, object]], Awaitable[object]] | None = None
+    release: Callable[[str, Cause], Awaitable[object]] | None = None
+    meter: Meter = field(default_factory=Meter)

@@ -79,7 +79,7 @@ class DtmfEntries:
         self._counts = counts
         self._keypad = Keypad(gap)
         self._deadlines = deadlines
-        self._entries: deque[str] = deque(maxlen=_KEPT)  # what the agent has not taken up yet
+        self.entries: deque[str] = deque(maxlen=_KEPT)  # what the agent has not taken up yet
 
     def press(self, digit: str, now: float, *, ready: bool) -> Actions:
         """Take a key. `ready`: there is an agent to tell.
@@ -99,20 +99,20 @@ class DtmfEntries:
 
     def tell(self) -> Actions:
         """The agent is ready: give it what was keyed before."""
-        told = [describe(entry) for entry in self._entries]
+        told = [describe(entry) for entry in self.entries]
         if told and self._mode == "context":
             # All in one, and again with the next entry: a later context replaces it (docs/protocols/evi.md 2.2).
             return (AddContext(" ".join(told)),)
-        self._entries.clear()
+        self.entries.clear()
         return tuple(SendUserText(text) for text in told)
 
     def taken_up(self) -> None:
         """The agent answers the caller, and so has taken up the context that there was."""
-        self._entries.clear()
+        self.entries.clear()
 
     def _take(self, entry: str | None, *, ready: bool) -> Actions:
         self._deadlines[Deadline.KEYS] = self._keypad.deadline
         if not entry:
             return ()
-        self._entries.append(entry)
+        self.entries.append(entry)
         return self.tell() if ready else ()

@@ -71,16 +71,12 @@ class Ending:
         self._speech = speech
         self._tools = tools
         self._told = ""  # the last error that Core was told
-        self._farewell: CallOutcome | None = None  # how the call will end, once the caller has heard what is queued
+        self.closing = False  # the call ends once the caller has heard what is queued
+        self._farewell: CallOutcome | None = None  # how it will end then
         self._core_leaves_by = -inf  # the telephone call was taken away; Core should have closed by then
         self._deadlines = deadlines
         deadlines[Deadline.INIT] = now + rules.init_seconds
         deadlines[Deadline.LENGTH] = now + rules.most_seconds
-
-    @property
-    def closing(self) -> bool:
-        """Whether the call ends once the caller has heard what is queued."""
-        return self._farewell is not None
 
     def taken_away(self, now: float, *, hung_up: bool) -> None:
         """The telephone call has been transferred, or hung up: Core is about to close."""
@@ -107,7 +103,7 @@ class Ending:
 
     def hear_out(self, outcome: CallOutcome, now: float) -> Actions:
         """End the call once the caller has heard what is queued, and a tool that takes it away has come to its end."""
-        self._farewell = outcome
+        self.closing, self._farewell = True, outcome
         return self._heard_out(outcome, now)
 
     def agent_gone(self, end: SessionEnd, now: float) -> Actions:

@@ -23,10 +23,9 @@ from sts_trio.providers.base import CallInfo
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sts_trio.call.config import CallRules
+    from sts_trio.call.config import CallRules, Services
     from sts_trio.call.meter import CallOutcome
     from sts_trio.call.playout import Pace
-    from sts_trio.call.sessions import Services
     from sts_trio.core.arrival import Arrival
     from sts_trio.core.link import CoreLink, SocketClosed
     from sts_trio.core.wire import FromCore, ToCore

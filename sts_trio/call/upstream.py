@@ -113,11 +113,11 @@ class UpstreamBuffer:
         """Send a piece, or keep it. A session that breaks here is detached; its receiver learns the cause."""
         while (agent := self._agent) is not None:
             try:
-                await agent.send_audio(pcm)
+                overdue = await agent.send_audio(pcm)
             except ProviderLost:
                 self.detach(agent)  # and if another has been attached meanwhile, it goes there
             else:
-                if agent.ping_overdue or self._unconfirmed:
+                if overdue or self._unconfirmed:
                     self._hold_unconfirmed(agent, pcm)
                 else:
                     self._counts.upstream_seconds += len(pcm) / BYTES_PER_SECOND

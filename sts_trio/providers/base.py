@@ -198,10 +198,11 @@ class AgentLink(Protocol):
         """
         ...
 
-    async def send_audio(self, pcm: bytes) -> None:
+    async def send_audio(self, pcm: bytes) -> bool:
         """Send caller audio: 8000 Hz, 16 bit little-endian, mono, whole samples, 20 ms to 200 ms.
 
-        May return without a checkpoint: sending is a system call when the kernel takes it at once.
+        Returns `ping_overdue`, as of now. May pass no checkpoint: sending is a system call when the kernel takes it at
+        once.
         """
         ...
 

@@ -149,8 +149,10 @@ class ProviderSocket:
                 return SocketEnd(1014, "")
             return SocketEnd(exc.reason.code, exc.reason.reason or "")
 
-    async def send(self, kind: int, payload: bytes) -> None:
+    async def send(self, kind: int, payload: bytes) -> bool:
         """Send a message of the `kind` `frames.TEXT` (UTF-8) or `frames.BINARY`. May pass no checkpoint.
+
+        Returns `ping_overdue`: whether the peer may be dead, so that it may never get the message.
 
         Raises:
             ProviderLost: the connection is closed or broken. After a cancelled send it is, too.
@@ -162,6 +164,7 @@ class ProviderSocket:
                 await self._connection.send_message(payload if kind == BINARY else payload.decode())
         except (tws.ConnectionClosed, ProtocolError, trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             raise ProviderLost(f"the connection to {self._endpoint} is closed") from exc
+        return self.ping_overdue
 
     async def keep_alive(self, stream: trio.abc.Stream, dead: float) -> None:
         """Ping, and cut the connection when nothing answers for `dead` seconds; `receive` then tells of it."""

@@ -14,10 +14,9 @@ import trio
 
 from sts_trio.audio.pcm import seconds
 from sts_trio.audio.wav import Wav
-from sts_trio.call.config import CallRules
+from sts_trio.call.config import CallRules, Services
 from sts_trio.call.handler import CallHandler, Registry
 from sts_trio.call.playout import Pace
-from sts_trio.call.sessions import Services
 from sts_trio.core.arrival import Arrival
 from sts_trio.core.link import SocketClosed
 from sts_trio.core.wire import CallerAudio, Init, PlayoutAudio
@@ -158,11 +157,12 @@ class FakeAgent:
             raise event
         return event  # type: ignore[return-value]  # only `feed` puts something in
 
-    async def send_audio(self, pcm: bytes) -> None:
+    async def send_audio(self, pcm: bytes) -> bool:
         await trio.lowlevel.checkpoint()
         if self.send_failure is not None:
             raise self.send_failure
         self.audio.append(pcm)
+        return False
 
     async def say(self, text: str) -> None:
         await trio.lowlevel.checkpoint()

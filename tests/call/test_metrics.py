@@ -10,10 +10,9 @@ import trio
 import trio.testing
 from prometheus_client.parser import text_string_to_metric_families
 
-from sts_trio.call.config import CallRules, ResumeRules
+from sts_trio.call.config import CallRules, ResumeRules, Services
 from sts_trio.call.handler import Registry
 from sts_trio.call.meter import CallOutcome, Cause
-from sts_trio.call.sessions import Services
 from sts_trio.core.wire import Digit, NotUnderstood
 from sts_trio.errors import ProviderLost, ProviderProtocolError, ProviderRefused, ProviderTimeout
 from sts_trio.lab.emulator import Refuse, Reset, Script

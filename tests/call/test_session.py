@@ -12,11 +12,10 @@ import trio
 import trio.testing
 
 from sts_trio.audio.wav import Wav
-from sts_trio.call.config import CallRules, SessionPolicy
+from sts_trio.call.config import CallRules, Services, SessionPolicy
 from sts_trio.call.handler import CallHandler, Registry
 from sts_trio.call.meter import CallOutcome, Cause
 from sts_trio.call.playout import Pace
-from sts_trio.call.sessions import Services
 from sts_trio.core.arrival import Arrival
 from sts_trio.core.wire import CallerAudio, Digit, Error, Init, Interruption, NotUnderstood, PlayoutAudio, Transcript
 from sts_trio.errors import ProviderLost, ProviderRefused

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from sts_trio.call.config import CallRules, SessionPolicy
+from sts_trio.call.config import CallRules, Services, SessionPolicy
 from sts_trio.call.meter import Cause
-from sts_trio.call.sessions import Services
 from sts_trio.core.wire import Digit, Error, PlayoutAudio, Transcript
 from sts_trio.providers.base import (
     AgentFault,

@@ -10,9 +10,8 @@ import pytest
 import trio
 import trio.testing
 
-from sts_trio.call.config import CallRules, NoInputRules
+from sts_trio.call.config import CallRules, NoInputRules, Services
 from sts_trio.call.meter import Cause
-from sts_trio.call.sessions import Services
 from sts_trio.core.wire import Digit, Error
 from sts_trio.errors import ProviderLost, ProviderRefused
 from sts_trio.providers.base import AgentText, AgentTurnEnd, ToolCall, UserInterruption, UserTurn

@@ -27,12 +27,13 @@ from sts_trio.call.playout import Pace, Playout
 from sts_trio.core.wire import CallerAudio, Digit, Init, PlayoutAudio, Transcript
 from sts_trio.providers.base import (
     AgentAudio,
-    AgentClosed,
     AgentFault,
     AgentReady,
     AgentText,
     AgentTurnEnd,
     CallInfo,
+    SessionEnd,
+    SessionEndKind,
     ToolCall,
     UserInterruption,
     UserTurn,
@@ -42,7 +43,7 @@ from sts_trio.tools.tool import CallContext, Tool, ToolResult
 
 UUID = "0b6f1f6e-54f0-4f6b-9a49-3d2a1f0c7e11"
 LOUD = b"\x00\x40" * 160
-LOST = AgentClosed("the connection broke", normal=False, retryable=True)
+LOST = SessionEnd("the connection broke", SessionEndKind.LOST)
 
 
 async def _never_run(_: str, __: CallContext) -> ToolResult:
@@ -111,7 +112,7 @@ def test_the_states_of_a_call() -> None:
         (LOST, 1),
         (AgentReady("s", resume="c"), 2),
         (voice(1.0), 2),
-        (AgentClosed("bye", normal=True), 2),
+        (SessionEnd("bye", SessionEndKind.GOODBYE), 2),
     ]:
         c.says(event, session)
         states.append(c.bridge.state)
@@ -163,7 +164,7 @@ def test_a_renewal_waits_for_tools_but_not_for_ever() -> None:
 def test_at_a_renewal_what_the_session_before_reported_is_over() -> None:
     c = Conversation(CallRules(lifeline=ResumeRules(renew_seconds=10)))
     c.wait(12)
-    c.says(AgentFault("no credits", ends_session=True))
+    c.says(AgentFault("no credits", SessionEndKind.REFUSED))
     assert Attach in kinds(c.says(AgentReady("s", resume="c"), 2))
     assert OpenSession in kinds(c.says(LOST, 2)), "the fault would have ended the call"
 
@@ -362,11 +363,11 @@ def test_sessions_that_live_and_speak_are_replaced_as_often_as_it_takes() -> Non
 
 def test_an_agent_that_goes_on_after_a_fault_is_not_hung_up_on() -> None:
     c = Conversation()
-    c.says(AgentFault("out of something", ends_session=True, retryable=True))
+    c.says(AgentFault("out of something", SessionEndKind.LOST))
     c.says(voice(0.1))
     assert c.wait(20) == ()
     c = Conversation()
-    c.says(AgentFault("out of something", ends_session=True, retryable=True))
+    c.says(AgentFault("out of something", SessionEndKind.LOST))
     assert CloseSession in kinds(c.wait(2))
 
 

@@ -26,13 +26,14 @@ class FakeAgent:
         self._most = most
         self._gate = gate
 
-    async def send_audio(self, pcm: bytes) -> None:
+    async def send_audio(self, pcm: bytes) -> bool:
         await trio.lowlevel.checkpoint()
         if self._gate is not None:
             await self._gate.acquire()
         if len(self.heard) >= self._most:
             raise ProviderLost("the connection broke")
         self.heard.extend(pieces(pcm))
+        return self.ping_overdue
 
     async def receive(self) -> AgentEvent:
         raise AssertionError("an uplink only sends audio")

@@ -164,12 +164,12 @@ class HumeLink:
                 return
         self._warnings_logged += 1
 
-    async def send_audio(self, pcm: bytes) -> None:
+    async def send_audio(self, pcm: bytes) -> bool:
         """Send caller audio as a binary frame: a quarter less to send than as base64 (docs/protocols/evi.md 2.1).
 
         May pass no checkpoint.
         """
-        await self._socket.send(BINARY, pcm)
+        return await self._socket.send(BINARY, pcm)
 
     async def say(self, text: str) -> None:
         """Have EVI speak `text` as it stands."""

@@ -215,11 +215,12 @@ class RealtimeLink:
 
     # Sending.
 
-    async def send_audio(self, pcm: bytes) -> None:
+    async def send_audio(self, pcm: bytes) -> bool:
         """Send caller audio; there is no binary form of it (docs/protocols/realtime.md 1). May pass no checkpoint."""
         self._audio_at = trio.current_time()
         if data := self._encode(pcm, 2):
-            await self._socket.send(TEXT, wire.encode_to_service(wire.Append(data)))
+            return await self._socket.send(TEXT, wire.encode_to_service(wire.Append(data)))
+        return self._socket.ping_overdue
 
     async def say(self, text: str) -> None:
         """Have the agent speak `text`."""
