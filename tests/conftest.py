@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import ssl
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,11 +17,23 @@ if TYPE_CHECKING:
 
     from sts_trio.settings import Settings
 
+_SLOW_SECONDS = 900
+_ON_SOCKETS = Path(__file__).parent / "e2e"
+
 
 def pytest_collection_finish() -> None:
     """What has been imported and collected stays: the garbage collector need not go through it, a tenth of a run."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give slow proofs their time; and keep what measures time on sockets in one process, one after the other."""
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(_SLOW_SECONDS))
+        if item.path.is_relative_to(_ON_SOCKETS):
+            item.add_marker(pytest.mark.xdist_group("e2e"))
 
 
 @pytest.fixture(autouse=True, scope="session")

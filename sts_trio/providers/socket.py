@@ -226,7 +226,7 @@ async def open_socket(
         ProviderTimeout: no connection, or no answer to the upgrade, within `times.open`.
         ProviderLost: no connection, or it broke.
     """
-    failure: Exception | None = None
+    failure: BaseException | None = None
     stream: _UpgradingFastPath | None = None
     async with trio.open_nursery() as nursery:
         reader = _Reader(nursery)
@@ -252,11 +252,15 @@ async def open_socket(
             nursery.start_soon(socket.keep_alive, stream, times.dead)
             try:
                 yield socket
-            except Exception as exc:  # carried past the nursery, which would wrap it in a group
+            except BaseException as exc:
+                # Carried past the nursery, which would raise a group in its place. contextlib, which throws it in here,
+                # would then not restore its traceback; and since CPython 3.12 (gh-100964) our frames there lead back to
+                # those of contextlib, which hold it: a ring, with the call in it, until the collector comes by.
                 failure = exc
             finally:
                 stream.close()  # from here on the library reads: the close handshake
-                with trio.move_on_after(times.close, shield=True):
+                nursery.cancel_scope.shield = True  # for the close; nor will it raise `Cancelled` in place of ours
+                with trio.move_on_after(times.close):
                     await connection.aclose()
                 reader.scope.cancel()
                 await trio.aclose_forcefully(stream)

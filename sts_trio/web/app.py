@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     Scrape = Callable[[], Awaitable[tuple[bytes, str] | None]]
 
 CALL_PATHS = ("/", "/speech-to-speech-stream")
-# `/health` and `/ready` are open: those who ask them (Docker, a balancer) can seldom bring a secret, and learn little.
+# `/health` and `/ready` are open: Docker or a balancer can seldom send a secret, and the answers hold little.
 SECRET_PATHS = ("/metrics",)
 
 _HOW_TO_CALL = (

@@ -64,7 +64,7 @@ class Authorizer:
         return None if admitted else _NO_TOKEN
 
     def _denies_origin(self, headers: Headers) -> Denial | None:
-        """A browser always says where a page comes from; nobody else does, Core neither."""
+        """Only browsers send an Origin, and always do. Core sends none, nor does any other client."""
         hosts = [value.decode("latin-1").strip().lower() for name, value in headers if name == b"host"]
         for name, value in headers:
             if name == b"origin" and not self._admits_origin(value.decode("latin-1").strip(), hosts):
@@ -74,7 +74,7 @@ class Authorizer:
     def _admits_origin(self, text: str, hosts: list[str]) -> bool:
         try:
             plain = origin(text)
-        except ValueError:  # `null`, for example: a page without a home
+        except ValueError:  # `null`, for example: a page from a file, or in a sandbox
             return False
         if plain in self.origins:
             return True
@@ -86,8 +86,8 @@ class Authorizer:
 def split_query(query: bytes) -> tuple[bytes, list[bytes]]:
     """Part a query string from the tokens in it: the first is all that anybody else may see.
 
-    A plus sign stays one: no token holds a space. Whoever adds parameters to a URL without looking begins with a
-    second question mark; what follows it is theirs.
+    A plus sign stays one: no token holds a space. A program that appends parameters to a URL without parsing it adds a
+    second question mark; parameters after that are kept as well.
     """
     rest, tokens = [], []
     for part in query.split(b"&"):

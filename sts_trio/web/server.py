@@ -1,4 +1,4 @@
-"""hypercorn, set up for telephone calls."""
+"""hypercorn, set up for telephone calls: its configuration, and serving on a listener."""
 
 from __future__ import annotations
 

@@ -61,6 +61,8 @@ class FastPath(trio.abc.Stream):
         self._tls = stream if isinstance(stream, TlsStream) else None
         self._wire = stream if self._tls is None else self._tls.transport  # beneath TLS, if there is any
         self._socket = self._wire.socket if isinstance(self._wire, trio.SocketStream) else None
+        self.is_open = False
+        """Whether messages pass here. An attribute: each frame that is sent asks for it."""
         self._opened = False
         self._closed = False
         self._flooded = False
@@ -75,17 +77,13 @@ class FastPath(trio.abc.Stream):
 
     # For the call.
 
-    @property
-    def is_open(self) -> bool:
-        """Whether messages pass here."""
-        return self._opened and not self._closed
-
     def open(self, data: bytes = b"", limit: TokenBucket | None = None) -> bytes:
         """Take messages from here on; `data` has been read already. Returns the part of it that is the library's.
 
         `limit` bounds what the peer sends, in the units of `FrameParser.limit`.
         """
         self._opened = True
+        self.is_open = not self._closed
         self._parser.limit = limit
         if data:
             self._parse(data)
@@ -95,6 +93,7 @@ class FastPath(trio.abc.Stream):
     def close(self) -> None:
         """Take no more messages; those that came can still be received."""
         self._closed = True
+        self.is_open = False
         self._receiver.unpark_all()
         self._library.unpark_all()
         self._room.unpark_all()

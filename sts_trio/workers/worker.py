@@ -220,7 +220,7 @@ async def serve_worker(
 
     async def run() -> None:
         await worker.run(registry, config.connections, scrape)
-        # Without the supervisor no call can come, and nobody would stop us. In a drain a signal would cut it short.
+        # Without the supervisor no call can come, and no signal would stop us. In a drain one would cut it short.
         if registry.refusal() is not DRAINING:
             signal.raise_signal(signal.SIGTERM)
 

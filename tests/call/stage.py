@@ -38,6 +38,7 @@ with warnings.catch_warnings():
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from _pytest.mark import ParameterSet
     from trio_websocket import WebSocketConnection
 
     from sts_trio.lab.emulator import Script
@@ -47,8 +48,18 @@ if TYPE_CHECKING:
 KEY = "key-that-nobody-may-see"
 WELCOME = "Hello, how can I help you today?"
 PROVIDERS = list(SERVED)
-BOTH = pytest.mark.parametrize("provider", PROVIDERS[:2])
+
+
+def matrix(*values: object) -> ParameterSet:
+    """Leave a row to `-m matrix`: one that repeats in another protocol what a row beside it shows."""
+    return pytest.param(*values, marks=pytest.mark.matrix)
+
+
+# The seam's tests (a conversation, barge-in, tools, resume, fidelity, hang-up) run with each provider, what depends on
+# the protocol with each protocol, and the rest with EVI, with the other protocol where the whole matrix is asked for.
 ALL = pytest.mark.parametrize("provider", PROVIDERS)
+BOTH = pytest.mark.parametrize("provider", PROVIDERS[:2])
+ONE = pytest.mark.parametrize("provider", [PROVIDERS[0], matrix(PROVIDERS[1])])
 
 
 def make_settings(provider: str = "humeai", key: str = KEY, **values: Any) -> Settings:

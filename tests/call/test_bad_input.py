@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from tests.call.fakes import tone
-from tests.call.stage import BOTH, Caller, Stage, open_stage
+from tests.call.stage import ONE, Caller, Stage, open_stage
 
 FRAME_TEXT = json.dumps({"type": "audio", "audio": base64.b64encode(bytes(320)).decode()})
 
@@ -69,7 +69,7 @@ async def still_good(stage: Stage, caller: Caller) -> None:
     assert heard_of(stage, "good") == stage.as_heard(hum(0.2) + hum(0.4, hertz=700))
 
 
-@BOTH
+@ONE
 @pytest.mark.parametrize("name", GOES_ON)
 async def test_a_message_that_cannot_be_used_is_ignored(
     provider: str, name: str, autojump_clock: trio.testing.MockClock
@@ -84,7 +84,7 @@ async def test_a_message_that_cannot_be_used_is_ignored(
         await still_good(stage, good)
 
 
-@BOTH
+@ONE
 async def test_audio_of_odd_lengths_keeps_its_phase(provider: str, autojump_clock: trio.testing.MockClock) -> None:
     pcm = hum(0.2)
     async with open_stage(provider=provider, **OWN) as stage:
@@ -95,7 +95,7 @@ async def test_audio_of_odd_lengths_keeps_its_phase(provider: str, autojump_cloc
         assert stage.emulator.live[0].caller_audio == stage.as_heard(pcm)
 
 
-@BOTH
+@ONE
 async def test_a_message_of_12_megabytes_ends_its_own_call_with_1009(
     provider: str, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -111,7 +111,7 @@ async def test_a_message_of_12_megabytes_ends_its_own_call_with_1009(
         await still_good(stage, good)
 
 
-@BOTH
+@ONE
 @pytest.mark.parametrize(
     "uuid", ["unknown", "a&config_id=x#y", "x" * 2**19, None, 5, {"a": 1}, "", "\x00", "ümläut 🙂"]
 )
@@ -124,7 +124,7 @@ async def test_any_uuid_gets_a_call(provider: str, uuid: object, autojump_clock:
         await still_good(stage, good)
 
 
-@BOTH
+@ONE
 async def test_a_uuid_of_a_megabyte_is_too_large_a_message(
     provider: str, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -135,7 +135,7 @@ async def test_a_uuid_of_a_megabyte_is_too_large_a_message(
         assert code == 1009
 
 
-@BOTH
+@ONE
 async def test_audio_before_init_is_ignored(provider: str, autojump_clock: trio.testing.MockClock) -> None:
     async with open_stage(provider=provider, **OWN) as stage:
         caller = Caller(await stage.wire.call())
@@ -147,7 +147,7 @@ async def test_audio_before_init_is_ignored(provider: str, autojump_clock: trio.
         assert stage.emulator.live[0].caller_audio == stage.as_heard(hum(0.1))
 
 
-@BOTH
+@ONE
 async def test_a_caller_who_never_says_init(provider: str, autojump_clock: trio.testing.MockClock) -> None:
     async with open_stage(provider=provider, **OWN) as stage:
         began = trio.current_time()
@@ -158,7 +158,7 @@ async def test_a_caller_who_never_says_init(provider: str, autojump_clock: trio.
         assert stage.emulator.connections == 0
 
 
-@BOTH
+@ONE
 async def test_a_caller_who_does_not_read_costs_only_his_own_call(
     provider: str, autojump_clock: trio.testing.MockClock
 ) -> None:

@@ -343,6 +343,7 @@ async def test_nothing_that_a_service_says_makes_a_call_grow_without_bound(autoj
         assert grown < 100_000
 
 
+@pytest.mark.slow
 async def test_one_mad_service_among_two_hundred_calls(autojump_clock: Clock) -> None:
     mad = Mad()
     async with open_ward(mad, good=199) as ward, trio.open_nursery() as nursery:

@@ -19,7 +19,7 @@ from sts_trio.lab.harness.caller import place_call
 from sts_trio.lab.harness.script import Speak, WaitForAgent
 from sts_trio.web.call_stream import HEADERS_SECONDS
 from tests.call.fakes import tone
-from tests.call.stage import ALL, BOTH, open_stage
+from tests.call.stage import ALL, ONE, matrix, open_stage
 from tests.e2e.evi import evi_in_memory
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tests.e2e.evi import Evi
     from tests.fakes.http_caller import HttpCaller
 
+CHUNKS = [(320, 320), (1, 7), (100, 3000), (16_000, 16_000)]  # from which size to which
 Clock = trio.testing.MockClock
 UUID = "0b6f1f6e-54f0-4f6b-9a49-3d2a1f0c7e11"
 LEAD = 0.04
@@ -69,7 +70,7 @@ async def place(stage: Stage, evi: Evi, number: int = 0) -> HttpCaller:
         "/speech-to-speech-stream/?&&=&%zz=%00;a",
     ],
 )
-@BOTH
+@ONE
 async def test_every_form_of_the_url_holds_a_call(provider: str, scheme: str, rest: str, autojump_clock: Clock) -> None:
     """The agent greets, and hears the caller."""
     async with open_stage(provider=provider, welcome_message="Hi.") as stage:
@@ -84,8 +85,16 @@ async def test_every_form_of_the_url_holds_a_call(provider: str, scheme: str, re
     assert stage.as_heard(tone(0.2)) in session.caller_audio
 
 
-@ALL
-@pytest.mark.parametrize("sizes", [(320, 320), (1, 7), (100, 3000), (16_000, 16_000)], ids=str)
+@pytest.mark.parametrize(
+    ("provider", "sizes"),
+    [
+        *(("humeai", sizes) for sizes in CHUNKS),
+        ("openai", CHUNKS[0]),
+        ("xai", CHUNKS[0]),
+        *(matrix(provider, sizes) for provider in ("openai", "xai") for sizes in CHUNKS[1:]),
+    ],
+    ids=str,
+)
 async def test_ten_seconds_each_way_while_the_request_is_open(
     provider: str, sizes: tuple[int, int], autojump_clock: Clock
 ) -> None:
@@ -153,7 +162,7 @@ async def test_the_uuid_of_the_request_names_the_call(autojump_clock: Clock) -> 
             await session.ended.wait()
 
 
-@BOTH
+@ONE
 @pytest.mark.parametrize("how", ["end", "reset", "half-close"])
 async def test_a_caller_who_leaves_ends_the_chat(provider: str, how: str, autojump_clock: Clock) -> None:
     """At once, although the agent has a lot to say; and the response ends as well."""
@@ -180,7 +189,7 @@ async def test_a_caller_who_leaves_ends_the_chat(provider: str, how: str, autoju
                 await trio.sleep(0.01)
 
 
-@BOTH
+@ONE
 async def test_a_silent_caller_is_held(provider: str, autojump_clock: Clock) -> None:
     async with open_leg(provider) as (stage, evi):
         caller = await place(stage, evi)
@@ -191,7 +200,7 @@ async def test_a_silent_caller_is_held(provider: str, autojump_clock: Clock) -> 
         assert bytes(evi.received) == bytes(320)  # which is nothing in G.711, too
 
 
-@BOTH
+@ONE
 @pytest.mark.parametrize(
     ("trouble", "status", "cause"),
     [
@@ -219,7 +228,7 @@ async def test_a_provider_that_fails_before_it_speaks(
         assert caller.ended_at - caller.began_at < 11
 
 
-@BOTH
+@ONE
 @pytest.mark.parametrize(("goes_on", "status"), [(True, 200), (False, 500)])
 async def test_an_error_that_ends_nothing_is_no_500(
     provider: str, goes_on: bool, status: int, autojump_clock: Clock
@@ -236,7 +245,7 @@ async def test_an_error_that_ends_nothing_is_no_500(
     assert (b"a hiccup" in caller.body) == (status == 500)
 
 
-@BOTH
+@ONE
 async def test_an_agent_that_says_good_bye_is_heard_out(provider: str, autojump_clock: Clock) -> None:
     async with open_leg(provider) as (stage, evi):
         caller = await place(stage, evi)
@@ -249,7 +258,7 @@ async def test_an_agent_that_says_good_bye_is_heard_out(provider: str, autojump_
         assert 1.9 < caller.ended_at - began < 2.5
 
 
-@BOTH
+@ONE
 async def test_a_drain_refuses_new_calls_and_ends_the_old_ones(provider: str, autojump_clock: Clock) -> None:
     async with open_leg(provider) as (stage, evi):
         old = await place(stage, evi)
@@ -269,7 +278,7 @@ async def test_a_drain_refuses_new_calls_and_ends_the_old_ones(provider: str, au
             await old.socket.send_eof()
 
 
-@BOTH
+@ONE
 async def test_a_fault_of_ours_is_told_without_details(
     provider: str, autojump_clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -284,7 +293,7 @@ async def test_a_fault_of_ours_is_told_without_details(
     assert json.loads(caller.body) == {"message": "internal error of the connector"}
 
 
-@BOTH
+@ONE
 async def test_callers_on_both_legs_hear_only_themselves(provider: str, autojump_clock: Clock) -> None:
     async with open_stage(provider=provider, welcome_message="", allow_call_overrides=True) as stage:
         loud, silent = [await stage.wire.stream(f"/?instructions={name}") for name in ("loud", "silent")]

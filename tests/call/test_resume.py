@@ -27,7 +27,7 @@ from sts_trio.providers.base import (
     ToolCall,
 )
 from tests.call.fakes import FRAME, Scene, begin, spoken, tone
-from tests.call.stage import ALL, BOTH, KEY, open_stage
+from tests.call.stage import ALL, KEY, ONE, open_stage
 from tests.call.test_tools import UUID, Bench
 
 if TYPE_CHECKING:
@@ -268,7 +268,7 @@ async def test_a_tool_at_work_when_the_session_breaks(
     scene.core.hang_up()
 
 
-@BOTH
+@ONE
 async def test_a_call_of_three_hours_is_renewed_six_times_and_loses_no_frame(
     provider: str,
     autojump_clock: trio.testing.MockClock,

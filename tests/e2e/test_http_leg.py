@@ -20,7 +20,7 @@ from sts_trio.lab.harness.caller import place_call
 from sts_trio.lab.harness.script import Speak, WaitForAgent
 from sts_trio.main import run_service
 from tests.call.fakes import tone
-from tests.call.stage import BOTH, as_heard, make_settings
+from tests.call.stage import BOTH, ONE, as_heard, make_settings
 from tests.e2e.evi import open_evi, until
 from tests.fakes.http_caller import HttpCaller
 
@@ -87,7 +87,7 @@ async def test_two_seconds_each_way_from_a_socket_that_splits_samples(provider: 
     assert behind <= 0.06
 
 
-@BOTH
+@ONE
 async def test_a_barge_in_leaves_less_than_60_ms_of_old_audio(provider: str) -> None:
     """Eight seconds are queued; what Core has got by then, and all that comes later, counts."""
     async with open_evi(provider) as evi, service(evi.url, provider) as port, open_caller(port) as caller:
@@ -116,7 +116,7 @@ async def open_curl(port: int, *options: str) -> AsyncIterator[trio.Process]:
         yield await nursery.start(partial(trio.run_process, command, check=False, **pipes))
 
 
-@BOTH
+@ONE
 async def test_curl_streams_both_ways(provider: str) -> None:
     up, down, heard = random.Random(3).randbytes(50 * 321 + 1), tone(0.7), bytearray()
 
@@ -150,7 +150,7 @@ async def test_curl_streams_both_ways(provider: str) -> None:
     assert "content-type: application/octet-stream" in head
 
 
-@BOTH
+@ONE
 async def test_curl_hears_why_there_is_no_call(provider: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         closed = listener.getsockname()[1]
@@ -165,7 +165,7 @@ async def test_curl_hears_why_there_is_no_call(provider: str) -> None:
     assert json.loads("".join(body)) == {"message": f"cannot connect to 127.0.0.1:{closed}: Connection refused"}
 
 
-@BOTH
+@ONE
 async def test_a_reset_ends_the_call(provider: str) -> None:
     async with open_evi(provider) as evi, service(evi.url, provider) as port:
         stream = await trio.open_tcp_stream("127.0.0.1", port)
@@ -181,7 +181,7 @@ async def test_a_reset_ends_the_call(provider: str) -> None:
         assert trio.current_time() - began < 1
 
 
-@BOTH
+@ONE
 async def test_our_caller_places_a_call_over_http(provider: str) -> None:
     async with open_evi(provider) as evi, service(evi.url, provider) as port:
 

@@ -27,7 +27,7 @@ from sts_trio.main import run_service
 from sts_trio.providers.base import AgentReady, CallInfo
 from sts_trio.providers.dial import TcpDial
 from sts_trio.wiring import open_provider
-from tests.call.stage import BOTH, as_heard, make_settings
+from tests.call.stage import BOTH, ONE, as_heard, make_settings
 from tests.e2e.evi import open_core, open_evi, until
 from tests.fakes.raw_client import CLOSE, TEXT, frame, upgrade
 
@@ -112,7 +112,7 @@ async def test_a_minute_of_caller_audio_reaches_the_provider_bit_exact(provider:
         "//speech-to-speech-stream//",
     ],
 )
-@BOTH
+@ONE
 async def test_a_foreign_client_holds_a_call_on_every_form_of_the_url(provider: Any, path: str) -> None:
     def converse(url: str) -> list[str]:
         with foreign_connect(url.replace(" ", "%20"), compression="deflate", open_timeout=5) as socket:
@@ -131,7 +131,7 @@ async def test_a_foreign_client_holds_a_call_on_every_form_of_the_url(provider: 
         nursery.cancel_scope.cancel()
 
 
-@BOTH
+@ONE
 async def test_tls_is_verified(provider: Any) -> None:
     authority = trustme.CA()
     certificate = authority.issue_cert("localhost")
@@ -154,7 +154,7 @@ async def test_tls_is_verified(provider: Any) -> None:
         nursery.cancel_scope.cancel()
 
 
-@BOTH
+@ONE
 async def test_core_hears_that_the_connection_was_refused(provider: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -164,7 +164,7 @@ async def test_core_hears_that_the_connection_was_refused(provider: str) -> None
         assert error["message"] == f"cannot connect to 127.0.0.1:{port}: Connection refused"
 
 
-@BOTH
+@ONE
 async def test_closes_that_cross_each_other_are_no_fault(provider: str, capfd: pytest.CaptureFixture[str]) -> None:
     """The provider hangs up in its handshake while the caller does, too: both sides close, at about the same time."""
 
@@ -197,7 +197,7 @@ async def test_closes_that_cross_each_other_are_no_fault(provider: str, capfd: p
     assert "cancelled" not in logged
 
 
-@BOTH
+@ONE
 async def test_a_refusal_without_end_is_cut_off(provider: str) -> None:
     async def refuse(stream: trio.SocketStream) -> None:
         await stream.receive_some()
@@ -218,7 +218,7 @@ async def test_a_refusal_without_end_is_cut_off(provider: str) -> None:
         nursery.cancel_scope.cancel()
 
 
-@BOTH
+@ONE
 async def test_core_hears_that_tls_failed(provider: str) -> None:
     """An endpoint that speaks no TLS at all."""
     async with (
@@ -277,7 +277,7 @@ async def place_all(url: str, evi: Evi, nursery: trio.Nursery, numbers: range) -
     return scopes
 
 
-@BOTH
+@ONE
 async def test_200_calls_leave_nothing_behind(provider: str) -> None:
     async with open_evi(provider) as evi, service(evi.url, provider) as url:
         async with trio.open_nursery() as nursery:
@@ -296,7 +296,7 @@ async def test_200_calls_leave_nothing_behind(provider: str) -> None:
         await until(lambda: open_files() <= files)
 
 
-@BOTH
+@ONE
 async def test_a_live_call_costs_less_than_600_kb(provider: str) -> None:
     """Both ends of the test live in this process too, so the figure is an upper bound."""
     async with open_evi(provider) as evi, service(evi.url, provider) as url, trio.open_nursery() as nursery:

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sts_trio.call.handler import Registry
 from sts_trio.call.meter import WEBSOCKET, CallCounts, CallRecord
 from sts_trio.metrics import Metrics
-from tests.call.stage import BOTH
+from tests.call.stage import ONE
 from tests.e2e.evi import open_core, open_evi, until
 from tests.e2e.test_loopback import FRAME, INIT, hear, service
 
@@ -28,7 +28,7 @@ async def curl(url: str) -> tuple[str, dict[str, float]]:
     }
 
 
-@BOTH
+@ONE
 async def test_a_scrape_over_a_real_socket_tells_what_a_call_did(provider: str) -> None:
     async with open_evi(provider) as evi, service(evi.url, provider) as url:
         target = url.replace("ws://", "http://") + "/metrics"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from tests.call.stage import BOTH
+from tests.call.stage import ONE
 from tests.e2e.evi import at_once, environment_of, open_core, open_evi, until
 from tests.fakes.raw_client import hear_head, upgrade
 
@@ -58,7 +58,7 @@ def lines(log: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in log.read_text().splitlines()]
 
 
-@BOTH
+@ONE
 async def test_a_running_call_may_finish_after_sigterm_and_no_new_one_is_taken(provider: str, tmp_path: Path) -> None:
     async with open_evi(provider) as evi, running(tmp_path, evi.url, provider) as (process, url, log):
         async with open_core(url) as core:
@@ -83,7 +83,7 @@ async def test_a_running_call_may_finish_after_sigterm_and_no_new_one_is_taken(p
     assert ended["cause"] == "caller hung up"
 
 
-@BOTH
+@ONE
 async def test_a_second_signal_ends_the_running_calls_at_once(provider: str, tmp_path: Path) -> None:
     async with (
         open_evi(provider) as evi,
@@ -124,7 +124,7 @@ async def outlast_the_drain(tmp_path: Path, number: signal.Signals, provider: st
         assert core.closed.code == 1001
 
 
-@BOTH
+@ONE
 async def test_the_log_holds_no_key_and_no_telephone_number(provider: str, tmp_path: Path) -> None:
     async with (
         open_evi(provider) as evi,

@@ -16,7 +16,7 @@ from trio_websocket import ConnectionClosed
 from sts_trio.lab.emulator import Emulator, EmulatorOptions, serve_emulator
 from sts_trio.main import run_service
 from sts_trio.tools.ami import AmiClient
-from tests.call.stage import BOTH, PROVIDERS, make_settings
+from tests.call.stage import ONE, PROVIDERS, make_settings
 from tests.e2e.evi import at_once, open_core, open_evi, until
 from tests.tools import http_server as ami
 
@@ -80,6 +80,7 @@ async def beside_a_tool_that_blocks(tmp_path: Path, seconds: float, limit: float
         trio.open_nursery() as nursery,
     ):
         await begin(core, evi)
+        await until(lambda: evi.messages)  # EVI is told once its chat has begun
         assert evi.offers == ["look_up"]
         await beside.send_message(json.dumps({"type": "init", "uuid": "another"}))
         await until(lambda: len(evi.chats) == 2)
@@ -151,7 +152,7 @@ async def transfer_after_the_good_bye(tmp_path: Path, answer: Answer, failed: bo
     print(f"AMI was called {(asked_at - spoken_at - 0.5) * 1000:.0f} ms after the caller had heard the last word")
 
 
-@BOTH
+@ONE
 @pytest.mark.parametrize("listening", [True, False])
 async def test_an_ami_that_never_answers_is_a_tool_error(
     provider: str, tmp_path: Path, listening: bool, monkeypatch: pytest.MonkeyPatch

@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.call.stage import BOTH, open_stage
+from tests.call.stage import ONE, open_stage
 from tests.fakes.raw_client import Heard, hear, hear_head, upgrade
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ async def test_a_service_with_room_is_ready(autojump_clock: Clock) -> None:
         assert count(stage) == {}
 
 
-@BOTH
+@ONE
 async def test_a_full_service_refuses_and_the_calls_that_are_in_are_unhurt(
     provider: str, autojump_clock: Clock
 ) -> None:
@@ -100,7 +100,7 @@ async def test_of_many_upgrades_at_once_exactly_as_many_get_in_as_there_are_plac
         assert count(stage) == {"full": 20 - most}
 
 
-@BOTH
+@ONE
 async def test_an_overloaded_service_takes_no_new_call_until_it_has_recovered(
     provider: str, autojump_clock: Clock
 ) -> None:
@@ -120,7 +120,7 @@ async def test_an_overloaded_service_takes_no_new_call_until_it_has_recovered(
         assert count(stage) == {"overloaded": 1}
 
 
-@BOTH
+@ONE
 async def test_a_draining_service_says_so_and_waits_for_who_is_in(provider: str, autojump_clock: Clock) -> None:
     async with open_stage(provider=provider, max_calls=1) as stage, trio.open_nursery() as nursery:
         caller = await stage.call()

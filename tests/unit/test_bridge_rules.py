@@ -1,0 +1,385 @@
+"""The bridge's rules by example: what each of them means in a call."""
+
+from __future__ import annotations
+
+from math import inf
+
+import pytest
+
+from sts_trio.audio.wav import Wav
+from sts_trio.call.actions import (
+    AddContext,
+    Attach,
+    CancelTool,
+    CloseSession,
+    End,
+    OpenSession,
+    RunTool,
+    Say,
+    SendAudio,
+    SendUserText,
+    Truncate,
+)
+from sts_trio.call.bridge import Bridge
+from sts_trio.call.config import CallRules, NoInputRules, ResumeRules, SessionPolicy
+from sts_trio.call.meter import CallCounts, CallOutcome, Cause
+from sts_trio.call.playout import Pace, Playout
+from sts_trio.core.wire import CallerAudio, Digit, Init, PlayoutAudio, Transcript
+from sts_trio.providers.base import (
+    AgentAudio,
+    AgentClosed,
+    AgentFault,
+    AgentReady,
+    AgentText,
+    AgentTurnEnd,
+    CallInfo,
+    ToolCall,
+    UserInterruption,
+    UserTurn,
+    UserWords,
+)
+from sts_trio.tools.tool import CallContext, Tool, ToolResult
+
+UUID = "0b6f1f6e-54f0-4f6b-9a49-3d2a1f0c7e11"
+LOUD = b"\x00\x40" * 160
+LOST = AgentClosed("the connection broke", normal=False, retryable=True)
+
+
+async def _never_run(_: str, __: CallContext) -> ToolResult:
+    raise AssertionError("decisions do not run anything")
+
+
+HOURS = Tool("hours", "When we are open.", "{}", _never_run)
+TRANSFER = Tool("dsai_transfer", "Put through.", "{}", _never_run, ends_call=True)
+
+
+def voice(length: float, reply: str = "r", rate: int = 8000) -> AgentAudio:
+    return AgentAudio(reply, Wav(rate, 1, memoryview(bytes(2 * round(length * rate)))))
+
+
+def ask(name: str, id_: str = "t") -> ToolCall:
+    return ToolCall(id_, name, "{}", response_required=True)
+
+
+class Conversation:
+    """A bridge in a call at a time that the test moves; `told` is what Core got beside audio."""
+
+    def __init__(self, rules: CallRules | None = None, *, talking: bool = True) -> None:
+        self.now = 100.0
+        self.playout = Playout(Pace(0.5), CallCounts())
+        self.bridge = Bridge(rules or CallRules(tools=(HOURS, TRANSFER)), self.playout, CallInfo("x"), self.now)
+        self.told: list[object] = []
+        if talking:
+            self.bridge.on_core(Init(UUID), self.now)
+            self.says(AgentReady("s", resume="c"))
+
+    def says(self, event: object, session: int = 1) -> tuple[object, ...]:
+        return self.bridge.on_agent(event, session, self.now)  # type: ignore[arg-type]  # an event, whichever
+
+    def wait(self, seconds: float) -> tuple[object, ...]:
+        """Let time pass with a Core that listens; return what was decided meanwhile."""
+        until, actions = self.now + seconds, list[object]()
+        while True:
+            self.listen()
+            at = min(self.bridge.deadline, self.playout.due())
+            if at > until:
+                break
+            self.now = max(self.now, at)
+            actions += self.bridge.on_deadline(self.now)
+        self.now = until
+        self.listen()
+        return tuple(actions)
+
+    def listen(self) -> None:
+        while (message := self.playout.take(self.now)) is not None:
+            self.playout.sent(message, self.now)
+            if not isinstance(message, PlayoutAudio):
+                self.told.append(message)
+
+
+def kinds(actions: tuple[object, ...]) -> list[type]:
+    return [type(action) for action in actions]
+
+
+def test_the_states_of_a_call() -> None:
+    c = Conversation(talking=False)
+    states = [c.bridge.state]
+    c.bridge.on_core(Init(UUID), c.now)
+    states.append(c.bridge.state)
+    for event, session in [
+        (AgentReady("s", resume="c"), 1),
+        (LOST, 1),
+        (AgentReady("s", resume="c"), 2),
+        (voice(1.0), 2),
+        (AgentClosed("bye", normal=True), 2),
+    ]:
+        c.says(event, session)
+        states.append(c.bridge.state)
+    assert kinds(c.wait(2)) == [End]
+    states.append(c.bridge.state)
+    assert [state.name for state in states] == [
+        "WAITING_FOR_INIT",
+        "OPENING",
+        "TALKING",
+        "OPENING",
+        "TALKING",
+        "TALKING",
+        "CLOSING",
+        "ENDED",
+    ]
+
+
+def test_a_barge_in_gives_the_agent_time_to_drop_a_transfer() -> None:
+    c = Conversation()
+    c.says(voice(1.0))
+    c.says(ask("dsai_transfer"))
+    c.wait(0.5)
+    c.says(UserInterruption())
+    assert RunTool not in kinds(c.wait(2.4)), "the good-bye is over, but the caller has cut it off"
+    assert RunTool in kinds(c.wait(0.2)), "the grace of 3 s is over"
+
+
+def test_a_session_that_comes_too_late_is_closed_and_stops_no_tool() -> None:
+    c = Conversation()
+    c.says(ask("hours"))
+    assert c.says(AgentReady("late"), 7) == (CloseSession(7),)
+    assert kinds(c.bridge.on_tool_done("t", ToolResult("open"), c.now)) != []
+
+
+def test_a_renewal_waits_for_tools_but_not_for_ever() -> None:
+    c = Conversation(CallRules(tools=(HOURS,), lifeline=ResumeRules(renew_seconds=10)))
+    assert kinds(c.wait(12)) == [OpenSession]
+    c.says(ask("hours"))
+    assert kinds(c.says(AgentReady("s", resume="c"), 2)) == [CloseSession], "somebody is at work: not now"
+    c.bridge.on_tool_done("t", ToolResult("open"), c.now)
+    opened = c.wait(2)
+    assert kinds(opened) == [OpenSession]
+    assert kinds(c.says(AgentReady("s", resume="c"), 3)) == [Attach, CloseSession]
+    c.says(ask("hours", "t2"), 3)
+    assert kinds(c.wait(60)) == [OpenSession]
+    assert kinds(c.says(AgentReady("s", resume="c"), 4)) == [Attach, CloseSession, CancelTool]
+
+
+def test_at_a_renewal_what_the_session_before_reported_is_over() -> None:
+    c = Conversation(CallRules(lifeline=ResumeRules(renew_seconds=10)))
+    c.wait(12)
+    c.says(AgentFault("no credits", ends_session=True))
+    assert Attach in kinds(c.says(AgentReady("s", resume="c"), 2))
+    assert OpenSession in kinds(c.says(LOST, 2)), "the fault would have ended the call"
+
+
+def test_a_session_is_renewed_only_while_the_caller_is_quiet() -> None:
+    c = Conversation(CallRules(lifeline=ResumeRules(renew_seconds=10)))
+    c.wait(9.5)
+    c.bridge.on_core(CallerAudio(LOUD), c.now)
+    assert c.wait(0.8) == ()
+    assert kinds(c.wait(1.0)) == [OpenSession]
+
+
+def test_silence_acts_only_with_a_session() -> None:
+    c = Conversation(CallRules(silence=NoInputRules(3, "Are you there?"), lifeline=ResumeRules(resume_seconds=60)))
+    c.says(LOST)
+    actions = c.wait(10)
+    assert Say not in kinds(actions)
+    assert End not in kinds(actions)
+
+
+def test_silence_asks_once_and_then_ends_the_call() -> None:
+    c = Conversation(CallRules(silence=NoInputRules(3, "Are you there?")))
+    assert c.wait(3.1) == (Say("Are you there?"),)
+    assert c.wait(3.1) == (End(CallOutcome(Cause.CALLER_SILENT, 1000)),)
+
+
+def test_a_word_of_the_caller_begins_silence_anew() -> None:
+    c = Conversation(CallRules(silence=NoInputRules(3, "Are you there?"), answer_seconds=60))
+    c.wait(3.1)
+    c.says(UserTurn("Yes"))
+    assert c.wait(2.9) == ()
+    assert c.wait(0.2) == (Say("Are you there?"),)
+
+
+def test_silence_begins_when_the_agent_has_been_heard() -> None:
+    c = Conversation(CallRules(silence=NoInputRules(3, "Are you there?")))
+    c.says(voice(2.0))
+    c.says(AgentTurnEnd())
+    assert c.wait(4.9) == ()
+    assert c.wait(0.2) == (Say("Are you there?"),)
+
+
+def test_an_agent_in_the_middle_of_a_turn_is_not_silent() -> None:
+    c = Conversation(CallRules(silence=NoInputRules(3, "Are you there?")))
+    c.says(AgentText("r", "One moment"))
+    assert c.wait(4.0) == (), "its voice is still to come"
+
+
+def test_only_a_voice_is_an_answer() -> None:
+    c = Conversation(CallRules(answer_seconds=5))
+    c.says(UserTurn("Hello?"))
+    c.says(AgentText("r", "Hello"))
+    c.wait(6)
+    assert c.bridge.counts.late_answers == 1
+    c.says(UserTurn("Hello?"))
+    c.says(voice(0.1, "r2"))
+    c.wait(6)
+    assert c.bridge.counts.late_answers == 1
+
+
+@pytest.mark.parametrize("event", [UserWords("x" * 50_000), UserTurn("x" * 50_000)])
+def test_words_of_any_length_are_bounded(event: UserTurn | UserWords) -> None:
+    c = Conversation()
+    c.says(event)
+    c.listen()
+    (transcript,) = c.told
+    assert isinstance(transcript, Transcript)
+    assert len(transcript.text) == 10_000
+
+
+def test_audio_for_which_there_is_no_room_is_never_heard() -> None:
+    c = Conversation()
+    c.says(voice(121.0))
+    c.wait(130)
+    assert c.playout.heard(c.now) == pytest.approx(120)
+    assert (c.bridge.counts.downstream_seconds, c.bridge.counts.downstream_dropped_seconds) == (120, 1)
+
+
+def test_the_silence_that_fills_a_frame_takes_time_and_is_no_speech() -> None:
+    c = Conversation()
+    c.says(voice(0.03))
+    c.says(AgentTurnEnd())
+    assert c.playout.queued == pytest.approx(0.04)
+    assert c.bridge.counts.downstream_seconds == pytest.approx(0.03)
+    c.says(voice(1.0, "r2"))
+    c.wait(0.54)
+    (unheard,) = c.says(UserInterruption())
+    assert isinstance(unheard, Truncate)
+    assert unheard.unheard == pytest.approx(0.5)
+
+
+def test_at_the_end_of_a_turn_what_the_resampler_holds_is_played() -> None:
+    c = Conversation()
+    c.says(voice(0.1, rate=48_000))
+    assert c.bridge.counts.downstream_seconds < 0.1
+    c.says(AgentTurnEnd())
+    assert c.bridge.counts.downstream_seconds == pytest.approx(0.1)
+
+
+def test_a_voice_that_was_cut_off_leaves_nothing_for_the_next_turn() -> None:
+    c = Conversation()
+    c.says(voice(0.1, rate=48_000))
+    c.says(UserInterruption())
+    c.says(AgentTurnEnd())
+    assert c.playout.queued == pytest.approx(0)
+
+
+def test_only_a_turn_that_was_cut_off_says_how_much_was_heard() -> None:
+    c = Conversation()
+    for reply, text, length in [("a", "one", 0.5), ("b", "two", 2.0)]:
+        c.says(voice(length, reply))
+        c.says(AgentText(reply, text))
+        c.says(AgentTurnEnd())
+    for _ in range(10):  # no deadline is acted on: both turns still wait to be told
+        c.listen()
+        c.now += 0.1
+    c.bridge.end(CallOutcome(Cause.DRAINED, 1001), c.now)
+    c.listen()
+    assert c.told == [Transcript("agent", "one"), Transcript("agent", "two", heard_ms=500)]
+
+
+def test_a_session_that_is_not_in_use_changes_nothing() -> None:
+    c = Conversation()
+    assert c.says(ask("hours"), 2) == ()
+    c.says(voice(1.0), 2)
+    c.says(UserWords("not mine"), 2)
+    c.listen()
+    assert c.playout.queued == 0
+    assert c.told == []
+
+
+def test_before_init_audio_and_keys_go_nowhere() -> None:
+    c = Conversation(talking=False)
+    assert c.bridge.on_core(CallerAudio(LOUD), c.now) == ()
+    assert c.bridge.on_core(Digit("#"), c.now) == ()
+    c.bridge.on_core(Init(UUID), c.now)
+    assert c.bridge.on_core(CallerAudio(LOUD), c.now) == (SendAudio(LOUD),)
+    assert c.says(AgentReady("s")) == (Attach(1),), "no key was kept"
+
+
+def test_keys_are_given_to_the_agent_once_there_is_one() -> None:
+    c = Conversation(talking=False)
+    c.bridge.on_core(Init(UUID), c.now)
+    assert c.bridge.on_core(Digit("#"), c.now) == ()
+    assert kinds(c.says(AgentReady("s"))) == [Attach, SendUserText]
+
+
+def test_keys_stay_in_the_context_until_the_agent_answers_the_caller() -> None:
+    c = Conversation(CallRules(keypad="context"))
+    c.bridge.on_core(Digit("1"), c.now)
+    assert kinds(c.wait(2)) == [AddContext]
+    c.says(voice(0.1))
+    c.bridge.on_core(Digit("#"), c.now)
+    (both,) = c.bridge.on_core(Digit("2"), c.now) or c.wait(2)
+    assert isinstance(both, AddContext)
+    assert "pressed 1 " in both.text
+    c.says(UserTurn("So?"))
+    c.says(voice(0.1, "r2"))
+    c.bridge.on_core(Digit("3"), c.now)
+    (last,) = c.wait(2)
+    assert isinstance(last, AddContext)
+    assert "pressed 1 " not in last.text
+
+
+def test_a_tool_is_started_before_keys_that_are_due_with_it() -> None:
+    c = Conversation(CallRules(tools=(TRANSFER,), keypad_gap=0.3))
+    c.says(ask("dsai_transfer"))
+    c.bridge.on_core(Digit("1"), c.now)
+    c.now += 5
+    assert kinds(c.bridge.on_deadline(c.now)) == [RunTool, SendUserText]
+
+
+def test_the_end_of_a_call_comes_before_all_that_is_due_with_it() -> None:
+    c = Conversation(CallRules(most_seconds=20, answer_seconds=5))
+    c.says(UserTurn("Hello?"))
+    c.now += 30
+    assert kinds(c.bridge.on_deadline(c.now)) == [End]
+
+
+def test_the_greeting_is_said_once_a_call() -> None:
+    c = Conversation(CallRules(session_policy=SessionPolicy(greeting="Hello!")), talking=False)
+    c.bridge.on_core(Init(UUID), c.now)
+    assert c.says(AgentReady("s", resume="c")) == (Attach(1), Say("Hello!"))
+    c.says(LOST)
+    assert c.says(AgentReady("s", resume="c"), 2) == (Attach(2),)
+
+
+def test_sessions_that_live_and_speak_are_replaced_as_often_as_it_takes() -> None:
+    c = Conversation()
+    for session in range(1, 12):
+        c.says(voice(0.1, f"r{session}"), session)
+        c.wait(6)
+        assert OpenSession in kinds(c.says(LOST, session))
+        c.says(AgentReady("s", resume="c"), session + 1)
+
+
+def test_an_agent_that_goes_on_after_a_fault_is_not_hung_up_on() -> None:
+    c = Conversation()
+    c.says(AgentFault("out of something", ends_session=True, retryable=True))
+    c.says(voice(0.1))
+    assert c.wait(20) == ()
+    c = Conversation()
+    c.says(AgentFault("out of something", ends_session=True, retryable=True))
+    assert CloseSession in kinds(c.wait(2))
+
+
+def test_a_lost_session_stops_its_lookup_and_not_a_transfer() -> None:
+    c = Conversation(CallRules(tools=(HOURS, TRANSFER)))
+    c.says(ask("hours"))
+    assert CancelTool("t") in c.says(LOST)
+    c = Conversation(CallRules(tools=(HOURS, TRANSFER)))
+    c.says(ask("dsai_transfer"))
+    assert CancelTool not in kinds(c.says(LOST))
+    assert RunTool in kinds(c.wait(1))
+
+
+def test_when_nothing_is_waited_for_but_the_end_there_is_one_deadline() -> None:
+    c = Conversation(CallRules(most_seconds=600, lifeline=ResumeRules(renew_seconds=inf)))
+    assert c.bridge.deadline == 700
