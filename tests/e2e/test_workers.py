@@ -201,7 +201,9 @@ async def test_workers_share_calls_capacity_and_metrics_and_one_that_dies_takes_
 
 
 @pytest.mark.parametrize("in_a_drain", [False, pytest.param(True, marks=pytest.mark.slow)])
-async def test_workers_whose_switch_is_killed_let_their_calls_finish_and_end(tmp_path: Path, in_a_drain: bool) -> None:
+async def test_workers_whose_supervisor_is_killed_let_their_calls_finish_and_end(
+    tmp_path: Path, in_a_drain: bool
+) -> None:
     async with (
         open_evi() as evi,
         running(tmp_path, evi.url, WORKERS="2") as (process, url, log),
