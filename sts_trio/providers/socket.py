@@ -262,8 +262,9 @@ async def open_socket(
                 failure = exc
             finally:
                 stream.close()  # from here on the library reads: the close handshake
-                nursery.cancel_scope.shield = True  # for the close; nor will it raise `Cancelled` in place of ours
-                with trio.move_on_after(times.close):
+                nursery.cancel_scope.shield = True  # so that it does not raise `Cancelled` in place of ours
+                # A shield of its own: a cancelled `keep_alive` that ended before us has cancelled the nursery.
+                with trio.move_on_after(times.close, shield=True):
                     await connection.aclose()
                 reader.scope.cancel()
                 await trio.aclose_forcefully(stream)
