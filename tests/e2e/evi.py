@@ -29,7 +29,7 @@ from tests.call.fakes import tone, wav_file
 from tests.call.stage import audioop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 
 
 @dataclass(eq=False)
@@ -106,9 +106,9 @@ class Evi:
             kinds[message["type"]].model_validate(message)
         return [(each["tool_call_id"], each["content"], each["type"] == "tool_error") for each in found]
 
-    @property
-    def offers(self) -> list[str]:
-        """The names of the functions that were offered first."""
+    async def offers(self) -> list[str]:
+        """Wait for the functions that are offered first, which may come after the chat has begun; their names."""
+        await until(lambda: self.told("session_settings"))
         return [tool["name"] for tool in self.told("session_settings")[0]["tools"]]
 
     async def speak(self, chat: int, length: float, reply: str, rate: int = 48_000) -> float:
@@ -186,8 +186,8 @@ class Realtime(Evi):
             ConversationItemCreateEvent.model_validate(message)
         return [(id_, text.removeprefix("Error: "), text.startswith("Error: ")) for id_, text in outputs]
 
-    @property
-    def offers(self) -> list[str]:
+    async def offers(self) -> list[str]:
+        await until(lambda: self.told("session.update"))
         return [tool["name"] for tool in self.told("session.update")[0]["session"]["tools"]]
 
     async def speak(self, chat: int, length: float, reply: str, rate: int = 48_000) -> float:
@@ -261,6 +261,21 @@ async def until(condition: Callable[[], object], limit: float = 10.0) -> None:
     with trio.fail_after(limit):
         while not condition():
             await trio.sleep(0.005)
+
+
+async def keeps(limits: Mapping[str, float], measure: Callable[[], Awaitable[Mapping[str, float]]]) -> None:
+    """Measure until each figure is within its limit (seconds), three times at most.
+
+    A machine that is busy with something else stops any process for some 20 ms now and then; a fault of ours is there
+    each time. What `measure` itself asserts must hold each time, too.
+    """
+    for _ in range(3):
+        figures = await measure()
+        print(", ".join(f"{name} {figure * 1000:.1f} ms" for name, figure in figures.items()))
+        broken = {name: figure for name, figure in figures.items() if figure > limits[name]}
+        if not broken:
+            return
+    raise AssertionError(f"again and again: {broken}, of {limits}")
 
 
 async def at_once(check: Callable[..., Awaitable[object]], rows: Iterable[tuple[object, ...]]) -> None:

@@ -81,7 +81,7 @@ async def beside_a_tool_that_blocks(tmp_path: Path, seconds: float, limit: float
         trio.open_nursery() as nursery,
     ):
         await begin(core, evi)
-        assert evi.offers == ["look_up"]
+        assert await evi.offers() == ["look_up"]
         await beside.send_message(json.dumps({"type": "init", "uuid": "another"}))
         await until(lambda: len(evi.chats) == 2)
         heard: tuple[list[float], list[float]] = ([], [])
