@@ -108,7 +108,7 @@ class Bridge:
             case Digit(digit=digit):
                 return self._digit(digit, now)
             case NotUnderstood(about=about):
-                return self._note(f"Core sent {about}; ignored")
+                return self._note(about)
 
     def on_caller_gone(self, closed: SocketClosed, now: float) -> Actions:
         """Core's connection is over: the call is, too."""
@@ -116,7 +116,7 @@ class Bridge:
 
     def _init(self, init: Init) -> Actions:
         if self._initialised:
-            return self._note("Core sent a second init; ignored")
+            return self._note("a second init")
         self._initialised = True
         self._ending.initialised()
         call, session_policy = named(self.call, init.uuid), self._rules.session_policy
@@ -134,11 +134,13 @@ class Bridge:
         try:
             return self._keys.press(digit, now, ready=self._lifeline.current is not None)
         except UnusableKeyError as exc:
-            return self._note(f"Core sent {exc}; ignored")
+            return self._note(str(exc))
 
-    def _note(self, text: str) -> Actions:
+    def _note(self, sent: str) -> Actions:
         self.counts.not_understood += 1
-        return (LogWarning(text),) if self.counts.not_understood <= _NOTES else ()
+        if self.counts.not_understood > _NOTES:
+            return ()
+        return (LogWarning("Core sent what cannot be used; ignored", {"sent": sent}),)
 
     # The agent's side.
 
@@ -232,7 +234,7 @@ class Bridge:
         if self._answer_by <= now:
             self._answer_by = inf
             self.counts.late_answers += 1
-            actions.append(LogWarning(f"the agent has not answered for {self._rules.answer_seconds:g} s"))
+            actions.append(LogWarning("the agent does not answer", {"seconds": self._rules.answer_seconds}))
         if self._silence.deadline <= now:
             actions += self._too_silent(now)
         self._speech.expire(now)

@@ -96,7 +96,7 @@ class Recovery:
         self._trouble.over()
         self._trouble.lost = message
         self._speech.turn_end(now)  # what is queued is heard out; no more of it will come
-        return (LogWarning(f"{message}; resuming"), *self._tools.session_over(), *actions)
+        return (LogWarning("the session is lost; resuming", {"cause": message}), *self._tools.session_over(), *actions)
 
     def _hopeless(self, message: str, now: float) -> Actions:
         self._lifeline.stop()

@@ -111,7 +111,7 @@ class AgentSessions:
             event = await link.receive()
             if isinstance(event, AgentReady):
                 took = round(attempt.ready() * 1000)
-                log.info("agent ready", call=order.call.id, session=event.session, number=order.number, took_ms=took)
+                log.info("agent ready", session=event.session, number=order.number, took_ms=took)
             await listener.heard(event, order.number)
 
     async def _instructed(self, call: CallInfo) -> CallInfo:

@@ -66,9 +66,9 @@ def threaded_tool(
         if isinstance(came, ToolResult):
             return came
         if isinstance(came, _Fault):
-            log.warning("tool failed", tool=schema.name, call=call.uuid, error=came.kind, where=came.where(file))
+            log.warning("tool failed", tool=schema.name, error=came.kind, where=came.where(file))
             return ToolResult(f"{schema.name} failed", failed=True)
-        log.warning("tool too slow", tool=schema.name, call=call.uuid, seconds=seconds, threads=limiter.borrowed_tokens)
+        log.warning("tool too slow", tool=schema.name, seconds=seconds, threads=limiter.borrowed_tokens)
         if not task.begun:
             return ToolResult(f"{schema.name} is busy: its earlier requests have not ended", failed=True)
         return ToolResult(f"{schema.name} took longer than {seconds:g} s", failed=True)

@@ -9,11 +9,11 @@ checkpoint; each message costs two more tasks and a channel. On plain ASGI a clo
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
+import structlog
 import trio
 
 from sts_trio.core.arrival import Arrival, parse_arrival
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from sts_trio.call.admission import Refusal
     from sts_trio.websocket.fast_path import FastPath
 
-logger = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 # How long a peer gets to answer our close frame. Core is on the same network; its answer takes milliseconds.
 CLOSE_SECONDS = 1.0
@@ -139,7 +139,7 @@ async def _hold(scope: WebsocketScope, receive: ASGIReceiveCallable, send: ASGIS
         code, reason = 1000, ""
     except* Exception as group:
         code, reason = 1011, "internal error"
-        logger.error("a call failed", exc_info=group)
+        log.error("a call failed", exc_info=group)
     finally:
         with trio.CancelScope(shield=True):
             await socket.close(code, reason)

@@ -5,19 +5,19 @@ No limit for each peer: behind one Core, or one proxy, all calls come from the s
 
 from __future__ import annotations
 
-import logging
 import resource
 from contextlib import contextmanager
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+import structlog
 import trio
 from hypercorn.config import Config
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-logger = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 MOST_FILES = 65_536  # beyond that a process only wastes the kernel's memory
 _FILES_OF_A_CALL = 2  # Core's connection and the provider's; requests to the operator's services come and go
@@ -117,11 +117,10 @@ class Connections:
         self._turned_away += 1
         if now >= self._tell_at:
             self._tell_at = now + _TELL_AGAIN_SECONDS
-            logger.warning(
-                "%d connections are open, which is all that the limit of open files (ulimit -n) leaves room for; "
-                "turned away so far: %d",
-                self._served,
-                self._turned_away,
+            log.warning(
+                "connections are turned away: the limit of open files (ulimit -n) leaves no room for more",
+                open=self._served,
+                turned_away=self._turned_away,
             )
 
 

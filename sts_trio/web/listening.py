@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 BACKLOG = 128  # connections that the kernel holds for us while we are busy
 _PROBES = 3  # that a peer leaves without an answer before it counts as gone; the half of that time is for them
-_TELL_AGAIN_SECONDS = 10.0
+TELL_AGAIN_SECONDS = 10.0
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -60,7 +60,7 @@ class Seldom(logging.Filter):
         """Say whether the record is logged."""
         if record.created < self._next:
             return False
-        self._next = record.created + _TELL_AGAIN_SECONDS
+        self._next = record.created + TELL_AGAIN_SECONDS
         record.exc_info = None
         return True
 

@@ -67,9 +67,9 @@ def build_handler(
     ami = open_ami(settings, http)
     tools = find_tools(settings, ami)
     for problem in (*tools.problems, *rule_problems(settings, tools.tools)):
-        log.warning(problem)
+        log.warning("a tool or a rule cannot be used", problem=problem)
     if (ending := settings.ending_model()) is not None:
-        log.warning(ending)
+        log.warning("the model will be switched off", problem=ending)
     return CallHandler(
         rules=build_rules(settings, tools.tools),
         pace=Pace(lead=settings.playout_lead_ms / 1000),

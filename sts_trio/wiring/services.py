@@ -49,7 +49,7 @@ def reach_services(settings: Settings, http: HttpClient, ami: AmiClient | None, 
 
     async def instructions(call: CallInfo) -> str | None:
         # A stored configuration holds the prompt.
-        return None if settings.stored_config else await sources.load(call.uuid, call=call.id)
+        return None if settings.stored_config else await sources.load(call.uuid)
 
     async def release(uuid: str, cause: Cause) -> bool:
         if ami is None:

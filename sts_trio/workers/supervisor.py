@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING
 
 import structlog
 import trio
 
 from sts_trio.web.connections import raise_file_limit
-from sts_trio.web.listening import listen, notice_dead_peers, seldom_told, url_of
+from sts_trio.web.listening import TELL_AGAIN_SECONDS, listen, notice_dead_peers, url_of
 from sts_trio.workers.balancer import shares
 from sts_trio.workers.collect import Scrapes
 from sts_trio.workers.pool import Crew
@@ -100,16 +100,22 @@ async def _tell_others(crew: Crew) -> None:
 
 async def _hand_over(bound: socket.socket, crew: Crew) -> None:
     listener = trio.socket.from_stdlib_socket(bound)
-    told = logging.getLogger(__name__)
-    with seldom_told(__name__):
-        while True:
-            try:
-                connection, _ = await listener.accept()
-            except OSError as exc:  # no file or memory for it, or the firewall's; it may be better in a moment
-                told.error("no connection can be accepted at the moment: %s", exc)
-                await trio.sleep(_NO_ROOM_SECONDS)
-                continue
-            with connection:  # the worker gets a copy
-                await crew.until_one_can_take()  # who comes meanwhile waits in the kernel's queue
-                if not crew.hand(connection.fileno()):
-                    told.error("a connection was closed: no worker could be given it")
+    tell_at = -inf  # at most one line of each ten seconds
+
+    def tell(event: str, **fields: str) -> None:
+        nonlocal tell_at
+        if trio.current_time() >= tell_at:
+            tell_at = trio.current_time() + TELL_AGAIN_SECONDS
+            log.error(event, **fields)
+
+    while True:
+        try:
+            connection, _ = await listener.accept()
+        except OSError as exc:  # no file or memory for it, or the firewall's; it may be better in a moment
+            tell("no connection can be accepted at the moment", problem=str(exc))
+            await trio.sleep(_NO_ROOM_SECONDS)
+            continue
+        with connection:  # the worker gets a copy
+            await crew.until_one_can_take()  # who comes meanwhile waits in the kernel's queue
+            if not crew.hand(connection.fileno()):
+                tell("a connection was closed: no worker could be given it")

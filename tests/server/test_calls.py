@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +18,7 @@ from tests.fakes.wire import open_door
 if TYPE_CHECKING:
     from sts_trio.core.arrival import Arrival
     from sts_trio.core.link import CallerSocket
+    from tests.conftest import Logged
 
 Clock = trio.testing.MockClock
 
@@ -104,7 +104,7 @@ async def test_an_answer_that_returns_closes_with_1000(autojump_clock: Clock) ->
 
 @pytest.mark.parametrize("beside_a_cancelled", [False, True])
 async def test_an_error_in_an_answer_closes_with_1011(
-    beside_a_cancelled: bool, autojump_clock: Clock, caplog: pytest.LogCaptureFixture
+    beside_a_cancelled: bool, autojump_clock: Clock, logged: Logged
 ) -> None:
     """Q4, Q5: quart-trio closes with 1000, and loses an error that comes with a `Cancelled`."""
 
@@ -122,9 +122,8 @@ async def test_an_error_in_an_answer_closes_with_1011(
                 await ws.get_message()
             assert closed.value.reason.code == 1011
             assert closed.value.reason.reason == "internal error"
-    lines = [record for record in caplog.records if record.levelno >= logging.ERROR]
-    assert [line.getMessage() for line in lines] == ["a call failed"] * 2
-    assert "bug" in caplog.text
+    assert logged.errors == ["a call failed"] * 2
+    assert "bug" in logged.text
 
 
 async def test_a_cancelled_answer_says_good_bye(autojump_clock: Clock) -> None:
@@ -165,7 +164,7 @@ async def test_close_waits_for_the_peer_and_reads_on(autojump_clock: Clock) -> N
     assert took == [pytest.approx(0.3)]
 
 
-async def test_close_gives_up_on_a_mute_peer(autojump_clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+async def test_close_gives_up_on_a_mute_peer(autojump_clock: Clock, logged: Logged) -> None:
     async def answer(socket: CallerSocket, arrival: Arrival) -> None:
         await socket.close(1000, "")
         await socket.send("too late")
@@ -177,7 +176,7 @@ async def test_close_gives_up_on_a_mute_peer(autojump_clock: Clock, caplog: pyte
         assert trio.current_time() == pytest.approx(CLOSE_SECONDS)
         assert heard.close == (1000, "")
         assert len(heard.events) == 1
-    assert "a call failed" not in caplog.text
+    assert "a call failed" not in logged.text
 
 
 @pytest.mark.parametrize(("reason", "kept"), [("x" * 200, "x" * 123), ("é" * 100, "é" * 61), ("", "")])

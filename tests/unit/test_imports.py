@@ -19,7 +19,7 @@ MODULES = sorted(".".join(path.relative_to(SOURCE).with_suffix("").parts) for pa
 BASE = {"errors", "http_client"}
 AUDIO = BASE | {"audio"}
 LINK = AUDIO | {"websocket"}
-CALL = LINK | {"core", "providers", "tools", "call", "settings"}
+CALL = LINK | {"core", "logs", "providers", "tools", "call", "settings"}
 MAY_IMPORT = {
     "errors": set(),
     "http_client": {"errors", "settings"},
