@@ -16,7 +16,7 @@ import pytest
 import structlog
 
 from sts_trio.logs import set_up_logging
-from sts_trio.wiring import calls, provider
+from sts_trio.wiring import calls, provider, services
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +51,7 @@ def _system_certificates_are_read_once() -> Iterator[None]:
         return trust(settings) if settings.account.ca_file else of_the_system()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(calls, "open_http", cache(calls.open_http))
+        patch.setattr(calls, "open_http", cache(services.open_http))
         patch.setattr(provider, "trust", trust_once)
         yield
 

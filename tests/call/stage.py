@@ -6,7 +6,7 @@ import contextlib
 import warnings
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -141,7 +141,7 @@ async def open_stage(
     emulator: EmulatorOptions | None = None,
     tools: tuple[Tool, ...] = (),
     provider: str = "humeai",
-    **settings: object,
+    **settings: Any,
 ) -> AsyncIterator[Stage]:
     """Open a service whose provider is an emulator, both in memory.
 

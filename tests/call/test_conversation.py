@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
@@ -12,6 +13,7 @@ import trio.testing
 from rich.console import Console
 
 from sts_trio.lab.emulator import EmulatorOptions
+from sts_trio.lab.emulator.settings import AudioFormat
 from sts_trio.lab.harness.caller import place_call
 from sts_trio.lab.harness.demo import G711, LINEAR, run_demo
 from sts_trio.lab.harness.fidelity import fidelity
@@ -19,9 +21,9 @@ from sts_trio.lab.harness.measure import answer_to
 from sts_trio.lab.harness.script import Speak, SpeakOver, Wait, WaitForAgent, WaitForSilence
 from sts_trio.lab.harness.speech import SAMPLE, speech_from_wav, utterances
 from sts_trio.lab.harness.wire import Interruption
+from tests.call.bench import Bench
 from tests.call.fakes import tone
 from tests.call.stage import ALL, BOTH, KEY, ONE, matrix, open_stage
-from tests.call.test_tools import Bench
 from tests.e2e.evi import evi_in_memory
 
 FIRST, SECOND = utterances(speech_from_wav(SAMPLE))
@@ -131,7 +133,7 @@ async def test_what_evi_is_told_when_a_call_begins(autojump_clock: trio.testing.
         assert settings.custom_session_id == "a&config_id=x#y"
         assert settings.system_prompt == "Be brief & kind."
         assert settings.voice_id == "v&x=1"
-        assert settings.audio is not None
+        assert isinstance(settings.audio, AudioFormat)
         assert (settings.audio.encoding, settings.audio.sample_rate, settings.audio.channels) == ("linear16", 8000, 1)
 
 
@@ -140,7 +142,7 @@ async def test_a_long_prompt_is_in_force_before_the_first_audio(
     provider: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     prompt = "Answer the telephone. " * 500
-    own = {"instructions" if provider == "humeai" else f"{provider}_instructions": prompt}
+    own: dict[str, Any] = {"instructions" if provider == "humeai" else f"{provider}_instructions": prompt}
     async with open_stage(provider=provider, **own) as stage:
         await (await stage.call()).hear_until("audio")
         assert stage.emulator.live[0].prompt == prompt
@@ -200,7 +202,7 @@ async def test_the_key_travels_in_a_header_and_not_in_the_url(
         seen.append(bytes(await stream.receive_some()))
         await stream.aclose()
 
-    own = {"ws_url" if provider == "humeai" else "openai_base_url": "wss://evi.test/chat?region=eu"}
+    own: dict[str, Any] = {"ws_url" if provider == "humeai" else "openai_base_url": "wss://evi.test/chat?region=eu"}
     async with trio.open_nursery() as nursery, open_stage(provider=provider, dial=dial, **own) as stage:
         heard, _ = await (await stage.call()).hear_out()
     request, *headers = seen[0].decode().split("\r\n")

@@ -17,8 +17,8 @@ from sts_trio.call.silence import NoInputRules
 from sts_trio.core.wire import Digit, Error
 from sts_trio.errors import ProviderLost, ProviderRefused
 from sts_trio.providers.base import AgentText, AgentTurnEnd, ToolCall, UserInterruption, UserTurn
+from tests.call.bench import UUID, Bench
 from tests.call.fakes import FakeAgent, begin, spoken, tone
-from tests.call.test_tools import UUID, Bench
 
 SORRY = tone(2.0)
 

@@ -40,14 +40,14 @@ def opening_hours(day: str) -> str:
 '''
 
 
-def settings(provider: str = "humeai", **values: object) -> Settings:
+def settings(provider: str = "humeai", **values: Any) -> Settings:
     return Settings(**agent_settings(provider) | values)  # type: ignore[arg-type]  # fields by name
 
 
 def to_emulator(nursery: trio.Nursery, provider: Any = "humeai") -> Dial:
     evi = Emulator(EmulatorOptions(service=provider, api_keys=frozenset({KEY}), seed=1))
 
-    async def dial(_: Endpoint) -> trio.abc.Stream:
+    async def dial(endpoint: Endpoint) -> trio.abc.Stream:
         ours, theirs = trio.testing.memory_stream_pair()
         nursery.start_soon(serve_stream, evi, theirs)
         return ours
@@ -55,7 +55,7 @@ def to_emulator(nursery: trio.Nursery, provider: Any = "humeai") -> Dial:
     return dial
 
 
-async def to_nowhere(_: Endpoint) -> trio.abc.Stream:
+async def to_nowhere(endpoint: Endpoint) -> trio.abc.Stream:
     raise ProviderLost("cannot connect to evi.test:443: no route to host")
 
 
@@ -169,7 +169,7 @@ async def test_a_check_fails_with_each_fault_and_checks_the_rest(
     nursery: trio.Nursery, tmp_path: Path, fault: Callable[[Path], dict[str, object]]
 ) -> None:
     lines: list[str] = []
-    chosen = settings(**{"tools_dir": str(tmp_path)} | fault(tmp_path))
+    chosen = settings("humeai", tools_dir=str(tmp_path), **fault(tmp_path))
     assert not await check_all(chosen, lines.append, to_emulator(nursery))
     assert sum(line.startswith("failed: ") for line in lines) == 1
     assert lines[-1].startswith("ok: evi.test")

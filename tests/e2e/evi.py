@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import warnings
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,10 +28,15 @@ from trio_websocket import (
 )
 
 from tests.call.fakes import tone, wav_file
-from tests.call.stage import audioop
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.11 and 3.12 tell of its removal
+    import audioop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+
+    from sts_trio.providers.dial import Dial
 
 
 @dataclass(eq=False)
@@ -101,7 +107,7 @@ class Evi:
     @property
     def answers(self) -> list[tuple[str, str, bool]]:
         """What functions were answered, in order: id, text, and whether they failed."""
-        kinds = {"tool_response": ToolResponseMessage, "tool_error": ToolErrorMessage}
+        kinds: dict[str, Any] = {"tool_response": ToolResponseMessage, "tool_error": ToolErrorMessage}
         found = [message for message in self.messages if message["type"] in kinds]
         for message in found:
             kinds[message["type"]].model_validate(message)
@@ -238,7 +244,7 @@ async def open_evi(provider: str = "humeai") -> AsyncIterator[Evi]:
 
 
 @asynccontextmanager
-async def evi_in_memory(provider: str) -> AsyncIterator[tuple[Evi, Callable[[object], Awaitable[trio.abc.Stream]]]]:
+async def evi_in_memory(provider: str) -> AsyncIterator[tuple[Evi, Dial]]:
     """The same without a socket: what is said to, and how it is dialled."""
     evi = agent_of(provider)
 
@@ -248,7 +254,7 @@ async def evi_in_memory(provider: str) -> AsyncIterator[tuple[Evi, Callable[[obj
 
     async with trio.open_nursery() as nursery:
 
-        async def dial(_: object) -> trio.abc.Stream:
+        async def dial(endpoint: object) -> trio.abc.Stream:
             ours, theirs = trio.testing.memory_stream_pair()
             nursery.start_soon(serve, theirs)
             return ours

@@ -28,6 +28,8 @@ from tests.fakes.http_caller import HttpCaller
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from sts_trio.lab.harness.script import Step
+
 PATH = "/speech-to-speech-stream"
 
 
@@ -197,7 +199,7 @@ async def test_our_caller_places_a_call_over_http(provider: str) -> None:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(greet)
-            script = [WaitForAgent(0.2), Speak(tone(0.4))]
+            script: list[Step] = [WaitForAgent(0.2), Speak(tone(0.4))]
             report = await place_call(f"http://localhost:{port}{PATH}?from=1", script)
         await until(lambda: not evi.chats)
         assert as_heard(tone(0.4), provider) in bytes(evi.received)
