@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import trio
 
 from sts_trio.errors import ProviderLost, ProviderRefused
+from sts_trio.text import first_error, one_line
 from sts_trio.websocket.tls import TlsStream
 
 _LONGEST_DETAIL = 200
@@ -82,11 +83,6 @@ class TcpDial:
         return secured
 
 
-def one_line(text: str) -> str:
-    """Bring what a peer said onto one line, without control characters (a terminal may show it)."""
-    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
-
-
 def without_key(text: str, key: str) -> str:
     """Star the key: a peer may repeat what it was asked with, in a refusal, an error, the reason of a close."""
     return text.replace(key, "***") if len(key) >= _SHORTEST_KEY else text
@@ -94,8 +90,7 @@ def without_key(text: str, key: str) -> str:
 
 def first_line(exc: BaseException) -> str:
     """Say in a few words what an exception of a library says."""
-    while isinstance(exc, BaseExceptionGroup):  # trio's connection attempts, one for each address: the first will do
-        exc = exc.exceptions[0]
+    exc = first_error(exc)  # trio's connection attempts, one for each address: the first will do
     if isinstance(exc, OSError) and exc.errno and not isinstance(exc, ssl.SSLError | socket.gaierror):
         return os.strerror(exc.errno)  # trio's own text repeats the address
     return one_line(str(exc))[:_LONGEST_DETAIL] or type(exc).__name__

@@ -17,6 +17,7 @@ import msgspec
 import structlog
 import trio
 
+from sts_trio.text import first_error
 from sts_trio.tools.tool import Tool, ToolError, ToolResult
 
 if TYPE_CHECKING:
@@ -148,9 +149,7 @@ def _cause(exc: BaseException) -> BaseException:
     """Return what a nursery's group was made of: what the tool has to say, if anything, else the first."""
     if isinstance(exc, BaseExceptionGroup):
         exc = exc.subgroup(ToolError) or exc
-    while isinstance(exc, BaseExceptionGroup):
-        exc = exc.exceptions[0]
-    return exc
+    return first_error(exc)
 
 
 def _as_text(result: Any) -> str:

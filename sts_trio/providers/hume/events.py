@@ -29,6 +29,7 @@ from sts_trio.providers.hume.wire import (
     UserInterrupted,
     UserMessage,
 )
+from sts_trio.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,8 +90,8 @@ def _emotions(models: Models | None) -> Mapping[str, float]:
 
 def describe(error: HumeError) -> str:
     """One line for a person: what Hume said, its code and slug."""
-    said = " ".join(str(error.message or "").split())[:_LONGEST_DETAIL]
-    name = " ".join(" ".join(str(part) for part in (error.code, error.slug) if part).split())[:_LONGEST_DETAIL]
+    said = one_line(str(error.message or ""))[:_LONGEST_DETAIL]
+    name = one_line(" ".join(str(part) for part in (error.code, error.slug) if part))[:_LONGEST_DETAIL]
     return f"{said} ({name})" if said and name else said or name or "no details given"
 
 
@@ -98,7 +99,7 @@ def closed(code: int, reason: str) -> AgentClosed:
     """What a close code of EVI means (docs/protocols/evi.md 6.4)."""
     if code == 1000:
         return AgentClosed("Hume ended the chat (close 1000)", normal=True)
-    said = f": {' '.join(reason.split())[:_LONGEST_DETAIL]}" if reason else ""
+    said = f": {one_line(reason)[:_LONGEST_DETAIL]}" if reason else ""
     if code == 1006:
         # No peer can send this code: a reason is our own, that nothing answers.
         message = f"the connection to Hume broke{said} (1006)"

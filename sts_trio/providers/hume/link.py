@@ -11,11 +11,12 @@ import trio
 
 from sts_trio.errors import ConversationGone, ProviderLost, ProviderRefused, ProviderTimeout
 from sts_trio.providers.base import AgentClosed, AgentFault, AgentReady
-from sts_trio.providers.dial import one_line, without_key
+from sts_trio.providers.dial import without_key
 from sts_trio.providers.hume import wire
 from sts_trio.providers.hume.events import closed, to_event
 from sts_trio.providers.hume.handshake import chat_request, plan_opening
 from sts_trio.providers.socket import SocketEnd, SocketTimes, open_socket
+from sts_trio.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
