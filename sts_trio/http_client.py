@@ -15,6 +15,7 @@ import trio
 
 from sts_trio.errors import StsError
 from sts_trio.settings.urls import shown_url
+from sts_trio.text import first_error, one_line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -129,7 +130,7 @@ def _words(exc: BaseException) -> str:
     """Say why a request failed. The true cause is the last of a chain: httpx, httpcore, trio, the system."""
     while True:
         if isinstance(exc, BaseExceptionGroup):  # trio's attempts to connect, one for each address: the first will do
-            exc = exc.exceptions[0]
+            exc = first_error(exc)
         elif (deeper := exc.__cause__ or exc.__context__) is not None:  # httpcore cuts `__cause__` off on its way up
             exc = deeper
         else:
@@ -142,5 +143,4 @@ def _words(exc: BaseException) -> str:
         return exc.strerror
     if isinstance(exc, OSError) and exc.errno:
         return os.strerror(exc.errno)  # the texts of trio and of the system repeat the address
-    text = " ".join("".join(character if character.isprintable() else " " for character in str(exc)).split())
-    return text[:_LONGEST_DETAIL] or type(exc).__name__
+    return one_line(str(exc))[:_LONGEST_DETAIL] or type(exc).__name__

@@ -1,6 +1,8 @@
 """Logging: structlog for us and for the libraries; key=value on a terminal, JSON otherwise.
 
-Every line of a call carries its id as `call`. Tracebacks come without the values of variables, which may be secret.
+Each line begins with `timestamp`, `level` and `event`: constant words, whose data are fields of their own. Then come
+`logger`, who wrote it, and, where there is one, the number of the `worker` and the id of the `call` (`name_call`).
+Tracebacks come without the values of variables, which may be secret.
 
 Nothing secret is logged on purpose. But the text of an exception may quote anything: so what the settings hold as
 secret is starred in every line, whoever wrote it, and in tracebacks long numbers are, which may be telephones.
@@ -11,6 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, TextIO
 
 import structlog
@@ -23,6 +26,40 @@ if TYPE_CHECKING:
 # Shorter secrets are words of common lines, which would be starred with them.
 _SHORTEST_SECRET = 6
 _LONG_NUMBER = re.compile(r"\d{6,}")
+_FIRST = ("timestamp", "level", "event", "logger", "worker", "call")
+
+
+class _CallName:
+    """What a call is called in its log lines. All its tasks share one, so that it can change for all of them."""
+
+    __slots__ = ("id",)
+
+    def __init__(self, id_: str) -> None:
+        self.id = id_
+
+
+_call: ContextVar[_CallName | None] = ContextVar("call", default=None)
+
+
+def name_call(id_: str) -> None:
+    """Give each line of this task, and of all tasks and threads that it starts from now on, this id as `call`."""
+    _call.set(_CallName(id_))
+
+
+def rename_call(id_: str) -> None:
+    """Change the id of the call that this task is part of, for all of its tasks: Core's own is known with `init` only.
+
+    Without a call around it does nothing.
+    """
+    if (name := _call.get()) is not None:
+        name.id = id_
+
+
+def add_call(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
+    """Add the id of the call that the line is written in (a structlog processor)."""
+    if (name := _call.get()) is not None:
+        line["call"] = name.id
+    return line
 
 
 class Starring:
@@ -51,6 +88,18 @@ def _without_long_numbers(_: WrappedLogger, __: str, line: EventDict) -> EventDi
     return line
 
 
+def _important_first(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
+    return {name: line[name] for name in _FIRST if name in line} | dict(line)
+
+
+class _Logger(structlog.WriteLogger):
+    """Writes lines to `stream`, and knows its name as loggers of the standard library do."""
+
+    def __init__(self, stream: TextIO, name: str = "") -> None:
+        super().__init__(stream)
+        self.name = name
+
+
 def set_up_logging(
     level: str, style: str, stream: TextIO, secrets: Iterable[str] = (), *, worker: int | None = None
 ) -> None:
@@ -62,10 +111,14 @@ def set_up_logging(
     def add_worker(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
         return line if worker is None else {"worker": worker, **line}
 
+    def open_logger(*name: str) -> _Logger:
+        return _Logger(stream, *name)
+
     text = style == "text" or (style == "auto" and stream.isatty())
     shared: list[Processor] = [
         add_worker,
-        structlog.contextvars.merge_contextvars,
+        add_call,
+        structlog.stdlib.add_logger_name,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
@@ -78,19 +131,19 @@ def set_up_logging(
         )
     else:
         renderer = structlog.processors.JSONRenderer(ensure_ascii=False)
-    last = Starring(renderer, secrets)
+    last: list[Processor] = [_important_first, Starring(renderer, secrets)]
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
-        processors=[*shared, last],
+        processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(file=stream),
+        logger_factory=open_logger,
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
     )
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)

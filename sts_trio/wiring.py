@@ -61,9 +61,9 @@ def build_handler(
     ami = open_ami(settings, http)
     tools = find_tools(settings, ami)
     for problem in (*tools.problems, *rule_problems(settings, tools.tools)):
-        log.warning(problem)
+        log.warning("a tool or a rule cannot be used", problem=problem)
     if (warning := settings.provider.warning()) is not None:
-        log.warning(warning)
+        log.warning("the model will be switched off", problem=warning)
     return CallHandler(
         rules=build_rules(settings, tools.tools),
         pace=Pace(lead=settings.calls.playout_lead_ms / 1000),
@@ -122,7 +122,7 @@ def reach_services(settings: Settings, http: HttpClient, ami: AmiClient | None, 
 
     async def instructions(call: CallInfo) -> str | None:
         # A stored configuration holds the prompt.
-        return None if settings.provider.config_id else await sources.load(call.uuid, call=call.id)
+        return None if settings.provider.config_id else await sources.load(call.uuid)
 
     async def release(uuid: str, cause: Cause) -> bool:
         if ami is None:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import gc
+import io
+import json
+import logging
 import ssl
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 
 from sts_trio import wiring
+from sts_trio.logs import set_up_logging
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,3 +54,48 @@ def _system_certificates_are_read_once() -> Iterator[None]:
         patch.setattr(wiring, "open_http", cache(wiring.open_http))
         patch.setattr(wiring, "trust", trust_once)
         yield
+
+
+@pytest.fixture
+def restored_logging() -> Iterator[None]:
+    """Logging is the process's: what a test sets up is taken back after it."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    root.handlers.clear()  # set_up_logging closes those that it finds; pytest's own must live on
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        structlog.reset_defaults()
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """All that is logged while a test runs, by us and by libraries, as an operator would read it."""
+
+    _stream: io.StringIO
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return self._stream.getvalue()
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """Its lines, parsed."""
+        return [json.loads(line) for line in self.text.splitlines()]
+
+    @property
+    def errors(self) -> list[str]:
+        """The events of those that tell of a fault."""
+        return [line["event"] for line in self.lines if line["level"] in ("error", "critical")]
+
+
+@pytest.fixture
+def logged(restored_logging: None) -> Logged:
+    """Log as the service does, all levels."""
+    stream = io.StringIO()
+    set_up_logging("debug", "json", stream)
+    logging.getLogger().setLevel(logging.DEBUG)
+    return Logged(stream)

@@ -136,9 +136,10 @@ class CallWebhook:
 
 @dataclass(frozen=True, slots=True)
 class LogWarning:
-    """Log this."""
+    """Log this: constant words, and what is known of it as fields."""
 
-    text: str
+    event: str
+    fields: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,7 +115,7 @@ class Bridge:
             case Digit(digit=digit):
                 return self._digit(digit, now)
             case NotUnderstood(about=about):
-                return self._note(f"Core sent {about}; ignored")
+                return self._note(about)
 
     def on_caller_gone(self, closed: SocketClosed, now: float) -> Actions:
         """Core's connection is over: the call is, too."""
@@ -123,7 +123,7 @@ class Bridge:
 
     def _init(self, init: Init) -> Actions:
         if self.state is not CallState.WAITING_FOR_INIT:
-            return self._note("Core sent a second init; ignored")
+            return self._note("a second init")
         self.state = CallState.OPENING
         self.deadlines[Deadline.INIT] = inf
         call, session_policy = named(self.call, init.uuid), self._rules.session_policy
@@ -142,11 +142,13 @@ class Bridge:
         try:
             return self._keys.press(digit, now, ready=self.state is CallState.TALKING)
         except UnusableKeyError as exc:
-            return self._note(f"Core sent {exc}; ignored")
+            return self._note(str(exc))
 
-    def _note(self, text: str) -> Actions:
+    def _note(self, sent: str) -> Actions:
         self.counts.not_understood += 1
-        return (LogWarning(text),) if self.counts.not_understood <= _NOTES else ()
+        if self.counts.not_understood > _NOTES:
+            return ()
+        return (LogWarning("Core sent what cannot be used; ignored", {"sent": sent}),)
 
     # The agent's side.
 
@@ -297,7 +299,7 @@ class Bridge:
                 return self._moved(self._session_overdue(now))
             case Deadline.ANSWER:
                 self.counts.late_answers += 1
-                return (LogWarning(f"the agent has not answered for {self._rules.answer_seconds:g} s"),)
+                return (LogWarning("the agent does not answer", {"seconds": self._rules.answer_seconds}),)
             case Deadline.NO_INPUT:
                 return self._too_silent(now)
             case Deadline.SPEECH:

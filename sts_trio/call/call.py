@@ -36,6 +36,7 @@ from sts_trio.call.upstream import UpstreamBuffer
 from sts_trio.core.link import SocketClosed
 from sts_trio.core.wire import CallerAudio
 from sts_trio.errors import ConversationGone, ProviderError, ProviderLost, ProviderProtocolError
+from sts_trio.logs import rename_call
 from sts_trio.providers.base import AgentAudio, AgentReady, SessionEnd, SessionEndKind
 from sts_trio.tools.tool import CallContext
 
@@ -92,7 +93,7 @@ class Call:
                 await self._hold()
                 self._errands.cancel_scope.deadline = trio.current_time() + _ERRANDS_SECONDS
         except* Exception:
-            log.exception("an errand of the call failed", call=self._bridge.call.id)
+            log.exception("an errand of the call failed")
 
     async def _hold(self) -> None:
         try:
@@ -102,12 +103,12 @@ class Call:
                 self._nursery.start_soon(self._watchdog, name="watchdog")
         except* Exception:
             # One call's fault, ours: logged whole, told to Core without details, and kept away from the other calls.
-            log.exception("the call failed", call=self._bridge.call.id)
+            log.exception("the call failed")
             self._outcome = CallOutcome(Cause.INTERNAL, 1011, "internal error of the connector")
         try:
             await self._close()
         except Exception:
-            log.exception("closing the call failed", call=self._bridge.call.id)
+            log.exception("closing the call failed")
 
     @property
     def outcome(self) -> CallOutcome | None:
@@ -183,6 +184,7 @@ class Call:
             case SendAudio(pcm=pcm):
                 await self._upstream_buffer.send(pcm)
             case OpenSession():
+                rename_call(action.call.id)  # `init` has come
                 self._sessions.open(action, self._nursery, self)
             case CloseSession(number=number):
                 self._sessions.close(number)
@@ -198,8 +200,8 @@ class Call:
                 call = self._bridge.call.id
                 if self._services.webhook is not None:
                     self._errands.start_soon(self._services.webhook, url, call, kind, payload, name="webhook")
-            case LogWarning(text=text):
-                log.warning(text, call=self._bridge.call.id)
+            case LogWarning(event=event, fields=fields):
+                log.warning(event, **fields)
             case End(outcome=outcome):
                 self._finish(outcome)
 
@@ -215,7 +217,7 @@ class Call:
             if self._tools.get(run.id) is scope:  # a provider may use an id again
                 del self._tools[run.id]
             took = round((trio.current_time() - began) * 1000)
-            log.info("tool run", call=call.id, tool=run.tool.name, how=how, took_ms=took)
+            log.info("tool run", tool=run.tool.name, how=how, took_ms=took)
         if how != "stopped":
             await self._carry_out(self._bridge.on_tool_done(run.id, result, trio.current_time()))
 
@@ -325,7 +327,7 @@ class AgentSessions:
             event = await link.receive()
             if isinstance(event, AgentReady):
                 took = round(attempt.ready() * 1000)
-                log.info("agent ready", call=order.call.id, session=event.session, number=order.number, took_ms=took)
+                log.info("agent ready", session=event.session, number=order.number, took_ms=took)
             await call.on_agent_event(event, order.number)
 
     async def _instructed(self, call: CallInfo) -> CallInfo:

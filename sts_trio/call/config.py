@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sts_trio.call.meter import Meter
 from sts_trio.providers.base import SessionConfig, ToolOffer
+from sts_trio.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -79,7 +80,7 @@ def variable_name(parameter: str) -> str:
 
 def _clean(value: str) -> str:
     """A value in a prompt is one line: what cannot be printed could be taken for something else."""
-    return " ".join("".join(c if c.isprintable() else " " for c in value[:_LONGEST_VARIABLE]).split())
+    return one_line(value[:_LONGEST_VARIABLE])
 
 
 def named(call: CallInfo, uuid: object) -> CallInfo:

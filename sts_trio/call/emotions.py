@@ -98,7 +98,8 @@ class Emotions:
         fired: list[Action] = []
         for rule in self._watch.feed(scores):
             self._counts.rules_fired += 1
-            fired.append(LogWarning(f"emotion rule: {rule.emotion} above {rule.above:g} in {rule.turns} turns"))
+            told = {"emotion": rule.emotion, "above": rule.above, "turns": rule.turns}
+            fired.append(LogWarning("an emotion rule fires", told))
             fired += self._fire(rule, scores, now)
         return tuple(fired)
 

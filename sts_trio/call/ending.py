@@ -123,7 +123,7 @@ class Ending:
         self._playout.push(self._rules.fallback)
         self._playout.end_reply()
         dropped = self._tools.session_over()
-        return (LogWarning(f"{message}; the caller hears the fallback"), *dropped, *self.hear_out(outcome, now))
+        return (LogWarning("the caller hears the fallback", {"cause": message}), *dropped, *self.hear_out(outcome, now))
 
     def expire(self, overdue: Deadline, now: float) -> Actions:
         """End the call, whose time has come; nothing comes back if it goes on."""

@@ -18,6 +18,7 @@ from sts_trio.call.config import named
 from sts_trio.call.meter import CANCELLED, WEBSOCKET, CallCounts, CallRecord, Cause
 from sts_trio.call.playout import Playout
 from sts_trio.core.wire import Error, Transcript
+from sts_trio.logs import name_call
 from sts_trio.providers.base import CallInfo
 
 if TYPE_CHECKING:
@@ -200,12 +201,13 @@ class CallHandler:
                 await core.close(1001, Cause.DRAINED)
             return None
         known = named(CallInfo(id=f"call-{secrets.token_hex(4)}", query=arrival.query), arrival.uuid)
+        name_call(known.id)
         began = trio.current_time()
         record = CallRecord(leg, CallCounts())
         playout = Playout(pace or self.pace, record.counts, self.services.meter)
         bridge = Bridge(self.rules, playout, known, began)
         if self.log_transcripts:
-            core = _TranscriptLog(core, bridge)
+            core = _TranscriptLog(core)
         call = Call(core, self.services, bridge, playout)
         self.services.meter.call_began(record)
         try:
@@ -222,7 +224,6 @@ class CallHandler:
         report = log.warning if outcome and outcome.cause in _FAULTS else log.info
         report(
             "call ended",
-            call=bridge.call.id,
             cause=cause,
             code=outcome.code if outcome else None,
             message=outcome.message if outcome else "",
@@ -235,9 +236,8 @@ class CallHandler:
 class _TranscriptLog:
     """A Core link that also logs the transcripts that pass; only where the operator asked for it."""
 
-    def __init__(self, core: CoreLink, bridge: Bridge) -> None:
+    def __init__(self, core: CoreLink) -> None:
         self._core = core
-        self._bridge = bridge
 
     async def receive(self) -> FromCore | SocketClosed:
         return await self._core.receive()
@@ -245,7 +245,7 @@ class _TranscriptLog:
     async def send(self, message: ToCore) -> None:
         await self._core.send(message)
         if isinstance(message, Transcript):  # not before: one whose sending was cut short is sent again
-            log.info("said", call=self._bridge.call.id, role=message.role, text=message.text)
+            log.info("said", role=message.role, text=message.text)
 
     async def close(self, code: int, reason: str) -> None:
         await self._core.close(code, reason)

@@ -174,7 +174,7 @@ class ResumePolicy:
             return self._over(end)
         self.last_fault.over()
         self._lost_by = end.cause
-        return (LogWarning(f"{end.cause}; resuming"), *actions)
+        return (LogWarning("the session is lost; resuming", {"cause": end.cause}), *actions)
 
     def expire(self, now: float, *, quiet: bool) -> Actions | SessionEnd:
         """Act on what is overdue; harmless when nothing is. `quiet`: a session may be replaced now.

@@ -95,9 +95,9 @@ class ToolCalls:
         """A rule of the operator's asks for a tool; nobody waits for its answer."""
         tool = self._tools.get(name)
         if tool is None:
-            return (LogWarning(f"a rule asks for the tool {name}, which is not available in this call"),)
+            return (LogWarning("a rule asks for a tool that is not available in this call", {"tool": name}),)
         if tool.ends_call and self.takes_call:
-            return (LogWarning(f"a rule asks for {name}, but the call is on its way already"),)
+            return (LogWarning("a rule asks for a tool, but the call is on its way already", {"tool": name}),)
         id_ = f"rule {self._counts.rules_fired}"
         while id_ in self._work or id_ in self._answered:  # the ids of the agent's work are the provider's choice
             id_ += "+"

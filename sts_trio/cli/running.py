@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 import click
 
 from sts_trio.errors import ConfigError, StsError, WorkerFailed
+from sts_trio.text import first_error
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -34,9 +35,9 @@ def run_command(command: Callable[[], Awaitable[T]], trouble: str = "", code: in
     except* WorkerFailed as group:
         ends.append(partial(_end_like_worker, group))
     except* ConfigError as group:  # a file that a setting names is looked at when it is used
-        ends.append(partial(give_up, [str(_first(group))], 2))
+        ends.append(partial(give_up, [str(first_error(group))], 2))
     except* (StsError, OSError) as group:
-        ends.append(partial(fail, trouble + str(_first(group)), code))
+        ends.append(partial(fail, trouble + str(first_error(group)), code))
     for end in ends:
         end()
     return result[0]
@@ -68,9 +69,3 @@ def _end_like_worker(group: BaseExceptionGroup[WorkerFailed]) -> NoReturn:
     if failed.status > 0:
         sys.exit(failed.status)  # it has said itself what is wrong
     fail(str(failed))
-
-
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import trio
 
 from sts_trio.errors import ProviderLost, ProviderRefused
+from sts_trio.text import first_error, one_line
 from sts_trio.websocket.tls import TlsStream
 
 _LONGEST_DETAIL = 200
@@ -82,20 +83,14 @@ class TcpDial:
         return secured
 
 
-def one_line(text: str) -> str:
-    """Put text of a peer onto one line, without control characters: it may be shown on a terminal."""
-    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
-
-
 def without_key(text: str, key: str) -> str:
     """Replace the key by ``***``: a peer may repeat it in a refusal, an error or the reason of a close."""
     return text.replace(key, "***") if len(key) >= _SHORTEST_KEY else text
 
 
 def first_line(exc: BaseException) -> str:
-    """One line of at most 200 characters for an exception of a library."""
-    while isinstance(exc, BaseExceptionGroup):  # trio tries each address: the first failure is enough
-        exc = exc.exceptions[0]
+    """Say in a few words what an exception of a library says."""
+    exc = first_error(exc)  # trio's connection attempts, one for each address: the first will do
     if isinstance(exc, OSError) and exc.errno and not isinstance(exc, ssl.SSLError | socket.gaierror):
         return os.strerror(exc.errno)  # trio's own text repeats the address
     return one_line(str(exc))[:_LONGEST_DETAIL] or type(exc).__name__

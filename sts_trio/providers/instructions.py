@@ -66,29 +66,25 @@ class InstructionSource:
         default_factory=lambda: trio.CapacityLimiter(_MOST_READERS), init=False, repr=False
     )
 
-    async def load(self, uuid: str | None, *, call: str | None = None) -> str | None:
+    async def load(self, uuid: str | None) -> str | None:
         """Return the instructions for the call that Core calls `uuid`; None when no source has any.
 
-        Each source that fails is logged, and the next one asked. `call` names the call in the log, where it has
-        another name there. Raises nothing but Cancelled.
+        Each source that fails is logged, and the next one asked. Raises nothing but Cancelled.
         """
-        name = call or uuid
         if self.text:
             return self.text
         until = trio.current_time() + self.seconds
         if self.url:
             url, url_until = self.url, until - (self.seconds * _FILE_SHARE if self.file else 0.0)
-            found = await self._ask(shown_url(url), name, url_until, lambda: self._fetch(url, uuid, url_until))
+            found = await self._ask(shown_url(url), url_until, lambda: self._fetch(url, uuid, url_until))
             if found is not None:
                 return found
         if self.file:
             path = Path(self.file)
-            return await self._ask(str(path), name, until, lambda: self._read(path))
+            return await self._ask(str(path), until, lambda: self._read(path))
         return None
 
-    async def _ask(
-        self, address: str, call: str | None, until: float, source: Callable[[], Awaitable[str]]
-    ) -> str | None:
+    async def _ask(self, address: str, until: float, source: Callable[[], Awaitable[str]]) -> str | None:
         try:
             with trio.fail_at(until):
                 return _checked(await source())
@@ -98,7 +94,7 @@ class InstructionSource:
             reason = str(exc)
         except Exception as exc:  # whatever a library may raise: a call without its own prompt is better than none
             reason = first_line(exc)
-        log.warning("instructions not loaded", call=call, source=address, reason=reason)
+        log.warning("instructions not loaded", source=address, reason=reason)
         return None
 
     async def _fetch(self, url: str, uuid: str | None, until: float) -> str:

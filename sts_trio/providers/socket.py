@@ -19,7 +19,8 @@ import trio_websocket as tws
 from wsproto.utilities import ProtocolError
 
 from sts_trio.errors import ProviderError, ProviderLost, ProviderRefused, ProviderTimeout
-from sts_trio.providers.dial import first_line, one_line
+from sts_trio.providers.dial import first_line
+from sts_trio.text import one_line
 from sts_trio.websocket.fast_path import FastPath
 from sts_trio.websocket.frames import BINARY, ClientFramer, FrameParser
 

@@ -13,6 +13,7 @@ import msgspec
 from sts_trio.errors import StsError
 from sts_trio.http_client import HttpFailed
 from sts_trio.settings.urls import shown_url
+from sts_trio.text import one_line
 
 if TYPE_CHECKING:
     from sts_trio.http_client import HttpClient
@@ -79,5 +80,4 @@ def _message(body: bytes) -> str | None:
         text = msgspec.json.decode(body, type=_Reply).message
     except (ValueError, RecursionError):  # msgspec's own errors are ValueErrors
         return None
-    printable = "".join(character if character.isprintable() else " " for character in text)
-    return " ".join(printable.split())[:_LONGEST_MESSAGE]
+    return one_line(text)[:_LONGEST_MESSAGE]

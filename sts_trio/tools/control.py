@@ -68,19 +68,19 @@ def _destination(
 
 async def hang_up(ami: AmiClient, uuid: str) -> bool:
     """End the telephone call of one whose agent has gone. False: that failed, and the log says why."""
-    return await _without_agent("hang_up", uuid, ami.hang_up(uuid))
+    return await _without_agent("hang_up", ami.hang_up(uuid))
 
 
 async def transfer(ami: AmiClient, uuid: str, extension: str) -> bool:
     """Send a caller whose agent has failed to `extension`. False: that failed, and the log says why."""
-    return await _without_agent("transfer", uuid, ami.transfer(uuid, extension, _CONTEXT, 1))
+    return await _without_agent("transfer", ami.transfer(uuid, extension, _CONTEXT, 1))
 
 
-async def _without_agent(command: str, uuid: str, sent: Awaitable[str]) -> bool:
+async def _without_agent(command: str, sent: Awaitable[str]) -> bool:
     try:
         await sent
     except AmiFailed as exc:
-        log.warning("call control failed", tool=command, call=uuid, error=str(exc))
+        log.warning("call control failed", tool=command, error=str(exc))
         return False
     return True
 
@@ -109,7 +109,7 @@ def _control_tool(
         except ToolError as exc:
             return ToolResult(f"Error during {verb}: {exc}", failed=True)
         except AmiFailed as exc:
-            log.warning("call control failed", tool=schema.name, call=call.uuid, error=str(exc))
+            log.warning("call control failed", tool=schema.name, error=str(exc))
             return ToolResult(f"Error during {verb}: {exc.told}", failed=True)
 
     return Tool(schema.name, schema.description, schema.parameters, run, check, ends_call=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any
 
+from sts_trio.text import one_line
 from sts_trio.tools.runner import innermost_line, threaded_tool
 from sts_trio.tools.schema import NotATool, describe
 
@@ -104,7 +105,7 @@ def _run_file(path: Path) -> ModuleType:
 
 
 def _why(exc: BaseException, path: Path) -> _Unusable:
-    words = " ".join(str(getattr(exc, "msg", exc)).split())[:300]
+    words = one_line(str(getattr(exc, "msg", exc)))[:300]
     line = innermost_line(exc.__traceback__, path)
     match exc:
         case SyntaxError():

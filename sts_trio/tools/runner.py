@@ -17,6 +17,7 @@ import msgspec
 import structlog
 import trio
 
+from sts_trio.text import first_error
 from sts_trio.tools.tool import Tool, ToolError, ToolResult
 
 if TYPE_CHECKING:
@@ -66,9 +67,9 @@ def threaded_tool(
         if isinstance(came, ToolResult):
             return came
         if isinstance(came, _Fault):
-            log.warning("tool failed", tool=schema.name, call=call.uuid, error=came.kind, where=came.where(file))
+            log.warning("tool failed", tool=schema.name, error=came.kind, where=came.where(file))
             return ToolResult(f"{schema.name} failed", failed=True)
-        log.warning("tool too slow", tool=schema.name, call=call.uuid, seconds=seconds, threads=limiter.borrowed_tokens)
+        log.warning("tool too slow", tool=schema.name, seconds=seconds, threads=limiter.borrowed_tokens)
         if not task.begun:
             return ToolResult(f"{schema.name} is busy: its earlier requests have not ended", failed=True)
         return ToolResult(f"{schema.name} took longer than {seconds:g} s", failed=True)
@@ -148,9 +149,7 @@ def _cause(exc: BaseException) -> BaseException:
     """Return what a nursery's group was made of: what the tool has to say, if anything, else the first."""
     if isinstance(exc, BaseExceptionGroup):
         exc = exc.subgroup(ToolError) or exc
-    while isinstance(exc, BaseExceptionGroup):
-        exc = exc.exceptions[0]
-    return exc
+    return first_error(exc)
 
 
 def _as_text(result: Any) -> str:

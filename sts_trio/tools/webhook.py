@@ -30,7 +30,7 @@ async def post_event(http: HttpClient, url: str, call: str, kind: str, payload: 
     try:
         reply = await http.post_json(url, event, seconds=WEBHOOK_SECONDS)
     except HttpFailed as exc:
-        log.warning("webhook failed", call=call, host=host, reason=str(exc).replace(shown_url(url), host))
+        log.warning("webhook failed", host=host, reason=str(exc).replace(shown_url(url), host))
         return
     if reply.status >= 300:
-        log.warning("webhook failed", call=call, host=host, reason=f"it answered HTTP {reply.status}")
+        log.warning("webhook failed", host=host, reason=f"it answered HTTP {reply.status}")

@@ -12,11 +12,11 @@ checkpoint; each message costs two more tasks and a channel. On plain ASGI a clo
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
+import structlog
 import trio
 from hypercorn.protocol.events import Body, Data, Request, StreamClosed
 from hypercorn.protocol.ws_stream import FrameTooLargeError, Handshake, WSStream
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from sts_trio.web.refusals import Admission
     from sts_trio.websocket.fast_path import FastPath
 
-logger = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 # How long a peer gets to answer our close frame. Core is on the same network; its answer takes milliseconds.
 CLOSE_SECONDS = 1.0
@@ -149,7 +149,7 @@ async def _hold(scope: WebsocketScope, receive: ASGIReceiveCallable, send: ASGIS
         code, reason = 1000, ""
     except* Exception as group:
         code, reason = 1011, "internal error"
-        logger.error("a call failed", exc_info=group)
+        log.error("a call failed", exc_info=group)
     finally:
         with trio.CancelScope(shield=True):
             await socket.close(code, reason)

@@ -7,10 +7,10 @@ lies between caller and call; when it is full, TCP holds the caller back.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+import structlog
 import trio
 
 from sts_trio.call.handler import DRAINING
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from sts_trio.web.refusals import Admission
 
-logger = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 # When the response begins at the latest. Core may limit how long it waits for headers (docs/protocols/core.md 1.5).
 HEADERS_SECONDS = 0.06
@@ -138,7 +138,7 @@ async def _hold(stream: AsgiStream, arrival: Arrival, answer: AnswerStream) -> N
         status, message = 200, ""
     except* Exception as group:
         status, message = 500, "internal error"
-        logger.error("a call failed", exc_info=group)
+        log.error("a call failed", exc_info=group)
     finally:
         with trio.CancelScope(shield=True):
             await stream.close(status, message)

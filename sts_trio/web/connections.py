@@ -12,17 +12,18 @@ from contextlib import contextmanager
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+import structlog
 import trio
 from hypercorn.config import Config
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-logger = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 BACKLOG = 128  # connections that the kernel holds for us while we are busy
 _PROBES = 3  # unanswered TCP keepalive probes after which a peer is dead; half of the time is for them
-_LOG_AGAIN_SECONDS = 10.0
+LOG_AGAIN_SECONDS = 10.0
 MOST_FILES = 65_536  # beyond that a process only wastes the kernel's memory
 _FILES_OF_A_CALL = 2  # Core's connection and the provider's; requests to the operator's services come and go
 _FILES_OF_OURS = 64  # event loop, listener, logs, modules, and connections that are refused (`_MAX_REFUSALS`)
@@ -154,12 +155,11 @@ class Connections:
     def _log_refusal(self, now: float) -> None:
         self._refused += 1
         if now >= self._log_at:
-            self._log_at = now + _LOG_AGAIN_SECONDS
-            logger.warning(
-                "%d connections are open, which is all that the limit of open files (ulimit -n) leaves room for; "
-                "turned away so far: %d",
-                self._served,
-                self._refused,
+            self._log_at = now + LOG_AGAIN_SECONDS
+            log.warning(
+                "connections are turned away: the limit of open files (ulimit -n) leaves no room for more",
+                open=self._served,
+                turned_away=self._refused,
             )
 
 
@@ -183,7 +183,7 @@ class LogRateLimit(logging.Filter):
         """Say whether the record is logged."""
         if record.created < self._next:
             return False
-        self._next = record.created + _LOG_AGAIN_SECONDS
+        self._next = record.created + LOG_AGAIN_SECONDS
         record.exc_info = None
         return True
 

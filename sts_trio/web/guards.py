@@ -5,7 +5,6 @@ Each class names the fact that it cures; `tests/server` holds a test for every o
 
 from __future__ import annotations
 
-import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
@@ -16,6 +15,7 @@ import hypercorn.protocol
 import hypercorn.protocol.h11
 import hypercorn.protocol.ws_stream
 import hypercorn.trio.tcp_server
+import structlog
 import trio
 from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol.h11 import H11Protocol
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from sts_trio.web.connections import ServerConfig
 
-logger = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 # How long one write may wait for a peer that has stopped reading. The kernel's buffers come first and hold seconds of
 # telephone audio (22 KB a second), so a peer that gets here is gone. Must stay below server.GRACEFUL_SECONDS.
@@ -197,8 +197,8 @@ class GuardedTCPServer(TCPServer):
                 elif verdict is Verdict.REFUSE:
                     await self._refuse()
         except* Exception as group:
-            logger.warning("connection dropped: %s", ", ".join(sorted({type(e).__name__ for e in leaves(group)})))
-            logger.debug("connection dropped", exc_info=group)
+            log.warning("connection dropped", causes=sorted({type(e).__name__ for e in leaves(group)}))
+            log.debug("connection dropped", exc_info=group)
 
     async def _refuse(self) -> None:
         """Answer any request with 503, without reading it, and give the peer the time to close the connection."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import subprocess
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING
 
 import structlog
 import trio
 
 from sts_trio.errors import WorkerFailed
-from sts_trio.web.connections import listen, log_rate_limited, notice_dead_peers, raise_file_limit, url_of
+from sts_trio.web.connections import LOG_AGAIN_SECONDS, listen, notice_dead_peers, raise_file_limit, url_of
 from sts_trio.workers.balancer import Backoff, shares
 from sts_trio.workers.channel import Channel, Report, ScrapeRequest, ScrapeResult, open_pair, read_text
 from sts_trio.workers.metrics import MetricsCollector
@@ -65,19 +65,25 @@ async def run_supervisor(settings: ServiceSettings, workers: int, command: Seque
 async def _accept(bound: socket.socket, pool: WorkerPool) -> None:
     """Accept connections and pass them to workers, for ever."""
     listener = trio.socket.from_stdlib_socket(bound)
-    limited = logging.getLogger(__name__)
-    with log_rate_limited(__name__):
-        while True:
-            try:
-                connection, _ = await listener.accept()
-            except OSError as exc:  # no file or memory for it, or the firewall's; it may be better in a moment
-                limited.error("no connection can be accepted at the moment: %s", exc)
-                await trio.sleep(_NO_ROOM_SECONDS)
-                continue
-            with connection:  # the worker gets a copy
-                await pool.until_one_can_accept()  # meanwhile other connections wait in the kernel's queue
-                if not pool.pass_connection(connection.fileno()):
-                    limited.error("a connection was closed: no worker could be given it")
+    log_at = -inf  # at most one line each `LOG_AGAIN_SECONDS`
+
+    def limited(event: str, **fields: str) -> None:
+        nonlocal log_at
+        if trio.current_time() >= log_at:
+            log_at = trio.current_time() + LOG_AGAIN_SECONDS
+            log.error(event, **fields)
+
+    while True:
+        try:
+            connection, _ = await listener.accept()
+        except OSError as exc:  # no file or memory for it, or the firewall's; it may be better in a moment
+            limited("no connection can be accepted at the moment", problem=str(exc))
+            await trio.sleep(_NO_ROOM_SECONDS)
+            continue
+        with connection:  # the worker gets a copy
+            await pool.until_one_can_accept()  # meanwhile other connections wait in the kernel's queue
+            if not pool.pass_connection(connection.fileno()):
+                limited("a connection was closed: no worker could be given it")
 
 
 async def _announce(url: str, pool: WorkerPool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from typing import Any
 
 import pytest
 import trio
@@ -14,7 +15,7 @@ from tests.call.stage import ONE, Caller, Stage, open_stage
 
 FRAME_TEXT = json.dumps({"type": "audio", "audio": base64.b64encode(bytes(320)).decode()})
 
-GOES_ON = {
+GOES_ON: dict[str, str | bytes] = {
     "malformed JSON": '{"type":"audio"',
     "null": "null",
     "a number": "7",
@@ -38,7 +39,7 @@ GOES_ON = {
 }
 
 
-OWN = {"allow_call_overrides": True, "welcome_message": ""}  # each call's prompt is its name
+OWN: dict[str, Any] = {"allow_call_overrides": True, "welcome_message": ""}  # each call's prompt is its name
 
 
 def hum(length: float, hertz: float = 440.0) -> bytes:
@@ -120,7 +121,8 @@ async def test_any_uuid_gets_a_call(provider: str, uuid: object, autojump_clock:
         good = await good_call(stage)
         odd = await stage.call("/?welcome_message=Hello!", uuid=uuid)
         await odd.hear_until("audio")
-        assert all(each.chat.query.config_id is None for each in stage.emulator.live)
+        chats: list[Any] = [session.chat for session in stage.emulator.live]  # of either protocol
+        assert all(chat.query.config_id is None for chat in chats)
         await still_good(stage, good)
 
 

@@ -13,14 +13,15 @@ from rich.console import Console
 
 from sts_trio.lab.demo import G711, LINEAR, run_demo
 from sts_trio.lab.emulator import EmulatorOptions
+from sts_trio.lab.emulator.evi.settings import AudioFormat
 from sts_trio.lab.harness.caller import place_call
 from sts_trio.lab.harness.measures import answer_to, fidelity
 from sts_trio.lab.harness.script import Speak, SpeakOver, Wait, WaitForAgent, WaitForSilence
 from sts_trio.lab.harness.speech import SAMPLE, speech_from_wav, utterances
 from sts_trio.lab.harness.wire import Interruption
+from tests.call.bench import Bench
 from tests.call.fakes import tone
 from tests.call.stage import ALL, BOTH, KEY, ONE, matrix, open_stage
-from tests.call.test_tools import Bench
 from tests.e2e.evi import evi_in_memory
 
 FIRST, SECOND = utterances(speech_from_wav(SAMPLE))
@@ -130,7 +131,7 @@ async def test_what_evi_is_told_when_a_call_begins(autojump_clock: trio.testing.
         assert settings.custom_session_id == "a&config_id=x#y"
         assert settings.system_prompt == "Be brief & kind."
         assert settings.voice_id == "v&x=1"
-        assert settings.audio is not None
+        assert isinstance(settings.audio, AudioFormat)
         assert (settings.audio.encoding, settings.audio.sample_rate, settings.audio.channels) == ("linear16", 8000, 1)
 
 

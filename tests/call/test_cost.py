@@ -135,6 +135,7 @@ class Instructions:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        self._before = sys.gettrace()  # coverage's, where that is measured
 
     @property
     def total(self) -> int:
@@ -145,7 +146,7 @@ class Instructions:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        sys.settrace(None)
+        sys.settrace(self._before)
 
     def _enter(self, frame: FrameType, event: str, arg: object) -> Any:
         if not frame.f_code.co_filename.startswith(ROOMS):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
@@ -32,9 +32,9 @@ from sts_trio.lab.emulator import (
     SlowReader,
     SwappedChunks,
 )
+from tests.call.bench import Bench
 from tests.call.fakes import tone
 from tests.call.stage import KEY, matrix, open_stage
-from tests.call.test_tools import Bench
 
 if TYPE_CHECKING:
     from sts_trio.lab.emulator import Fault
@@ -108,7 +108,7 @@ SPEAKS_ON = {
     ("no credit, no close", "user speaking"),
     ("no credit, no close", "agent speaking"),
 }
-MOMENTS: dict[str, dict[str, object]] = {
+MOMENTS: dict[str, dict[str, Any]] = {
     "before ready": {"at": "accepted", "after": 0.2},
     "idle": {"at": "ready", "after": 1.0},
     "user speaking": {"at": "user_speaking"},
@@ -202,11 +202,11 @@ class Line:
 async def test_a_fault_at_every_moment(
     provider: str,
     name: str,
-    fault: tuple[type[Fault], dict[str, object], str],
+    fault: tuple[type[Fault], dict[str, Any], str],
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     kind, arguments, expected = fault
-    faults: list[Fault] = []
+    faults: list[Any] = []
     for number, (moment, when) in enumerate(MOMENTS.items()):
         faults.append(kind(connections=number, **when, **arguments))
         if moment == "before ready" and expected is not GOES_ON:
@@ -215,7 +215,7 @@ async def test_a_fault_at_every_moment(
     transfer = Bench("dsai_transfer", seconds=3.0)
     seconds = SECONDS + (22 if name == "half-open" else 0)
     # Each call's prompt is its name.
-    own = {"allow_call_overrides": True, "welcome_message": ""}
+    own: dict[str, Any] = {"allow_call_overrides": True, "welcome_message": ""}
     async with open_stage(provider=provider, emulator=options, tools=(transfer.tool,), **own) as stage:
         tasks = trio.lowlevel.current_statistics().tasks_living
         lines = []

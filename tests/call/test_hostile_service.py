@@ -16,8 +16,8 @@ import trio.testing
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
 from sts_trio.lab.emulator import Emulator, EmulatorOptions, serve_stream
+from tests.call.bench import Bench
 from tests.call.stage import KEY, open_stage
-from tests.call.test_tools import Bench
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -70,6 +70,7 @@ def transcript(text: object, item: str = "u") -> Said:
 
 GOES_ON, FAILED = "goes on", "error, 1011"
 
+ODD_ERRORS: tuple[object, ...] = (None, 7, [], "text", {"code": {}})
 # What it says to a call that is under way, and what has become of the call then.
 MADNESS: dict[str, tuple[list[Said], str]] = {
     "audio after the end": ([created(), voice(), done(), voice(), voice()], GOES_ON),
@@ -114,7 +115,7 @@ MADNESS: dict[str, tuple[list[Said], str]] = {
     "a failure that is none": ([done("r", "failed", status_details={"error": None}), done("r", "?")], GOES_ON),
     "a flood of errors": ([error(code=f"odd {number}", message="x" * 1000) for number in range(2000)], GOES_ON),
     "errors of any shape": (
-        [{"type": "error"}, *({"type": "error", "error": odd} for odd in (None, 7, [], "text", {"code": {}}))],
+        [{"type": "error"}, *({"type": "error", "error": odd} for odd in ODD_ERRORS)],
         GOES_ON,
     ),
     "a flood of busy": ([error(code="conversation_already_has_active_response")] * 2000, GOES_ON),
@@ -229,7 +230,7 @@ async def open_ward(mad: Mad, good: int = 1) -> AsyncIterator[Ward]:
     agents = Emulator(EmulatorOptions(service="openai", api_keys=frozenset({KEY}), seed=1))
     async with trio.open_nursery() as services:
 
-        async def dial(_: Endpoint) -> trio.abc.Stream:
+        async def dial(endpoint: Endpoint) -> trio.abc.Stream:
             ours, theirs = trio.testing.memory_stream_pair()
             if agents.connections < good:
                 services.start_soon(serve_stream, agents, theirs)
@@ -294,7 +295,7 @@ async def test_a_service_that_is_late_gets_the_newest_second_or_is_given_up(
     mad = Mad(ready_after=after)
     async with trio.open_nursery() as services:
 
-        async def dial(_: Endpoint) -> trio.abc.Stream:
+        async def dial(endpoint: Endpoint) -> trio.abc.Stream:
             ours, theirs = trio.testing.memory_stream_pair()
             services.start_soon(mad.serve, theirs)
             return ours

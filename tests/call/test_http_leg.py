@@ -25,6 +25,7 @@ from tests.e2e.evi import evi_in_memory
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from sts_trio.lab.harness.script import Step
     from tests.call.stage import Stage
     from tests.e2e.evi import Evi
     from tests.fakes.http_caller import HttpCaller
@@ -74,7 +75,7 @@ async def place(stage: Stage, evi: Evi, number: int = 0) -> HttpCaller:
 async def test_every_form_of_the_url_holds_a_call(provider: str, scheme: str, rest: str, autojump_clock: Clock) -> None:
     """The agent greets, and hears the caller."""
     async with open_stage(provider=provider, welcome_message="Hi.") as stage:
-        script = [WaitForAgent(0.1), Speak(tone(0.2))]
+        script: list[Step] = [WaitForAgent(0.1), Speak(tone(0.2))]
         report = await place_call(f"{scheme}://h:6039{rest}", script, dial=stage.wire.connect)
         with trio.fail_after(1):
             while stage.registry.live:

@@ -27,9 +27,9 @@ from sts_trio.providers.base import (
     UserInterruption,
     UserTurn,
 )
+from tests.call.bench import UUID, Bench
 from tests.call.fakes import FakeAgent, begin, spoken
 from tests.call.stage import ALL, open_stage
-from tests.call.test_tools import UUID, Bench
 
 if TYPE_CHECKING:
     from sts_trio.errors import ProviderError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -18,6 +18,7 @@ from sts_trio.lab.emulator import (
     Refuse,
     Reset,
     Script,
+    SendBinary,
     SendError,
     SendGarbage,
     SendJunk,
@@ -50,7 +51,7 @@ COMMON: dict[str, Trouble] = {
     "malformed JSON": (Script(steps=(SendRaw(1, '{"type":'),)), "no JSON object", 2),
     "JSON null": (Script(steps=(SendRaw(1, "null"),)), "no JSON object", 2),
     "a number": (Script(steps=(SendRaw(1, "5"),)), "no JSON object", 2),
-    "binary": (Script(steps=(SendRaw(1, b"\x00\x01"),)), "no JSON object", 2),
+    "binary": (Script(steps=(SendBinary(1, b"\x00\x01"),)), "no JSON object", 2),
     "broken base64": (Script(steps=(SendJunk(after=1, kind="base64"),)), "{name} sent a broken", 2),
     "a broken message": (Script(steps=(SendJunk(after=1, kind="field"),)), "{name} sent a broken", 2),
     "no audio": (Script(steps=(SendJunk(after=1, kind="wav"),)), "{name}", 2),
@@ -71,7 +72,7 @@ def repeats_the_key(message: dict[str, object], cause: str) -> dict[str, Trouble
     return {
         "an error that repeats the key": (Script(steps=(SendRaw(1, text),)), cause, 7),
         "an error with the key in escapes": (Script(steps=(SendRaw(1, text.replace("-", r"\u002d")),)), cause, 7),
-        "an error with the key in a binary frame": (Script(steps=(SendRaw(1, text.encode()),)), cause, 7),
+        "an error with the key in a binary frame": (Script(steps=(SendBinary(1, text.encode()),)), cause, 7),
     }
 
 
@@ -210,9 +211,9 @@ async def test_the_status_of_a_refusal_is_told_whatever_its_body_is_like(
     ],
 )
 async def test_an_error_after_which_the_provider_goes_on_is_told_and_the_call_goes_on(
-    provider: str, errors: list[tuple[str, ...]], told: str, autojump_clock: trio.testing.MockClock
+    provider: str, errors: list[Any], told: str, autojump_clock: trio.testing.MockClock
 ) -> None:
-    steps = (
+    steps: tuple[SendError | SendRaw, ...] = (
         *(SendError(1 + number / 10, *error) for number, error in enumerate(errors)),
         SendRaw(1.2, '{"type":"news"}'),
     )

@@ -30,7 +30,7 @@ from sts_trio.providers.base import (
     UserInterruption,
     UserTurn,
 )
-from tests.call.fakes import FRAME, FakeAgent, FakeCore, begin, spoken, tone
+from tests.call.fakes import FRAME, FakeAgent, FakeCore, FakeSession, begin, spoken, tone
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -551,10 +551,10 @@ class SlowToLeave(FakeAgent):
     """An agent whose session takes half a second to close."""
 
     @asynccontextmanager
-    async def __call__(self, call: CallInfo) -> AsyncIterator[FakeAgent]:
-        async with super().__call__(call) as agent:
+    async def __call__(self, call: CallInfo) -> AsyncIterator[FakeSession]:
+        async with super().__call__(call) as session:
             try:
-                yield agent
+                yield session
             finally:
                 with trio.CancelScope(shield=True):
                     await trio.sleep(0.5)

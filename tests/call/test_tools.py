@@ -14,6 +14,7 @@ from sts_trio.call.config import CallRules, Services, SessionPolicy
 from sts_trio.call.meter import Cause
 from sts_trio.core.wire import Digit, Error, PlayoutAudio, Transcript
 from sts_trio.providers.base import (
+    AgentAudio,
     AgentFault,
     AgentText,
     AgentTurnEnd,
@@ -24,31 +25,12 @@ from sts_trio.providers.base import (
     UserTurn,
 )
 from sts_trio.settings.emotion_rules import EmotionRule
-from sts_trio.tools.tool import CallContext, Tool, ToolResult
+from sts_trio.tools.tool import ToolResult
+from tests.call.bench import UUID, Bench
 from tests.call.fakes import FRAME, FakeAgent, begin, spoken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-UUID = "0b6f1f6e-54f0-4f6b-9a49-3d2a1f0c7e11"
-
-
-class Bench:
-    """A tool that takes its time, and notes when it was run, for whom, and whether it was stopped."""
-
-    def __init__(self, name: str = "lookup", seconds: float = 0.0, *, result: ToolResult | None = None) -> None:
-        self.seconds = seconds
-        self.result = result or ToolResult("shipped")
-        self.runs: list[tuple[float, str, CallContext]] = []
-        self.finished: list[float] = []
-        control = name.startswith("dsai_")
-        self.tool = Tool(name, "A test's.", "{}", self.run, ends_call=control, hangs_up=name == "dsai_hangup")
-
-    async def run(self, arguments: str, call: CallContext) -> ToolResult:
-        self.runs.append((trio.current_time(), arguments, call))
-        await trio.sleep(self.seconds)
-        self.finished.append(trio.current_time())
-        return self.result
 
 
 def call_tool(name: str = "lookup", id_: str = "t1", arguments: str = '{"number":"A-17"}') -> ToolCall:
@@ -161,7 +143,7 @@ async def test_a_transfer_comes_after_the_last_frame_of_the_good_bye(
 ) -> None:
     transfer = Bench("dsai_transfer")
     scene = await begin(nursery, rules=control_rules(transfer), uuid=UUID)
-    words = [AgentText("r", "I put you through."), *[spoken(0.1, "r") for _ in range(20)]]
+    words: list[AgentText | AgentAudio] = [AgentText("r", "I put you through."), *[spoken(0.1, "r") for _ in range(20)]]
     began = trio.current_time()
     scene.agent.feed(*words, call_tool("dsai_transfer")) if first == "words" else scene.agent.feed(
         call_tool("dsai_transfer"), *words
@@ -344,7 +326,9 @@ async def test_an_agent_that_takes_nothing_holds_up_no_transcript(
     scene.agent.feed(AgentText("r", "Hello."), spoken(1.0, "r"), AgentTurnEnd())
     await trio.sleep(5)
     told = [(at - began, message) for at, message in scene.core.heard if not isinstance(message, PlayoutAudio)]
-    assert told == [(pytest.approx(1.0, abs=0.02), Transcript("agent", "Hello."))]
+    ((at, message),) = told
+    assert at == pytest.approx(1.0, abs=0.02)
+    assert message == Transcript("agent", "Hello.")
     scene.core.hang_up()
 
 

@@ -405,7 +405,7 @@ async def test_the_health_check_believes_only_a_200(
 async def test_the_emulator_of_the_compose_file_opens_a_chat_and_stops_when_told(tmp_path: Path) -> None:
     service = compose()["services"]["evi-emulator"]
     command = [*service["command"][:-1], "0"]  # its port, on a machine where another may have it
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with running(command, {}, tmp_path) as emulator:
             port = (await read_until(emulator, r"HUMEAI_WS_URL=ws://[^:]+:(\d+)/"))[1]
             given = {"HUMEAI_API_KEY": "demo", "HUMEAI_WS_URL": f"ws://127.0.0.1:{port}/v0/evi/chat"}

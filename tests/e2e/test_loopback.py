@@ -10,7 +10,6 @@ import socket
 import ssl
 import statistics
 import time
-from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,42 +22,16 @@ from websockets.sync.client import connect as foreign_connect
 
 from sts_trio.errors import ProviderRefused
 from sts_trio.lab.emulator import Emulator, EmulatorOptions, serve_emulator, serve_stream
-from sts_trio.main import run_service
 from sts_trio.providers.base import AgentReady, CallInfo
 from sts_trio.providers.dial import TcpDial
 from sts_trio.wiring import open_provider
 from tests.call.stage import BOTH, ONE, as_heard, make_settings
 from tests.e2e.evi import open_core, open_evi, until
+from tests.e2e.service import FRAME, INIT, hear, service
 from tests.fakes.raw_client import CLOSE, TEXT, frame, upgrade
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from trio_websocket import WebSocketConnection
-
     from tests.e2e.evi import Evi
-
-INIT = '{"type":"init","uuid":"0b6f1f6e-54f0-4f6b-9a49-3d2a1f0c7e11"}'
-FRAME = json.dumps({"type": "audio", "audio": base64.b64encode(bytes(320)).decode()})
-
-
-@asynccontextmanager
-async def service(
-    agent_url: str, provider: str = "humeai", welcome_message: str = "", **settings: object
-) -> AsyncIterator[str]:
-    """Serve on a free port of loopback; yield the address for Core."""
-    values = {"welcome_message": welcome_message, "url": agent_url, "host": "127.0.0.1", "port": 0}
-    async with trio.open_nursery() as nursery:
-        chosen = make_settings(provider, "k", **(values | settings))
-        (url,) = await nursery.start(partial(run_service, chosen))
-        yield url.replace("http", "ws")
-        nursery.cancel_scope.cancel()
-
-
-async def hear(socket: WebSocketConnection, kind: str) -> float:
-    while json.loads(await socket.get_message())["type"] != kind:
-        pass
-    return trio.current_time()
 
 
 @BOTH
@@ -143,7 +116,9 @@ async def test_tls_is_verified(provider: Any) -> None:
     async with trio.open_nursery() as nursery:
         listeners = await trio.open_ssl_over_tcp_listeners(0, theirs, host="127.0.0.1")
         nursery.start_soon(trio.serve_listeners, partial(serve_stream, emulator), listeners)
-        port = listeners[0].transport_listener.socket.getsockname()[1]
+        transport = listeners[0].transport_listener
+        assert isinstance(transport, trio.SocketListener)
+        port = transport.socket.getsockname()[1]
         url = f"wss://localhost:{port}/" + ("v0/evi/chat" if provider == "humeai" else "v1")
         settings = make_settings(provider, "k", welcome_message="", url=url)
         async with open_provider(settings, TcpDial(trusting))(CallInfo(id="a")) as link:

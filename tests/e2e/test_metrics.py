@@ -12,7 +12,7 @@ from sts_trio.call.meter import WEBSOCKET, CallCounts, CallRecord
 from sts_trio.metrics import Metrics
 from tests.call.stage import ONE
 from tests.e2e.evi import open_core, open_evi, until
-from tests.e2e.test_loopback import FRAME, INIT, hear, service
+from tests.e2e.service import FRAME, INIT, hear, service
 
 
 async def curl(url: str) -> tuple[str, dict[str, float]]:

@@ -12,7 +12,7 @@ import trio
 from sts_trio.lab.emulator import Emulator, EmulatorOptions, Reset, Script, serve_emulator
 from tests.call.stage import PROVIDERS, as_heard
 from tests.e2e.evi import open_core, until
-from tests.e2e.test_loopback import service
+from tests.e2e.service import service
 
 FRAMES = 100
 BREAK_AT = 1.013  # between two frames

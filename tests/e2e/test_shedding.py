@@ -12,7 +12,7 @@ import trio
 
 from tests.call.fakes import tone
 from tests.e2e.evi import open_core, open_evi, until
-from tests.e2e.test_process import lines, running
+from tests.e2e.process import lines, running
 from tests.fakes.raw_client import upgrade
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from sts_trio.lab.emulator import (
 )
 from tests.call.fakes import tone
 from tests.e2e.evi import open_core, until
-from tests.e2e.test_process import running
+from tests.e2e.process import running
 
 if TYPE_CHECKING:
     from trio_websocket import WebSocketConnection

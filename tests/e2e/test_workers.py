@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from tests.e2e.evi import Evi, open_core, open_evi, until
-from tests.e2e.test_process import KEY, NUMBER, lines, running
+from tests.e2e.process import KEY, NUMBER, lines, running
 from tests.fakes.raw_client import hear_head, upgrade
 
 if TYPE_CHECKING:

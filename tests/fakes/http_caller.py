@@ -79,7 +79,7 @@ class HttpCaller:
         try:
             event = self._http.next_event()
             while event is h11.NEED_DATA:
-                self._http.receive_data(await self.socket.receive_some())
+                self._http.receive_data(bytes(await self.socket.receive_some()))
                 event = self._http.next_event()
         except (h11.RemoteProtocolError, trio.BrokenResourceError):
             event = h11.ConnectionClosed()

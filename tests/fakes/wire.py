@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import trio
 import trio.testing
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from sts_trio.web.auth import Authorizer
     from sts_trio.web.call_socket import Answer
     from sts_trio.web.call_stream import AnswerStream
+
+    Pipe = trio.StapledStream[Any, Any]
 
 
 class FakeSocket:
@@ -67,15 +69,15 @@ class Wire:
 
     async def connect(
         self,
-        pair: Callable[[], tuple[trio.StapledStream, trio.StapledStream]] = trio.testing.memory_stream_pair,
-    ) -> trio.StapledStream:
+        pair: Callable[[], tuple[Pipe, Pipe]] = trio.testing.memory_stream_pair,
+    ) -> Pipe:
         """Open a connection; return the client's end. `lockstep_stream_pair` holds a writer back, memory never does."""
         client, server = pair()
-        server.socket = FakeSocket()
+        vars(server)["socket"] = FakeSocket()  # hypercorn asks it who is there
         self.servers.start_soon(self._serve, server)
         return client
 
-    async def _serve(self, stream: trio.StapledStream) -> None:
+    async def _serve(self, stream: trio.abc.Stream) -> None:
         try:
             await GuardedTCPServer(self.app, self.config, self.context, {}, stream)
         finally:
@@ -89,7 +91,10 @@ class Wire:
         self, stream: trio.abc.Stream, path: str = "/", headers: list[tuple[bytes, bytes]] | None = None
     ) -> WebSocketConnection:
         """Do a call's handshake on a connection."""
-        return await wrap_client_stream(self.clients, stream, "sts", path, extra_headers=headers, message_queue_size=64)
+        whatever = cast("trio.SocketStream", stream)  # it takes any, in spite of its types
+        return await wrap_client_stream(
+            self.clients, whatever, "sts", path, extra_headers=headers, message_queue_size=64
+        )
 
     async def stream(self, target: str = "/speech-to-speech-stream", *headers: tuple[str, str]) -> HttpCaller:
         """Place a call over plain HTTP: the head of the request is sent."""

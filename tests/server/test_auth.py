@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +19,7 @@ from tests.fakes.wire import Wire, open_door
 
 if TYPE_CHECKING:
     from sts_trio.core.link import CallerSocket, CallerStream
+    from tests.conftest import Logged
 
 Clock = trio.testing.MockClock
 TOKEN = "s3cret+of/the~callers=="
@@ -88,10 +88,9 @@ async def test_the_right_token_lets_a_call_in(leg: str, target: str, headers: li
     ],
 )
 async def test_without_it_a_call_is_401_before_anything_else(
-    leg: str, target: str, headers: list[str], autojump_clock: Clock, caplog: pytest.LogCaptureFixture
+    leg: str, target: str, headers: list[str], autojump_clock: Clock, logged: Logged
 ) -> None:
     """Also before a service that stops says so: that is for callers."""
-    caplog.set_level(logging.DEBUG)
     calls = Calls()
     target = target.replace("/any/path", "/" if leg == "HTTP" else "/any/path")
     async with open_door(calls.socket, stream=calls.stream, authorizer=GATE, refuse=lambda: "stopping") as wire:
@@ -99,7 +98,7 @@ async def test_without_it_a_call_is_401_before_anything_else(
     assert (heard.status, calls.arrivals) == (401, [])
     assert "\r\nwww-authenticate: bearer\r\n" in heard.head.lower() + "\r\n"
     assert "STS_TOKEN" in json.loads(heard.body)["message"]
-    assert "s3cret" not in heard.head + heard.body.decode() + caplog.text
+    assert "s3cret" not in heard.head + heard.body.decode() + logged.text
 
 
 @pytest.mark.parametrize("authorizer", [GATE, None])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from sts_trio.core.arrival import Arrival
     from sts_trio.core.link import CallerSocket
+    from tests.conftest import Logged
 
 DEAD = 10.0
 
@@ -168,10 +168,9 @@ KINDS = [
 async def test_costs_only_its_own_connection(
     bad: Callable[[trio.abc.Stream], Awaitable[None]],
     autojump_clock: trio.testing.MockClock,
-    caplog: pytest.LogCaptureFixture,
+    logged: Logged,
 ) -> None:
     """Many of a kind at once: the good call goes on, every bad connection is gone in bounded time, quietly."""
-    caplog.set_level(logging.WARNING)
     async with open_door(echo, ping_seconds=4, dead_seconds=DEAD) as wire:
 
         async def one() -> None:
@@ -195,7 +194,7 @@ async def test_costs_only_its_own_connection(
             over.set()
         await trio.testing.wait_all_tasks_blocked()
         assert wire.live == 0
-    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert not logged.errors
 
 
 async def test_a_peer_that_stops_reading(autojump_clock: trio.testing.MockClock) -> None:

@@ -23,6 +23,7 @@ from tests.fakes.wire import open_door
 if TYPE_CHECKING:
     from sts_trio.core.arrival import Arrival
     from sts_trio.core.link import CallerSocket
+    from tests.conftest import Logged
 
 Clock = trio.testing.MockClock
 
@@ -32,9 +33,7 @@ async def echo(socket: CallerSocket, arrival: Arrival) -> None:
         await socket.send(str(message))
 
 
-async def test_one_too_many_is_told_503_and_those_inside_go_on(
-    autojump_clock: Clock, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_one_too_many_is_told_503_and_those_inside_go_on(autojump_clock: Clock, logged: Logged) -> None:
     async with open_door(echo, most=3) as wire:
         calls = [await wire.call() for _ in range(3)]
         for _ in range(100):
@@ -52,7 +51,9 @@ async def test_one_too_many_is_told_503_and_those_inside_go_on(
         async with await wire.call() as another:
             await another.send_message("in")
             assert await another.get_message() == "in"
-    assert ["ulimit -n" in record.getMessage() for record in caplog.records] == [True]
+    (line,) = [line for line in logged.lines if line["level"] == "warning"]
+    assert "ulimit -n" in line["event"]
+    assert (line["open"], line["turned_away"]) == (3, 1)
 
 
 async def test_who_neither_reads_nor_leaves_holds_no_room_for_long(autojump_clock: Clock) -> None:

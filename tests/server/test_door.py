@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +20,7 @@ from tests.fakes.wire import Wire, open_door
 
 if TYPE_CHECKING:
     from sts_trio.core.link import CallerSocket, CallerStream
+    from tests.conftest import Logged
 
 Clock = trio.testing.MockClock
 
@@ -197,9 +197,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("over", ["WebSocket", "HTTP"])
 @pytest.mark.parametrize("kind", HOSTILE)
-async def test_a_hostile_query_harms_nobody(
-    kind: str, over: str, autojump_clock: Clock, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_hostile_query_harms_nobody(kind: str, over: str, autojump_clock: Clock, logged: Logged) -> None:
     """The call works or is refused with 4xx; a call beside it never notices."""
     sockets, streams = Arrivals(), Streams()
     async with open_door(sockets, stream=streams) as wire:
@@ -219,10 +217,10 @@ async def test_a_hostile_query_harms_nobody(
     hostile = [arrival for arrival in [*sockets, *streams.arrivals[1:]] if status in (101, 200)]
     assert all(len(arrival.query) <= MAX_PARAMETERS for arrival in hostile)
     assert len(hostile) == (status in (101, 200))
-    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert not logged.errors
 
 
-async def test_a_broken_status_is_one_500(autojump_clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_broken_status_is_one_500(autojump_clock: Clock, logged: Logged) -> None:
     def broken() -> dict[str, object]:
         raise ZeroDivisionError
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 import socket
 import subprocess
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from sts_trio.core.link import CallerSocket, CallerStream
     from sts_trio.web.call_socket import Answer
     from sts_trio.web.call_stream import AnswerStream
+    from tests.conftest import Logged
 
 HOW_TO_CALL = (
     "set STS_URL to ws:// and this host and port, or, for a call over plain HTTP (POST), to http:// and the same."
@@ -268,9 +268,8 @@ async def test_shutdown_refuses_new_connections_and_is_quick_without_calls() -> 
         await open_raw(address)
 
 
-async def test_no_log_line_has_the_query(caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_log_line_has_the_query(logged: Logged) -> None:
     """H11: hypercorn's access log quotes it; it is off, and nothing else says where it listens."""
-    caplog.set_level(logging.DEBUG)
     async with serving() as (address, _):
         async with open_websocket_url(f"ws://{address}/?from=15551234567") as ws:
             await ws.send_message("x")
@@ -279,8 +278,7 @@ async def test_no_log_line_has_the_query(caplog: pytest.LogCaptureFixture) -> No
             await stream.send_all(b"GET /health?from=15551234567 HTTP/1.0\r\n\r\n")
             assert (await hear(stream)).status == 200
     assert make_config(ping_seconds=20, dead_seconds=60).log.access_logger is None
-    ours = [record for record in caplog.records if record.name.startswith(("hypercorn", "sts_trio"))]
-    assert [record.getMessage() for record in ours] == []
+    assert [line for line in logged.lines if line["logger"].startswith(("hypercorn", "sts_trio"))] == []
 
 
 def test_importing_the_door_changes_nothing() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from sts_trio.core.arrival import Arrival
     from sts_trio.core.link import CallerSocket, CallerStream
+    from tests.conftest import Logged
 
     Answer = Callable[[CallerStream, Arrival], Awaitable[None]]
 
@@ -52,10 +52,6 @@ async def listen(stream: CallerStream, arrival: Arrival) -> None:
     """Only listen."""
     while not isinstance(await stream.receive(), SocketClosed):
         pass
-
-
-def faults(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 # The head of the response.
@@ -276,7 +272,7 @@ async def test_every_end_of_a_body_is_an_end_of_the_call(
     code: int,
     spoken: bool,
     autojump_clock: Clock,
-    caplog: pytest.LogCaptureFixture,
+    logged: Logged,
 ) -> None:
     """At once, on both sides; and what the call would still say goes nowhere."""
     ends: list[SocketClosed] = []
@@ -306,7 +302,7 @@ async def test_every_end_of_a_body_is_an_end_of_the_call(
         assert wire.live == 0
         assert trio.current_time() <= LINGER_SECONDS
     assert ends == [SocketClosed(code)] * 2
-    assert not faults(caplog)
+    assert not logged.errors
 
 
 async def test_a_silent_caller_is_not_cut_off(autojump_clock: Clock) -> None:
@@ -418,7 +414,7 @@ async def test_a_caller_who_never_notices_our_end_is_cut_off(autojump_clock: Clo
 @pytest.mark.parametrize("spoken", [False, True])
 @pytest.mark.parametrize("beside_a_cancelled", [False, True])
 async def test_a_fault_ends_its_own_call_only(
-    beside_a_cancelled: bool, spoken: bool, autojump_clock: Clock, caplog: pytest.LogCaptureFixture
+    beside_a_cancelled: bool, spoken: bool, autojump_clock: Clock, logged: Logged
 ) -> None:
     async def answer(stream: CallerStream, arrival: Arrival) -> None:
         if arrival.query:
@@ -441,8 +437,8 @@ async def test_a_fault_ends_its_own_call_only(
         assert (bad.status, bytes(bad.body), bad.ended) == (200, b"hello", "end")
     else:
         assert (bad.status, json.loads(bad.body)) == (500, {"message": "internal error"})
-    assert faults(caplog) == ["a call failed"]
-    assert "bug" in caplog.text
+    assert logged.errors == ["a call failed"]
+    assert "bug" in logged.text
 
 
 async def listen_and_repeat(stream: CallerStream) -> None:

@@ -69,7 +69,7 @@ async def _read(stream: trio.abc.Stream) -> Asked | None:
         event = parser.next_event()
         match event:
             case h11.NEED_DATA:
-                parser.receive_data(await stream.receive_some())
+                parser.receive_data(bytes(await stream.receive_some()))
             case h11.Request():
                 request = event
             case h11.Data():

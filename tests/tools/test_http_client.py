@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -15,6 +16,10 @@ import trustme
 
 from sts_trio.http_client import MOST_BYTES, HttpClient, HttpFailed
 from tests.tools.http_server import dripping, flooding, free_port, raw, reply, serving, silence
+
+if TYPE_CHECKING:
+    from tests.tools.http_server import Answer
+
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
@@ -76,7 +81,7 @@ async def test_the_proxy_of_the_environment_is_not_used(client: HttpClient, monk
         pytest.param(raw(HEAD, close=False), "did not answer within 0.2 s", id="half a head"),
     ],
 )
-async def test_the_time_limit_holds_however_slowly_bytes_come(client: HttpClient, answer, words: str) -> None:
+async def test_the_time_limit_holds_however_slowly_bytes_come(client: HttpClient, answer: Answer, words: str) -> None:
     async with serving(answer) as server:
         began = trio.current_time()
         with pytest.raises(HttpFailed, match=words):
@@ -107,7 +112,7 @@ async def test_the_time_limit_holds_however_slowly_bytes_come(client: HttpClient
         pytest.param(raw(bytes(range(256)) * 8), "illegal|Receive buffer|bare", id="garbage"),
     ],
 )
-async def test_no_usable_answer_is_one_line(client: HttpClient, answer, words: str) -> None:
+async def test_no_usable_answer_is_one_line(client: HttpClient, answer: Answer, words: str) -> None:
     async with serving(answer) as server:
         with trio.fail_after(4), pytest.raises(HttpFailed, match=words) as caught:
             await client.get(f"{server.url}/prompt?key=s3cret", seconds=3)
@@ -132,7 +137,8 @@ async def test_a_refused_connection_says_so(client: HttpClient, host: str) -> No
 
 
 async def test_a_reset_connection_says_so(client: HttpClient) -> None:
-    async def reset(stream: trio.SocketStream) -> None:
+    async def reset(stream: trio.abc.Stream) -> None:
+        assert isinstance(stream, trio.SocketStream)
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
         await stream.aclose()
 
@@ -143,10 +149,10 @@ async def test_a_reset_connection_says_so(client: HttpClient) -> None:
 
 async def test_a_name_that_is_not_known_says_so(client: HttpClient) -> None:
     class NoNames(trio.abc.HostnameResolver):
-        async def getaddrinfo(self, *args: object, **kwargs: object) -> list:
+        async def getaddrinfo(self, *args: object, **kwargs: object) -> Any:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-        async def getnameinfo(self, *args: object) -> tuple:
+        async def getnameinfo(self, *args: object) -> Any:
             raise NotImplementedError
 
     trio.socket.set_custom_hostname_resolver(NoNames())

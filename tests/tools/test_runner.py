@@ -218,11 +218,10 @@ async def test_any_exception_is_one_line_in_the_log_without_its_words(
         exc = exc.exceptions[0]
     # A coroutine cannot raise StopIteration: Python makes a RuntimeError of it.
     kind = "RuntimeError" if isinstance(exc, StopIteration) and style == "async" else type(exc).__name__
-    assert {key: line[key] for key in ("log_level", "event", "tool", "call", "error")} == {
+    assert {key: line[key] for key in ("log_level", "event", "tool", "error")} == {
         "log_level": "warning",
         "event": "tool failed",
         "tool": function.__name__,
-        "call": "u-1",
         "error": kind,
     }
     assert "secret" not in str(lines)
@@ -280,7 +279,7 @@ async def test_a_plain_function_is_left_behind_when_its_time_is_up(
     assert trio.current_time() - began < 1
     assert result == ToolResult("hang took longer than 0.1 s", failed=True)
     (line,) = lines
-    assert (line["event"], line["tool"], line["call"], line["threads"]) == ("tool too slow", "hang", "u-1", 1)
+    assert (line["event"], line["tool"], line["threads"]) == ("tool too slow", "hang", 1)
 
 
 async def test_an_async_function_is_cancelled_when_its_time_is_up() -> None:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sts_trio.providers.dial import Endpoint, first_line, one_line
+from sts_trio.providers.dial import Endpoint, first_line
+from sts_trio.text import one_line
 
 
 @pytest.mark.parametrize(

@@ -19,13 +19,14 @@ MODULES = sorted(".".join(path.relative_to(SOURCE).with_suffix("").parts) for pa
 # Imports point from a room to those beneath it: `cli → main → workers → web → wiring → call → {core, providers, tools}
 # → {websocket, audio, settings}`. The lab stands on the other side of the wire: a codec shared with the service would
 # hide its own faults.
-BASE = {"errors", "http_client"}
+BASE = {"errors", "http_client", "text"}
 AUDIO = BASE | {"audio"}
 LINK = AUDIO | {"websocket"}
-CALL = LINK | {"core", "providers", "tools", "call", "settings"}
+CALL = LINK | {"core", "logs", "providers", "tools", "call", "settings"}
 MAY_IMPORT = {
     "errors": set(),
-    "http_client": {"errors", "settings"},
+    "http_client": {"errors", "settings", "text"},
+    "text": set(),
     "logs": BASE,
     "settings": {"errors", "settings"},
     "audio": AUDIO,

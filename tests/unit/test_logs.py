@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import ast
+import contextvars
 import io
 import json
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
+import trio
 
-from sts_trio.logs import set_up_logging
+import sts_trio
+from sts_trio.logs import name_call, rename_call, set_up_logging
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
+SOURCE = Path(sts_trio.__file__).parent
 
 
 class Terminal(io.StringIO):
@@ -77,13 +83,89 @@ def test_auto_is_text_on_a_terminal_and_json_elsewhere(stream: io.StringIO, *, i
     assert stream.getvalue().startswith("{") == is_json
 
 
-def test_every_line_has_what_is_bound_to_the_call() -> None:
+@pytest.mark.parametrize("logger", [structlog.get_logger("sts_trio.call"), logging.getLogger("sts_trio.call")])
+def test_each_line_begins_with_time_level_and_event_and_says_who_wrote_it(logger: Any) -> None:
+    stream = io.StringIO()
+    set_up_logging("info", "json", stream, worker=3)
+
+    def write() -> None:
+        name_call("c-1")
+        logger.warning("hello")
+
+    contextvars.copy_context().run(write)
+    [line] = json_lines(stream)
+    assert list(line)[:6] == ["timestamp", "level", "event", "logger", "worker", "call"]
+    assert (line["logger"], line["worker"], line["call"]) == ("sts_trio.call", 3, "c-1")
+
+
+def test_a_line_without_a_logger_s_name_or_a_call_is_written_all_the_same() -> None:
     stream = io.StringIO()
     set_up_logging("info", "json", stream)
-    with structlog.contextvars.bound_contextvars(call="c-1"):
-        structlog.get_logger().info("one")
-        logging.getLogger("hypercorn.error").warning("two")
-    assert [line.get("call") for line in json_lines(stream)] == ["c-1", "c-1"]
+    rename_call("nobody's")
+    structlog.get_logger().info("hello")
+    [line] = json_lines(stream)
+    assert (line["logger"], "call" in line) == ("", False)
+
+
+async def test_every_line_of_a_call_has_its_present_id_in_tasks_and_threads_and_those_of_libraries() -> None:
+    """Core's own id is known only when tasks have begun."""
+    stream = io.StringIO()
+    set_up_logging("info", "json", stream)
+    log, library, renamed = structlog.get_logger("ours"), logging.getLogger("library"), trio.Event()
+
+    async def work(number: int) -> None:
+        log.info("work begins", number=number)
+        await renamed.wait()
+        log.info("work ends", number=number)
+        library.warning("odd")
+        await trio.to_thread.run_sync(in_a_thread)
+
+    def in_a_thread() -> None:
+        log.info("in a thread")
+        trio.run(in_a_loop_of_its_own)
+
+    async def in_a_loop_of_its_own() -> None:
+        log.info("in a loop of its own")
+
+    async def call(number: int) -> None:
+        name_call(f"call-{number}")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(work, number)
+            await trio.sleep(0.01)
+            rename_call(f"uuid-{number}")
+            if number == 2:
+                renamed.set()
+
+    async with trio.open_nursery() as nursery:
+        for number in (1, 2):
+            nursery.start_soon(call, number)
+    log.info("no call")
+    lines = json_lines(stream)
+    began = {line["number"]: line["call"] for line in lines if line["event"] == "work begins"}
+    ended = {line["number"]: line["call"] for line in lines if line["event"] == "work ends"}
+    assert (began, ended) == ({1: "call-1", 2: "call-2"}, {1: "uuid-1", 2: "uuid-2"})
+    for event in ("odd", "in a thread", "in a loop of its own"):
+        assert sorted(line["call"] for line in lines if line["event"] == event) == ["uuid-1", "uuid-2"], event
+    assert "call" not in lines[-1]
+
+
+def constant(event: ast.expr) -> bool:
+    return isinstance(event, ast.Constant) and "%" not in str(event.value)
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_events_are_constant_words_and_no_line_names_its_call_itself(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Call(func=ast.Name("LogWarning"), args=[event, *_]):
+                assert constant(event), f"{path.name}:{node.lineno}"
+            case ast.Call(func=ast.Attribute(ast.Name("log" | "logger"), attr), args=[event, *_], keywords=fields):
+                ours = attr in ("debug", "info", "warning", "error", "exception")
+                passed_on = isinstance(event, ast.Name) and event.id == "event"
+                assert not ours or passed_on or constant(event), f"{path.name}:{node.lineno}"
+                assert "call" not in [field.arg for field in fields], f"{path.name}:{node.lineno}"
+            case ast.Call(func=ast.Attribute(ast.Name("logging"), "getLogger"), args=[ast.Name("__name__")]):
+                pytest.fail(f"{path.name}:{node.lineno}: use structlog")
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from sts_trio.providers.hume.wire import (
     UserInterrupted,
     UserMessage,
 )
+from sts_trio.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,8 +95,8 @@ def _emotions(models: Models | None) -> Mapping[str, float]:
 
 def describe(error: HumeError) -> str:
     """One line for a person: what Hume said, its code and slug."""
-    said = " ".join(str(error.message or "").split())[:_LONGEST_DETAIL]
-    name = " ".join(" ".join(str(part) for part in (error.code, error.slug) if part).split())[:_LONGEST_DETAIL]
+    said = one_line(str(error.message or ""))[:_LONGEST_DETAIL]
+    name = one_line(" ".join(str(part) for part in (error.code, error.slug) if part))[:_LONGEST_DETAIL]
     return f"{said} ({name})" if said and name else said or name or "no details given"
 
 
@@ -103,7 +104,7 @@ def closed(code: int, reason: str) -> SessionEnd:
     """What a close code of EVI means (docs/protocols/evi.md 6.4)."""
     if code == 1000:
         return SessionEnd("Hume ended the chat (close 1000)", SessionEndKind.GOODBYE)
-    said = f": {' '.join(reason.split())[:_LONGEST_DETAIL]}" if reason else ""
+    said = f": {one_line(reason)[:_LONGEST_DETAIL]}" if reason else ""
     if code == 1006:
         # No peer can send this code; with a reason it is `socket`'s own, for a ping that was not answered.
         kind = SessionEndKind.DEAD if reason else SessionEndKind.LOST

@@ -11,11 +11,12 @@ import trio
 
 from sts_trio.errors import ProviderLost, ProviderTimeout
 from sts_trio.providers.base import AgentFault, AgentReady, SessionEnd, SessionEndKind, never_ready
-from sts_trio.providers.dial import one_line, without_key
+from sts_trio.providers.dial import without_key
 from sts_trio.providers.hume import wire
 from sts_trio.providers.hume.events import closed, to_event
 from sts_trio.providers.hume.handshake import chat_request, plan_opening
 from sts_trio.providers.socket import SocketEnd, SocketTimes, open_socket
+from sts_trio.text import one_line
 from sts_trio.websocket.frames import BINARY, TEXT
 
 if TYPE_CHECKING:
@@ -62,10 +63,10 @@ class HumeProvider:
             ProviderError: refused, not ready in time, lost, or not speaking EVI's protocol.
         """
         request = chat_request(call, config_id=self.config_id, voice_id=self.voice_id, instructions=self.instructions)
-        return self._open(call.id, plan_opening(request, self.endpoint.path))
+        return self._open(plan_opening(request, self.endpoint.path))
 
     @asynccontextmanager
-    async def _open(self, call_id: str, opening: Opening) -> AsyncIterator[HumeLink]:
+    async def _open(self, opening: Opening) -> AsyncIterator[HumeLink]:
         ready_by = trio.current_time() + self.times.open
         async with open_socket(
             self.endpoint,
@@ -76,7 +77,7 @@ class HumeProvider:
             hints=_HINTS,
             hide=self._without_key,
         ) as socket:
-            link = HumeLink(socket, call_id, self._without_key)
+            link = HumeLink(socket, self._without_key)
             with trio.move_on_at(ready_by) as waiting:
                 await link.wait_ready(opening.late)
             if waiting.cancelled_caught:
@@ -92,9 +93,8 @@ class HumeProvider:
 class HumeLink:
     """An open chat; see `providers.base.AgentLink`."""
 
-    def __init__(self, socket: ProviderSocket, call_id: str, hide: Callable[[str], str]) -> None:
+    def __init__(self, socket: ProviderSocket, hide: Callable[[str], str]) -> None:
         self._socket = socket
-        self._call_id = call_id
         self._hide = hide
         self._ready: AgentReady | None = None
         self._warnings_logged = 0
@@ -156,10 +156,10 @@ class HumeLink:
             return
         match heard:
             case wire.HumeError(code=code, slug=slug):
-                log.warning("Hume warns", call=self._call_id, code=code, slug=slug)
+                log.warning("Hume warns", code=code, slug=slug)
             case wire.ToolFailure(tool_call_id=tool_call_id):
                 shown = one_line(self._hide(str(tool_call_id or "")))[:_LONGEST_ID]
-                log.warning("Hume reports a tool call that failed", call=self._call_id, tool_call_id=shown)
+                log.warning("Hume reports a tool call that failed", tool_call_id=shown)
             case _:
                 return
         self._warnings_logged += 1

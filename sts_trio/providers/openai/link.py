@@ -79,7 +79,7 @@ class RealtimeProvider:
             except ProviderError as exc:
                 if asked is None or exc.retryable:
                     raise
-                log.info("the conversation is not taken up; it is told anew", call=call.id, cause=str(exc))
+                log.info("the conversation is not taken up; it is told anew", cause=str(exc))
             asked = history.conversation = None
 
     @asynccontextmanager
@@ -112,7 +112,7 @@ class RealtimeProvider:
                 yield link
             finally:
                 used = link.tokens
-                log.info("agent session over", call=call.id, tokens_in=used[0], tokens_out=used[1])
+                log.info("agent session over", tokens_in=used[0], tokens_out=used[1])
 
     def _without_key(self, text: str) -> str:
         return without_key(text, self.api_key)
