@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from sts_trio.audio.pcm import BYTES_PER_SECOND, FRAME_BYTES, is_loud, pieces, seconds
 from sts_trio.call.actions import LogWarning, SendAudio
@@ -16,7 +16,6 @@ from sts_trio.errors import ProviderLost
 if TYPE_CHECKING:
     from sts_trio.call.actions import Actions
     from sts_trio.call.meter import CallCounts
-    from sts_trio.providers.base import AgentLink
 
 
 # Clocks differ, and a resampler on the way may be a little off; nobody speaks 5 % faster than time for hours.
@@ -93,6 +92,19 @@ _MOST_JOINED = 10
 _MOST_UNCONFIRMED = _KEPT_BETWEEN // FRAME_BYTES  # pieces; none is longer than a frame
 
 
+class AudioSink(Protocol):
+    """As much of an `AgentLink` as takes audio."""
+
+    @property
+    def ping_overdue(self) -> bool:
+        """See `AgentLink.ping_overdue`."""
+        ...
+
+    async def send_audio(self, pcm: bytes) -> bool:
+        """See `AgentLink.send_audio`."""
+        ...
+
+
 class UpstreamBuffer:
     """Sends in the order of arrival, whichever task sends.
 
@@ -106,7 +118,7 @@ class UpstreamBuffer:
         self._room = _KEPT_BEFORE
         self._waiting: deque[bytes] = deque()
         self._unconfirmed: deque[bytes] = deque()  # sent to the session in use, which has not shown since that it lives
-        self._agent: AgentLink | None = None
+        self._agent: AudioSink | None = None
         self._begun = False
 
     async def send(self, pcm: bytes) -> None:
@@ -124,7 +136,7 @@ class UpstreamBuffer:
                 return
         self._keep(pcm)
 
-    async def attach(self, agent: AgentLink) -> None:
+    async def attach(self, agent: AudioSink) -> None:
         """Send what waits, then let `send` go straight through.
 
         No checkpoint lies between finding nothing left and attaching, so audio cannot overtake audio.
@@ -149,7 +161,7 @@ class UpstreamBuffer:
             self._begun = True
             self._room += _KEPT_BETWEEN - _KEPT_BEFORE
 
-    def detach(self, agent: AgentLink) -> None:
+    def detach(self, agent: AudioSink) -> None:
         """This session is gone: keep what comes, unless another has taken its place."""
         if self._agent is not agent:
             return
@@ -160,7 +172,7 @@ class UpstreamBuffer:
             self._unconfirmed.clear()
         self._confirm()
 
-    def _hold_unconfirmed(self, agent: AgentLink, pcm: bytes) -> None:
+    def _hold_unconfirmed(self, agent: AudioSink, pcm: bytes) -> None:
         """While a ping is overdue keep the last 5 s, to send them again; a piece counts as sent once it leaves them."""
         if agent.ping_overdue and self._agent is agent:
             self._unconfirmed.append(pcm)

@@ -30,6 +30,7 @@ from sts_trio.core.link import SocketClosed
 from sts_trio.core.wire import CallerAudio, Digit, Error, Init, Interruption, NotUnderstood, PlayoutAudio
 from sts_trio.providers.base import (
     AgentAudio,
+    AgentEvent,
     AgentFault,
     AgentReady,
     AgentText,
@@ -167,7 +168,7 @@ class BridgeMachine(RuleBasedStateMachine):
             st.builds(AgentFault, st.sampled_from(["fault 1", "fault 2"])),
         )
     )
-    def agent_does(self, event: AgentText) -> None:
+    def agent_does(self, event: AgentEvent) -> None:
         if isinstance(event, ToolCall) and event.response_required:
             self.asked.append(event.id)
         self.carry_out(self.bridge.on_agent(event, self.session, self.now))
@@ -247,7 +248,7 @@ class BridgeMachine(RuleBasedStateMachine):
             self.now = max(self.now, min(self.bridge.deadline, self.playout.due()))
             if self.bridge.deadline <= self.now:
                 self.carry_out(self.bridge.on_deadline(self.now))
-                assert self.end is not None or self.bridge.deadline > self.now
+                assert self.bridge.deadline > self.now or self.end is not None
             self.play()
         self.now = target
         if self.end is None:
