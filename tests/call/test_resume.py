@@ -317,8 +317,7 @@ async def test_a_call_of_three_hours_is_renewed_six_times_and_loses_no_frame(
 async def test_a_session_is_renewed_before_its_limit_and_knows_what_was_said(
     provider: str, autojump_clock: trio.testing.MockClock
 ) -> None:
-    own: dict[str, object] = {f"{provider}_max_session_seconds": 60.0}
-    async with open_stage(provider=provider, welcome_message="Hello!", **own) as stage:
+    async with open_stage(provider=provider, welcome_message="Hello!", max_session_seconds=60.0) as stage:
         caller = await stage.call()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(caller.hear_out)
