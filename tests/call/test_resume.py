@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 from functools import partial
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
 import trio.testing
 
-from sts_trio.call.config import CallRules, ResumeRules, Services, SessionPolicy
+from sts_trio.call.config import CallRules, ResumeRules, SessionPolicy
+from sts_trio.call.sessions import Services
 from sts_trio.core.wire import Digit, Error, PlayoutAudio
 from sts_trio.errors import ConversationGone, ProviderLost
 from sts_trio.lab.emulator import CloseWith, EmulatorOptions, HalfOpen, Refuse, Reset, Script, SendError
@@ -25,9 +26,9 @@ from sts_trio.providers.base import (
     SessionEndKind,
     ToolCall,
 )
-from tests.call.bench import UUID, Bench
 from tests.call.fakes import FRAME, Scene, begin, spoken, tone
 from tests.call.stage import ALL, KEY, ONE, open_stage
+from tests.call.test_tools import UUID, Bench
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -206,8 +207,7 @@ async def test_a_chat_group_that_is_gone_is_followed_by_a_new_chat(
         await caller.speak(bytes(16_000))
         stage.emulator._groups.clear()
         await caller.speak(bytes(3 * 16_000))
-        chats: list[Any] = [session.chat for session in stage.emulator.sessions]  # of either protocol
-        asked = [chat.query.resumed_chat_group_id is not None for chat in chats]
+        asked = [session.chat.query.resumed_chat_group_id is not None for session in stage.emulator.sessions]
         assert asked == [False, True, False]
         assert stage.emulator.sessions[2].live
 
@@ -317,8 +317,7 @@ async def test_a_call_of_three_hours_is_renewed_six_times_and_loses_no_frame(
 async def test_a_session_is_renewed_before_its_limit_and_knows_what_was_said(
     provider: str, autojump_clock: trio.testing.MockClock
 ) -> None:
-    own: dict[str, Any] = {f"{provider}_max_session_seconds": 60.0}
-    async with open_stage(provider=provider, welcome_message="Hello!", **own) as stage:
+    async with open_stage(provider=provider, welcome_message="Hello!", max_session_seconds=60.0) as stage:
         caller = await stage.call()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(caller.hear_out)
