@@ -263,7 +263,7 @@ async def evi_in_memory(provider: str) -> AsyncIterator[tuple[Evi, Dial]]:
         nursery.cancel_scope.cancel()
 
 
-async def until(condition: Callable[[], object], limit: float = 10.0) -> None:
+async def until(condition: Callable[[], object], limit: float = 30.0) -> None:
     """Wait until a condition on things outside of our control holds (another process, the kernel)."""
     with trio.fail_after(limit):
         while not condition():

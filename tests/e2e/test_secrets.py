@@ -81,7 +81,7 @@ async def serving(directory: Path, **environment: str) -> AsyncIterator[tuple[st
             await until(lambda: "ready for calls" in log.read_text())
             yield re.findall(r"http://(127\.0\.0\.1:\d+)", log.read_text())[-1], said
             process.terminate()
-            with trio.fail_after(5):
+            with trio.fail_after(20):
                 assert await process.wait() == 0
     said.append(log.read_text())
     assert "call ended" in said[-1]
