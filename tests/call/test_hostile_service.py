@@ -282,7 +282,7 @@ async def test_every_request_is_answered_and_then_the_agent_is_asked_to_speak_on
     async with open_ward(mad) as ward:
         await mad.say(created(), *(function(f"c{number}", '{"broken') for number in range(5)), done())
         await trio.sleep(5)
-        assert mad.outputs == [f"c{number}" for number in range(5)]
+        assert sorted(mad.outputs) == [f"c{number}" for number in range(5)]  # they run side by side
         assert [message["type"] for message in mad.heard].count("response.create") == 1
         assert mad.heard[-1]["type"] == "response.create"
         assert ward.bad.errors == []
