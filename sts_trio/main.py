@@ -20,8 +20,7 @@ import trio
 from sts_trio.call.handler import Registry, Shedder
 from sts_trio.call.meter import HTTP, CallOutcome, Cause
 from sts_trio.call.playout import Pace
-from sts_trio.core.link import WebSocketLink
-from sts_trio.core.stream import StreamLink
+from sts_trio.core.link import StreamLink, WebSocketLink
 from sts_trio.metrics import Metrics, watch_lag
 from sts_trio.web.app import create_app
 from sts_trio.web.auth import Authorizer
@@ -34,8 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from sts_trio.call.handler import CallHandler
-    from sts_trio.core.arrival import Arrival
-    from sts_trio.core.link import CallerSocket, CallerStream
+    from sts_trio.core.link import Arrival, CallerSocket, CallerStream
     from sts_trio.settings import Settings
     from sts_trio.web.app import App, Scrape
     from sts_trio.workers.worker import Worker, WorkerSpec

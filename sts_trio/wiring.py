@@ -12,26 +12,25 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import structlog
 
-from sts_trio.audio.fallback import TONE, load_fallback
-from sts_trio.audio.resample import prepare
+from sts_trio.audio.pcm import BYTES_PER_SECOND, RATE
+from sts_trio.audio.resample import TelephoneResampler, prepare
+from sts_trio.audio.wav import WavError, parse_wav
 from sts_trio.call.config import CallRules, NoInputRules, ResumeRules, Services, SessionPolicy
 from sts_trio.call.handler import CallHandler
 from sts_trio.call.meter import Cause, Meter
 from sts_trio.call.playout import Pace
 from sts_trio.errors import ConfigError
-from sts_trio.http_client import HttpClient
+from sts_trio.http_client import HttpClient, post_event
 from sts_trio.providers import find_provider
-from sts_trio.providers.breaker import Breaker, guarded
-from sts_trio.providers.dial import TcpDial
+from sts_trio.providers.dial import Breaker, TcpDial, guarded
 from sts_trio.providers.instructions import InstructionSource
 from sts_trio.providers.socket import SocketTimes
 from sts_trio.settings.calls import DEFAULT_TOOLS_DIR
-from sts_trio.tools.ami import AmiClient
-from sts_trio.tools.control import call_control_tools, hang_up, transfer
+from sts_trio.tools.control import AmiClient, call_control_tools, hang_up, transfer
 from sts_trio.tools.custom import LoadedTools, load_tools
-from sts_trio.tools.webhook import post_event
 
 if TYPE_CHECKING:
     from sts_trio.call.handler import Registry
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from sts_trio.providers.dial import Dial
     from sts_trio.settings import Settings
     from sts_trio.tools.tool import Tool
+
 
 log = structlog.get_logger(__name__)
 
@@ -233,3 +233,40 @@ def rule_problems(settings: Settings, tools: tuple[Tool, ...]) -> list[str]:
         elif rule.tool is not None and (why := by_name[rule.tool].check(rule.arguments)):
             problems.append(f"EMOTION_RULES: {rule.tool} cannot be called like this: {why}")
     return problems
+
+
+TONE = "tone"
+_TONE_PERIODS = 8  # four seconds
+_LONGEST_SECONDS = 30
+
+# The congestion tone that nearly every caller knows: 425 Hz, a quarter of a second on, a quarter off (ITU-T E.180).
+_CONGESTION_HERTZ = 425
+_CONGESTION_SECONDS = 0.25
+_LEVEL = 0.1  # of full scale: -20 dBFS, what exchanges send is -10 dBm0 and less
+_EDGE_SECONDS = 0.005  # faded, so that nothing clicks
+
+
+def load_fallback(choice: str) -> bytes:
+    """Return telephone PCM: the WAV file `choice`, 30 s of it at most, or, for ``tone``, the network's congestion tone.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds no audio that we understand.
+    """
+    if choice == TONE:
+        return congestion_tone(_TONE_PERIODS)
+    try:
+        wav = parse_wav(Path(choice).read_bytes())
+    except (OSError, WavError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else exc
+        raise ConfigError([f"FALLBACK_WAV is {choice}, which cannot be used: {reason}"]) from exc
+    resampler = TelephoneResampler()
+    pcm = b"".join(resampler.feed(part) for part in wav.cut(1.0)) + resampler.flush()
+    return pcm[: _LONGEST_SECONDS * BYTES_PER_SECOND]
+
+
+def congestion_tone(periods: int) -> bytes:
+    """Return `periods` of on and off, half a second each: 8000 Hz, s16le, mono."""
+    on = np.arange(round(_CONGESTION_SECONDS * RATE))
+    edge = np.minimum(1.0, np.minimum(on, on[::-1]) / (_EDGE_SECONDS * RATE))
+    beep = np.rint(np.sin(2 * np.pi * _CONGESTION_HERTZ * on / RATE) * edge * _LEVEL * 32767).astype("<i2")
+    return np.tile(np.concatenate([beep, np.zeros_like(beep)]), periods).tobytes()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from sts_trio.call.meter import Cause
     from sts_trio.providers.base import CallInfo, OpenAgent
-    from sts_trio.settings.emotion_rules import EmotionRule
+    from sts_trio.settings.calls import EmotionRule
     from sts_trio.tools.tool import Tool
 
 

@@ -18,7 +18,7 @@ import trio
 from sts_trio.errors import StsError
 from sts_trio.http_client import HttpFailed
 from sts_trio.providers.dial import first_line
-from sts_trio.settings.urls import shown_url
+from sts_trio.settings.parsers import shown_url
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

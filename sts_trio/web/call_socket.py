@@ -24,9 +24,8 @@ from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection, Message, Ping, Pong
 from wsproto.frame_protocol import CloseReason
 
-from sts_trio.core.arrival import Arrival, parse_arrival
-from sts_trio.core.link import CallerSocket, SocketClosed
-from sts_trio.web.refusals import refuse_upgrade
+from sts_trio.core.link import Arrival, CallerSocket, SocketClosed, parse_arrival
+from sts_trio.web.auth import refuse_upgrade
 from sts_trio.websocket.frames import TEXT, TokenBucket
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
         WebsocketScope,
     )
 
-    from sts_trio.web.refusals import Admission
+    from sts_trio.web.auth import Admission
     from sts_trio.websocket.fast_path import FastPath
 
 log = structlog.get_logger(__name__)

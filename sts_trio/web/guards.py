@@ -23,9 +23,9 @@ from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.trio.task_group import TaskGroup, _handle
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 
+from sts_trio.web.auth import json_reply
 from sts_trio.web.call_socket import FAST_PATH, LINGER_SECONDS, GuardedHandshake, GuardedWSStream
 from sts_trio.web.connections import FIRST_REQUEST, Verdict
-from sts_trio.web.refusals import json_reply
 from sts_trio.websocket.fast_path import FastPath
 from sts_trio.websocket.frames import Flood, FrameParser
 

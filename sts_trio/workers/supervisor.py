@@ -13,10 +13,9 @@ import trio
 
 from sts_trio.errors import WorkerFailed
 from sts_trio.web.connections import LOG_AGAIN_SECONDS, listen, notice_dead_peers, raise_file_limit, url_of
-from sts_trio.workers.balancer import Backoff, shares
 from sts_trio.workers.channel import Channel, Report, ScrapeRequest, ScrapeResult, open_pair, read_text
 from sts_trio.workers.metrics import MetricsCollector
-from sts_trio.workers.pool import WorkerPool
+from sts_trio.workers.pool import Backoff, WorkerPool, shares
 
 if TYPE_CHECKING:
     import socket

@@ -24,7 +24,7 @@ from sts_trio.providers.base import (
     UserInterruption,
     UserTurn,
 )
-from sts_trio.settings.emotion_rules import EmotionRule
+from sts_trio.settings.calls import EmotionRule
 from sts_trio.tools.tool import ToolResult
 from tests.call.bench import UUID, Bench
 from tests.call.fakes import FRAME, FakeAgent, begin, spoken

@@ -21,8 +21,8 @@ from trio_websocket import ConnectionClosed
 
 from sts_trio.logs import set_up_logging
 from sts_trio.main import run_service
-from sts_trio.settings.emotion_rules import EmotionRule
-from sts_trio.settings.secret import Secret
+from sts_trio.settings.calls import EmotionRule
+from sts_trio.settings.parsers import Secret
 from tests.call.stage import make_settings
 from tests.e2e.evi import at_once, open_core, open_evi, until
 from tests.fakes.raw_client import hear, upgrade

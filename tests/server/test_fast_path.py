@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
     from hypercorn.protocol.events import Event
 
-    from sts_trio.core.arrival import Arrival
-    from sts_trio.core.link import CallerSocket
+    from sts_trio.core.link import Arrival, CallerSocket
 
 FRAGMENT = frame(TEXT & 0x7F, b"be")
 LAST = frame(0x80, b"gun")

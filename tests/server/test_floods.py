@@ -14,8 +14,7 @@ from tests.fakes.raw_client import TEXT, frame, hear, hear_head, upgrade
 from tests.fakes.wire import open_door
 
 if TYPE_CHECKING:
-    from sts_trio.core.arrival import Arrival
-    from sts_trio.core.link import CallerSocket
+    from sts_trio.core.link import Arrival, CallerSocket
 
 PING, PONG, CONTINUATION = 9, 10, 0
 

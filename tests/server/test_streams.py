@@ -21,8 +21,7 @@ from tests.fakes.wire import open_door
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from sts_trio.core.arrival import Arrival
-    from sts_trio.core.link import CallerSocket, CallerStream
+    from sts_trio.core.link import Arrival, CallerSocket, CallerStream
     from tests.conftest import Logged
 
     Answer = Callable[[CallerStream, Arrival], Awaitable[None]]

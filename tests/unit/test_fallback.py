@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from sts_trio.audio.fallback import load_fallback
 from sts_trio.audio.pcm import BYTES_PER_SECOND
 from sts_trio.errors import ConfigError
+from sts_trio.wiring import load_fallback
 from tests.call.fakes import tone, wav_file
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ CALL = LINK | {"core", "logs", "providers", "tools", "call", "settings"}
 MAY_IMPORT = {
     "errors": set(),
     "http_client": {"errors", "settings", "text"},
-    "text": set(),
+    "text": {"errors"},
     "logs": BASE,
     "settings": {"errors", "settings"},
     "audio": AUDIO,

@@ -18,8 +18,7 @@ from sts_trio.providers.dial import without_key
 from sts_trio.providers.openai import wire
 from sts_trio.providers.openai.audio import open_codec
 from sts_trio.providers.openai.dialect import closed, hints
-from sts_trio.providers.openai.history import History
-from sts_trio.providers.openai.opening import SessionSetup, credentials, target
+from sts_trio.providers.openai.opening import History, SessionSetup, credentials, target
 from sts_trio.providers.openai.protocol import RealtimeProtocol
 from sts_trio.providers.socket import SocketEnd, SocketTimes, open_socket
 from sts_trio.websocket.frames import TEXT

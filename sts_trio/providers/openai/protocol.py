@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sts_trio.providers.base import AgentEvent
     from sts_trio.providers.openai.audio import Codec
     from sts_trio.providers.openai.dialect import Dialect
-    from sts_trio.providers.openai.history import History
+    from sts_trio.providers.openai.opening import History
 
 _LONGEST_TEXT = 10_000  # characters of what the agent says in one item; some ten minutes
 _ABOUT_ITEMS = ("cut_", "seed")  # an item that is gone, or was not taken: the call does not depend on it

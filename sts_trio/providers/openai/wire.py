@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from sts_trio.providers.messages import UNREADABLE, known_types, refuse_broken
+from sts_trio.text import UNREADABLE, known_types, refuse_broken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
