@@ -269,18 +269,19 @@ def test_the_sender_confirms_and_takes_in_one_step() -> None:
 
 def test_the_sender_is_told_of_all_that_changes() -> None:
     playout = Playout(Pace(LEAD), CallCounts())
-    assert playout.changed is False
     changes: list[Callable[[], object]] = [
         lambda: playout.post(Interruption()),
         lambda: playout.push(TENTH[:100]),
         playout.end_reply,
         lambda: playout.clear(0.0),
     ]
+    seen = [playout.changed]
     for change in changes:
         change()
-        assert playout.changed is True
+        seen.append(playout.changed)
         playout.take(0.0)
-        assert playout.changed is False
+        seen.append(playout.changed)
+    assert seen == [False] + [True, False] * 4
 
 
 def test_an_equal_message_is_not_confirmed_in_place_of_another() -> None:
