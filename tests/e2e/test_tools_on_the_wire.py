@@ -81,6 +81,7 @@ async def beside_a_tool_that_blocks(tmp_path: Path, seconds: float, limit: float
         trio.open_nursery() as nursery,
     ):
         await begin(core, evi)
+        await until(lambda: evi.messages)  # EVI is told once its chat has begun
         assert evi.offers == ["look_up"]
         await beside.send_message(json.dumps({"type": "init", "uuid": "another"}))
         await until(lambda: len(evi.chats) == 2)
