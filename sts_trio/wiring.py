@@ -31,6 +31,7 @@ from sts_trio.providers.socket import SocketTimes
 from sts_trio.settings.calls import DEFAULT_TOOLS_DIR
 from sts_trio.tools.control import AmiClient, call_control_tools, hang_up, transfer
 from sts_trio.tools.custom import LoadedTools, load_tools
+from sts_trio.websocket.tls import client_context
 
 if TYPE_CHECKING:
     from sts_trio.call.handler import Registry
@@ -188,7 +189,7 @@ def trust(settings: Settings) -> ssl.SSLContext:
     Raises:
         ConfigError: the provider's `_CA_FILE` cannot be used.
     """
-    context = ssl.create_default_context()
+    context = client_context()
     if file := settings.provider.ca_file:
         try:
             context.load_verify_locations(file)
