@@ -101,6 +101,16 @@ class Bridge:
         """How the caller has sounded so far."""
         return self._emotions.mood
 
+    @property
+    def transferred(self) -> bool:
+        """Whether the caller may have been transferred: then nobody of ours hangs up on them."""
+        return self._tools.transferred
+
+    @property
+    def core_leaves_by(self) -> float:
+        """When Core should have closed by itself, since the telephone call was taken away."""
+        return self._ending.core_leaves_by
+
     # The caller's side.
 
     def on_core(self, message: FromCore, now: float) -> Actions:
