@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class NoInputTimer:
-    """How long neither side has said a word, or made any sound that may be one, and whether the caller has been asked if they are still there."""
+    """How long neither side has made a sound that may be a word, and whether the caller has been asked if they are there."""
 
     def __init__(self, rules: NoInputRules, deadlines: Deadlines) -> None:
         self._rules = rules
