@@ -118,8 +118,9 @@ class CallTotals:
 class Metrics(Collector, Meter):
     """Measures what calls tell, and shows it. Used on the event loop only."""
 
-    def __init__(self, calls: Registry, version: str) -> None:
+    def __init__(self, calls: Registry, version: str, lines_dropped: Callable[[], int] = lambda: 0) -> None:
         self._calls = calls
+        self._lines_dropped = lines_dropped
         self._version = version
         self._totals = CallTotals()
         self._emotions: set[str] = set()
@@ -236,6 +237,8 @@ class Metrics(Collector, Meter):
                 metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
                 yield metric
         yield from self._totals.counts()
+        dropped = self._lines_dropped()
+        yield counter("sts_log_lines_dropped", "Log lines that could not be written", None, {"": dropped})
         tasks = trio.lowlevel.current_statistics().tasks_living
         yield gauge("sts_tasks", "Tasks of the event loop, the server's own among them", None, {"": tasks})
         yield gauge("sts_build_info", "The version, as a label of the value 1", "version", {self._version: 1})

@@ -173,14 +173,15 @@ class ProviderSocket:
             while True:
                 await trio.sleep(dead / 2)
                 self._pinged_at = trio.current_time()
-                with trio.fail_after(dead / 2):
+                with trio.move_on_after(dead / 2) as waiting:  # not `fail_after`: see `open_socket`
                     await self._connection.ping()
+                if waiting.cancelled_caught:
+                    break
                 self._pinged_at = math.inf
         except tws.ConnectionClosed:
             return
-        except trio.TooSlowError:
-            self._dead = f"no answer to a ping for {dead:g} s"
-            await trio.aclose_forcefully(stream)
+        self._dead = f"no answer to a ping for {dead:g} s"
+        await trio.aclose_forcefully(stream)
 
 
 class _Reader:
@@ -235,7 +236,7 @@ async def open_socket(
     async with trio.open_nursery() as nursery:
         reader = _Reader(nursery)
         try:
-            with trio.fail_after(times.open):
+            with trio.move_on_after(times.open) as opening:  # `fail_after` would make a ring: see below
                 stream = _UpgradingFastPath(await _dial(dial, endpoint))
                 try:
                     connection = await _upgrade(reader, stream, endpoint, path, headers)
@@ -243,6 +244,8 @@ async def open_socket(
                     reader.scope.cancel()
                     await trio.aclose_forcefully(stream)
                     raise
+            if stream is None or opening.cancelled_caught:
+                raise trio.TooSlowError
         except trio.TooSlowError:
             failure = ProviderTimeout(f"{endpoint} did not complete the handshake within {times.open:g} s")
             if stream is not None and stream.status is not None:
