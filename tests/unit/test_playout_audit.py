@@ -50,10 +50,11 @@ class Line:
 
     def listen(self, writing: float = 0.0) -> None:
         """Take all that is due; each message needs `writing` seconds."""
-        while (message := self.playout.take(self.now)) is not None:
+        message = self.playout.take(self.now)
+        while message is not None:
             self.now += writing
-            self.playout.sent(message, self.now)
             self.heard.append(message)
+            message = self.playout.after(message, self.now)
 
     def wait(self, length: float) -> None:
         until = self.now + length

@@ -252,12 +252,13 @@ def held(root: object) -> int:
     return len(seen)
 
 
-def test_a_call_of_many_replies_holds_no_more_than_one_of_some() -> None:
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_a_call_of_many_replies_holds_no_more_than_one_of_some(interrupted: bool) -> None:
     s = Stage()
     sizes = []
     for number in range(600):
         s.say(f"reply {number}", f"Number {number}.", 0.1)
-        if number % 3 == 0:
+        if interrupted:
             s.speech.barge_in(s.now)
         else:
             s.speech.turn_end(s.now)
