@@ -179,7 +179,10 @@ def open_provider(settings: Settings, dial: Dial | None = None) -> AgentProvider
     provider = find_provider(chosen.name)
     if chosen.api_key is None:
         raise ConfigError([f"{chosen.prefix}_API_KEY is not set; it is required"])
-    times = SocketTimes(open=settings.calls.ready_seconds, dead=settings.calls.provider_dead_seconds)
+    calls = settings.calls
+    times = SocketTimes(
+        open=calls.ready_seconds, dead=calls.provider_dead_seconds, garbage=calls.provider_garbage_seconds
+    )
     return provider.open(chosen, chosen.api_key.reveal(), dial or TcpDial(trust(settings)), times)
 
 

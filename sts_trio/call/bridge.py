@@ -35,12 +35,14 @@ from sts_trio.providers.base import (
     AgentReady,
     AgentText,
     AgentTurnEnd,
+    OddMessage,
     SessionEnd,
     ToolCall,
     UserInterruption,
     UserTurn,
     UserWords,
 )
+from sts_trio.text import one_line
 
 if TYPE_CHECKING:
     from sts_trio.call.actions import Action, Actions, Deadlines
@@ -54,7 +56,8 @@ if TYPE_CHECKING:
 
 _LONGEST_TEXT = 10_000  # characters of a caller's turn; some ten minutes of speech
 _LISTEN_SECONDS = 0.1  # every fifth frame: nobody says a word in less
-_NOTES = 5  # log lines a call about messages that were not understood; the rest are counted
+_NOTES = 5  # log lines a call, and side, about messages that were not understood; the rest are counted
+_LONGEST_NOTE = 200  # characters
 
 
 class CallState(Enum):
@@ -178,8 +181,8 @@ class Bridge:
             return self._moved(self._session_ended(event, session, now))
         if session != self._lifeline.current:
             return ()
-        if isinstance(event, AgentFault):
-            return self._moved(self._reported(event, now))
+        if isinstance(event, AgentFault | OddMessage):
+            return self._odd(event) if isinstance(event, OddMessage) else self._moved(self._reported(event, now))
         if not self._agent_heard:
             self._agent_heard = True
             self._lifeline.on_event()
@@ -229,6 +232,13 @@ class Bridge:
             self._ending.tell(fault.message)
         return ()
 
+    def _odd(self, sent: OddMessage) -> Actions:
+        self.counts.count_odd(sent.kind)
+        if self.counts.odd > _NOTES:
+            return ()
+        fields = {"kind": str(sent.kind), "sent": one_line(sent.about, _LONGEST_NOTE)}
+        return (LogWarning("the provider sent what cannot be used; ignored", fields),)
+
     def _session_ended(self, end: SessionEnd, session: int, now: float) -> Actions:
         in_use = session == self._lifeline.current
         found = self._lifeline.ended(end, session, now)
@@ -252,7 +262,7 @@ class Bridge:
         if aloud:
             self.deadlines[Deadline.ANSWER] = inf
         self._agent_until = self._speech.heard_until
-        if self._last_fault.close_by < inf:
+        if self._last_fault.pending:
             self._last_fault.survived()
             self._moved(())
         if self._reply_due:
@@ -276,6 +286,7 @@ class Bridge:
         if turn.text:
             self._playout.post(Transcript("user", turn.text[:_LONGEST_TEXT], emotions or None))
         self._tools.user_turn()
+        self._speech.user_turn()
         return self._moved(self._emotions.user_turn(turn.emotions, now))
 
     def _moved(self, actions: Actions) -> Actions:

@@ -93,7 +93,8 @@ class Ending:
     def end(self, outcome: CallOutcome, now: float) -> Actions:
         """End the call, telling Core why (once), and what the agent had said so far."""
         self._speech.finish(now)
-        self.tell(outcome.message)
+        if outcome.cause is not Cause.AGENT_ENDED:  # a good-bye is no error
+            self.tell(outcome.message)
         return (End(outcome),)
 
     def caller_gone(self, closed: SocketClosed, now: float) -> Actions:
