@@ -86,7 +86,7 @@ def build_rules(settings: Settings, tools: tuple[Tool, ...]) -> CallRules:
     )
     return CallRules(
         session_policy=session_policy,
-        lifeline=ResumeRules(calls.resume_seconds, provider.max_session_seconds),
+        lifeline=ResumeRules(calls.resume_seconds, provider.max_session_seconds, calls.ready_seconds),
         silence=NoInputRules(calls.silence_seconds, calls.silence_prompt),
         fallback=find_fallback(settings),
         answer_seconds=calls.answer_seconds,

@@ -172,13 +172,15 @@ class CallInfo:
     """What is known of a call when its agent session is opened.
 
     `id` names the call in logs and at the provider; `uuid` is Core's own id when it gave a usable one (call control
-    needs it); `resume` is an `AgentReady.resume` of an earlier session of this same call.
+    needs it); `resume` is an `AgentReady.resume` of an earlier session of this same call; `again`: the last try to
+    open this session has failed.
     """
 
     id: str
     uuid: str | None = None
     query: Mapping[str, str] = field(default_factory=dict, repr=False)
     resume: object | None = None
+    again: bool = False
     session_config: SessionConfig = field(default_factory=SessionConfig)
 
 
