@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import structlog
 
-from sts_trio.audio.pcm import BYTES_PER_SECOND, RATE
+from sts_trio.audio.pcm import BYTES_PER_SECOND, RATE, is_loud
 from sts_trio.audio.resample import TelephoneResampler, prepare
 from sts_trio.audio.wav import WavError, parse_wav
 from sts_trio.call.config import CallRules, NoInputRules, ResumeRules, Services, SessionPolicy
@@ -31,6 +31,7 @@ from sts_trio.providers.socket import SocketTimes
 from sts_trio.settings.calls import DEFAULT_TOOLS_DIR
 from sts_trio.tools.control import AmiClient, call_control_tools, hang_up, transfer
 from sts_trio.tools.custom import LoadedTools, load_tools
+from sts_trio.websocket.tls import client_context
 
 if TYPE_CHECKING:
     from sts_trio.call.handler import Registry
@@ -188,7 +189,7 @@ def trust(settings: Settings) -> ssl.SSLContext:
     Raises:
         ConfigError: the provider's `_CA_FILE` cannot be used.
     """
-    context = ssl.create_default_context()
+    context = client_context()
     if file := settings.provider.ca_file:
         try:
             context.load_verify_locations(file)
@@ -250,7 +251,7 @@ def load_fallback(choice: str) -> bytes:
     """Return telephone PCM: the WAV file `choice`, 30 s of it at most, or, for ``tone``, the network's congestion tone.
 
     Raises:
-        ConfigError: the file cannot be read, or holds no audio that we understand.
+        ConfigError: the file cannot be read, or holds no audio that we understand, or nothing that can be heard.
     """
     if choice == TONE:
         return congestion_tone(_TONE_PERIODS)
@@ -261,7 +262,12 @@ def load_fallback(choice: str) -> bytes:
         raise ConfigError([f"FALLBACK_WAV is {choice}, which cannot be used: {reason}"]) from exc
     resampler = TelephoneResampler()
     pcm = b"".join(resampler.feed(part) for part in wav.cut(1.0)) + resampler.flush()
-    return pcm[: _LONGEST_SECONDS * BYTES_PER_SECOND]
+    pcm = pcm[: _LONGEST_SECONDS * BYTES_PER_SECOND]
+    if not is_loud(pcm):
+        raise ConfigError(
+            [f"FALLBACK_WAV is {choice}, in which nothing can be heard; the caller would wait in silence"]
+        )
+    return pcm
 
 
 def congestion_tone(periods: int) -> bytes:

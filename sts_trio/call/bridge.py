@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from sts_trio.tools.tool import ToolResult
 
 _LONGEST_TEXT = 10_000  # characters of a caller's turn; some ten minutes of speech
+_LISTEN_SECONDS = 0.1  # every fifth frame: nobody says a word in less
 _NOTES = 5  # log lines a call about messages that were not understood; the rest are counted
 
 
@@ -77,7 +78,8 @@ class Bridge:
         self._playout = playout
         self._greeting = ""
         self.deadlines: Deadlines = dict.fromkeys(Deadline, inf)  # the earliest is `deadline`
-        self._listen_from = inf  # from when on it matters whether the caller is quiet
+        self._listen_from = inf  # from when on it matters whether the caller is quiet; it costs a little
+        self._listen_again = -inf if rules.silence.seconds else inf  # for the silence timer; never, if there is none
         self._agent_until = -inf  # when the caller has heard what the agent has said so far
         self._agent_heard = False  # the session in use has said something
         self._reply_due = False  # the caller has spoken, and the agent has not since
@@ -101,6 +103,16 @@ class Bridge:
         """How the caller has sounded so far."""
         return self._emotions.mood
 
+    @property
+    def transferred(self) -> bool:
+        """Whether the caller may have been transferred: then nobody of ours hangs up on them."""
+        return self._tools.transferred
+
+    @property
+    def core_leaves_by(self) -> float:
+        """When Core should have closed by itself, since the telephone call was taken away."""
+        return self._ending.core_leaves_by
+
     # The caller's side.
 
     def on_core(self, message: FromCore, now: float) -> Actions:
@@ -109,7 +121,10 @@ class Bridge:
             case CallerAudio(audio=pcm):
                 if self.state is CallState.WAITING_FOR_INIT:
                     return ()
-                return self._frames.feed(pcm, now, listen=now >= self._listen_from)
+                if now < self._listen_from:
+                    return self._frames.feed(pcm, now)
+                self._listen_next(now)
+                return self._frames.feed(pcm, now, listen=True)
             case Init():
                 return self._init(message, now)
             case Digit(digit=digit):
@@ -206,7 +221,7 @@ class Bridge:
         self._no_input.wait_from(now)
         greeting, self._greeting = self._greeting, ""  # once a call, whatever becomes of the session
         say = (Say(greeting),) if greeting else ()
-        return (*actions, *say, *(self._keys.tell() if self._keys.entries else ()))
+        return (*actions, *say, *self._keys.tell())
 
     def _reported(self, fault: AgentFault, now: float) -> Actions:
         self.counts.provider_faults += 1
@@ -272,8 +287,14 @@ class Bridge:
         elif self.state is not CallState.WAITING_FOR_INIT:
             self.state = CallState.OPENING if self._lifeline.current is None else CallState.TALKING
         self.deadlines[Deadline.SESSION] = self._lifeline.deadline
-        self._listen_from = self._lifeline.listen_from
+        self._listen_from = min(self._lifeline.listen_from, self._listen_again)
         return actions
+
+    def _listen_next(self, now: float) -> None:
+        """The silence timer listens to a frame now and then, a session's renewal to all for as long as it needs."""
+        if self._listen_again < inf:
+            self._listen_again = now + _LISTEN_SECONDS
+            self._listen_from = min(self._lifeline.listen_from, self._listen_again)
 
     # Time.
 
@@ -320,6 +341,9 @@ class Bridge:
             return ()
         if now < self._agent_until + self._rules.silence.seconds:  # the agent has spoken since
             self._no_input.wait_from(self._agent_until)
+            return ()
+        if (quiet := self._frames.quiet_for(now)) < self._rules.silence.seconds:  # they speak, though no turn has ended
+            self._no_input.heard_caller(now - quiet)
             return ()
         prompt = self._no_input.step(now)
         return (Say(prompt),) if prompt else self.end(CallOutcome(Cause.CALLER_SILENT, 1000), now)

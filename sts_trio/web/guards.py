@@ -222,9 +222,8 @@ class GuardedTCPServer(TCPServer):
         if isinstance(event, RawData):
             with trio.CancelScope(shield=True):
                 async with self.send_lock:
-                    written = await self._write(event.data)
-                if not written:
-                    await trio.aclose_forcefully(self.stream)  # the reader wakes, and tells the app
+                    with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                        await self._fast_path.send_all(event.data)  # if it fails the reader learns of it (`FastPath`)
         elif isinstance(event, EarlyResponse):
             with trio.move_on_after(LINGER_SECONDS, shield=True):
                 await self._linger(event.by_reader)
@@ -282,13 +281,6 @@ class GuardedTCPServer(TCPServer):
         """
         async with self.send_lock:
             await super()._close()
-
-    async def _write(self, data: bytes) -> bool:
-        try:
-            await self._fast_path.send_all(data)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return False
-        return True
 
 
 def leaves(error: BaseException) -> list[BaseException]:
