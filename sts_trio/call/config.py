@@ -103,7 +103,7 @@ def is_real_uuid(text: str | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ResumeRules:
-    """In seconds: how long a lost session is looked for, when a session is renewed, how long the first is looked for."""
+    """In seconds: how long a lost session is looked for, when one is renewed, how long the first is looked for."""
 
     resume_seconds: float = 15.0
     renew_seconds: float = 1740.0

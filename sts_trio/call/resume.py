@@ -1,8 +1,9 @@
 """A call's sessions with the provider: which one is in use, and how the next takes its place. Pure.
 
 A session that breaks is reopened with the conversation it held (docs/protocols/evi.md 5.5): at once, then backed off,
-for as long as the rules say. A first one that does not open is tried again likewise, unless no retry can help. One that nears the provider's limit is renewed in a quiet moment: the next is ready before
-it goes. Every end of a session comes as a `SessionEnd`, and one that cannot be helped goes out as one again.
+for as long as the rules say. A first one that does not open is tried again likewise, unless no retry can help. One that
+nears the provider's limit is renewed in a quiet moment: the next is ready before it goes. Every end of a session comes
+as a `SessionEnd`, and one that cannot be helped goes out as one again.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _CLOSE_SECONDS = 5.0
 _CLOSE_LOST_SECONDS = 1.0
 _FAULTS_TOLD = 20  # errors of the provider that a call passes on to Core; the rest are counted
 _NOT_RESUMED = "it could not be resumed"
-_RESUMABLE = (SessionEndKind.LOST, SessionEndKind.DEAD)
+_RESUMABLE = (SessionEndKind.LOST, SessionEndKind.DEAD, SessionEndKind.FULL)
 
 
 class LastFault:

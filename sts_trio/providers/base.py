@@ -11,7 +11,7 @@ from enum import Enum, auto
 from math import inf
 from typing import TYPE_CHECKING, Protocol
 
-from sts_trio.errors import ConversationGone, ProviderLost, ProviderRefused
+from sts_trio.errors import ConversationGone, ProviderBusy, ProviderLost, ProviderRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,6 +100,7 @@ class SessionEndKind(Enum):
     GOODBYE = auto()  # the agent has ended the conversation
     LOST = auto()  # the connection broke, or the provider let the session go: another may well do better
     DEAD = auto()  # lost as well, and the provider had stopped to answer pings
+    FULL = auto()  # the provider works, and has no room for the session at the moment
     REFUSED = auto()  # the provider gives no session (key, configuration, credit): trying again will not help
     FORGOTTEN = auto()  # the provider does not know the conversation to resume: a new one may be begun
     PROTOCOL_ERROR = auto()  # the provider sent what its protocol does not allow
@@ -139,6 +140,8 @@ def never_ready(end: SessionEnd) -> ProviderError:
     """Make the exception that a link raises when a session ends before it was ready."""
     if end.kind is SessionEndKind.FORGOTTEN:
         return ConversationGone(end.cause)
+    if end.kind is SessionEndKind.FULL:
+        return ProviderBusy(end.cause)
     lost = end.kind in (SessionEndKind.LOST, SessionEndKind.DEAD)
     return ProviderLost(end.cause) if lost else ProviderRefused(end.cause)
 

@@ -6,6 +6,7 @@ own types. Read leniently: unknown types and fields are ignored, and what we do 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -223,6 +224,8 @@ encode_to_hume: Callable[[ToHume], bytes] = msgspec.json.Encoder().encode
 # Errors after which EVI is known to go on (docs/protocols/evi.md 6.3); the list of codes is not complete, so any other
 # ends it.
 _CHAT_GOES_ON = frozenset({"E0100", "E0101", "E0201", "E0202", "E0712"})
+# No code is documented for more chats at once than the account may have; words are all there is to go by.
+_FULL = re.compile("concurren|too.many.(active|open|simultaneous|requests)|rate.limit", re.IGNORECASE)
 _FORGOTTEN = frozenset({"E0708", "E0710"})
 _WORTH_RESUMING = frozenset({1001, 1006, 1011, 1012, 1013, 1014})
 _LONGEST_ID = 256  # of a tool call; without an id, or with an absurd one, it could not be answered
@@ -254,17 +257,19 @@ def to_event(message: HumeMessage) -> AgentEvent | None:
             arguments = given if isinstance(given, str) else msgspec.json.encode(given).decode() if given else ""
             return ToolCall(id_, str(message.name or ""), arguments or "{}", bool(message.response_required))
         case HumeError() if not (code := str(message.code or "")).startswith("W"):
-            return AgentFault(f"Hume reports an error: {describe(message)}", _ends(code))
+            return AgentFault(f"Hume reports an error: {describe(message)}", _ends(code, message))
         case ChatMetadata():
             return AgentReady(session=message.chat_id, resume=message.chat_group_id)
         case _:
             return None
 
 
-def _ends(code: str) -> SessionEndKind | None:
+def _ends(code: str, error: HumeError) -> SessionEndKind | None:
     """How the chat ends after an error of this code; None if it goes on."""
     if code in _CHAT_GOES_ON:
         return None
+    if _FULL.search(f"{error.slug} {error.message}"[:_LONGEST_DETAIL]):
+        return SessionEndKind.FULL
     if code in _FORGOTTEN:
         return SessionEndKind.FORGOTTEN
     return SessionEndKind.LOST if code.startswith("I") else SessionEndKind.REFUSED
