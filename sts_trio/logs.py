@@ -79,7 +79,7 @@ class Starring:
 
     def __call__(self, logger: WrappedLogger, name: str, event: EventDict) -> str:
         try:
-            line = str(self._renderer(logger, name, event))
+            line = str(self._renderer(logger, name, dict(event)))  # some take it apart
         except Exception as exc:  # a value that cannot be shown: whoever logs it must not hear of that
             known = {field: event[field] for field in _FIRST if isinstance(event.get(field), str | int)}
             line = str(self._renderer(logger, name, known | {"unreadable": type(exc).__name__}))
@@ -175,10 +175,13 @@ class LogWriter:
             if not self._put(text):
                 with self._counting:
                     self.dropped += 1
-            elif self.dropped > self._told and self._lines.empty():
-                told = self.dropped
-                if self._put(self.tell_loss(told - self._told)):
-                    self._told = told
+            elif self._lines.empty():
+                self._tell()
+        self._tell()
+
+    def _tell(self) -> None:
+        if (dropped := self.dropped) > self._told and self._put(self.tell_loss(dropped - self._told)):
+            self._told = dropped
 
     def _put(self, text: str) -> bool:
         """Write one line; several workers may share the file, and a short line alone is never mixed with others'."""

@@ -129,7 +129,7 @@ class Bridge:
                 self._listen_next(now)
                 return self._frames.feed(pcm, now, listen=True)
             case Init():
-                return self._init(message)
+                return self._init(message, now)
             case Digit(digit=digit):
                 return self._digit(digit, now)
             case NotUnderstood(about=about):
@@ -139,7 +139,7 @@ class Bridge:
         """Core's connection is over: the call is, too."""
         return self._moved(self._ending.caller_gone(closed, now))
 
-    def _init(self, init: Init) -> Actions:
+    def _init(self, init: Init, now: float) -> Actions:
         if self.state is not CallState.WAITING_FOR_INIT:
             return self._note("a second init")
         self.state = CallState.OPENING
@@ -150,7 +150,7 @@ class Bridge:
         self._tools.offer(tools)
         self._greeting = session_policy.greeting_for(call.query)
         self.call = replace(call, session_config=session_policy.session_config(call.query, tools))
-        return self._moved(self._lifeline.begin(self.call))
+        return self._moved(self._lifeline.begin(self.call, now))
 
     def _digit(self, digit: str, now: float) -> Actions:
         if self.state is CallState.WAITING_FOR_INIT:

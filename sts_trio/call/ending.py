@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class NoInputTimer:
-    """How long neither side has made a sound that may be a word, and whether the caller has been asked if they are there."""
+    """How long neither side has made a sound that may be a word, and whether the caller has been asked about it."""
 
     def __init__(self, rules: NoInputRules, deadlines: Deadlines) -> None:
         self._rules = rules

@@ -206,6 +206,9 @@ class Meter:
     def tool_ran(self, tool: str, result: str, seconds: float) -> None:
         """A tool has come to its end."""
 
+    def breaker_opened(self, is_open: bool) -> None:
+        """From now on new calls are told at once that the provider refuses; or, if not `is_open`, no longer."""
+
 
 class _Timed(ABC):
     """A stretch of work that is reported once: what came of it, and how long that took by `clock`."""

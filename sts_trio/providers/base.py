@@ -11,7 +11,7 @@ from enum import Enum, StrEnum, auto
 from math import inf
 from typing import TYPE_CHECKING, Protocol
 
-from sts_trio.errors import ConversationGone, ProviderLost, ProviderProtocolError, ProviderRefused
+from sts_trio.errors import ConversationGone, ProviderBusy, ProviderLost, ProviderProtocolError, ProviderRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,6 +100,7 @@ class SessionEndKind(Enum):
     GOODBYE = auto()  # the agent has ended the conversation
     LOST = auto()  # the connection broke, or the provider let the session go: another may well do better
     DEAD = auto()  # lost as well, and the provider had stopped to answer pings
+    FULL = auto()  # the provider works, and has no room for the session at the moment
     REFUSED = auto()  # the provider gives no session (key, configuration, credit): trying again will not help
     FORGOTTEN = auto()  # the provider does not know the conversation to resume: a new one may be begun
     PROTOCOL_ERROR = auto()  # the provider sent what its protocol does not allow
@@ -162,6 +163,8 @@ def never_ready(end: SessionEnd) -> ProviderError:
         return ConversationGone(end.cause)
     if end.kind is SessionEndKind.PROTOCOL_ERROR:
         return ProviderProtocolError(end.cause)
+    if end.kind is SessionEndKind.FULL:
+        return ProviderBusy(end.cause)
     lost = end.kind in (SessionEndKind.LOST, SessionEndKind.DEAD)
     return ProviderLost(end.cause) if lost else ProviderRefused(end.cause)
 
@@ -195,13 +198,15 @@ class CallInfo:
     """What is known of a call when its agent session is opened.
 
     `id` names the call in logs and at the provider; `uuid` is Core's own id when it gave a usable one (call control
-    needs it); `resume` is an `AgentReady.resume` of an earlier session of this same call.
+    needs it); `resume` is an `AgentReady.resume` of an earlier session of this same call; `again`: the last try to
+    open this session has failed.
     """
 
     id: str
     uuid: str | None = None
     query: Mapping[str, str] = field(default_factory=dict, repr=False)
     resume: object | None = None
+    again: bool = False
     session_config: SessionConfig = field(default_factory=SessionConfig)
 
 

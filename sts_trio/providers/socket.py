@@ -18,7 +18,7 @@ import trio
 import trio_websocket as tws
 from wsproto.utilities import ProtocolError
 
-from sts_trio.errors import ProviderError, ProviderLost, ProviderRefused, ProviderTimeout
+from sts_trio.errors import ProviderBusy, ProviderError, ProviderLost, ProviderRefused, ProviderTimeout
 from sts_trio.providers.dial import first_line
 from sts_trio.text import one_line
 from sts_trio.websocket.fast_path import FastPath
@@ -46,6 +46,8 @@ _PING_OVERDUE_SECONDS = 1.0
 _MOST_HANDSHAKE_BYTES = 2**17
 _REFUSAL_BODY_CHARACTERS = 200
 _REASON_CHARACTERS = 123  # as many bytes as a close frame holds (RFC 6455, 5.5)
+_TOO_MANY = 429
+_SPENT = re.compile("insufficient_quota|credit|billing")  # an account without money is told of with 429, too
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)")
 _END_OF_HEAD = b"\r\n\r\n"
 _SWITCHING_PROTOCOLS = 101
@@ -139,7 +141,9 @@ class _HandshakeFailed(Exception):
 def _refusal(endpoint: Endpoint, status: int, body: str, hints: Mapping[int, str]) -> ProviderError:
     message = f"{endpoint} answered HTTP {status} to the upgrade" + (f": {body}" if body else "")
     message += f" ({hints[status]})" if status in hints else ""
-    may_pass = status in (408, 425, 429) or status >= 500
+    if status == _TOO_MANY and not _SPENT.search(body):
+        return ProviderBusy(message)
+    may_pass = status in (408, 425) or status >= 500
     return ProviderLost(message) if may_pass else ProviderRefused(message)
 
 

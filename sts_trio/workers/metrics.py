@@ -41,6 +41,7 @@ SUMMED_GAUGES = {
 }
 HIGHEST_GAUGES = {
     "sts_accepting_calls",
+    "sts_breaker_open",
     "sts_build_info",
     "sts_queue_peak_messages",
     "sts_queue_peak_seconds",

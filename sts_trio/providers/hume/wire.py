@@ -203,6 +203,8 @@ encode_to_hume: Callable[[ToHume], bytes] = msgspec.json.Encoder().encode
 # Errors that end a chat (docs/protocols/evi.md 6.3). The list of codes is not complete: after any other the chat
 # goes on until it is closed, and then the error is the cause.
 _REFUSED = frozenset({"E0300", "E0714", "E0715", "E0723"})
+# No code is documented for more chats at once than the account may have; words are all there is to go by.
+_FULL = re.compile("concurren|too.many.(active|open|simultaneous|requests)|rate.limit", re.IGNORECASE)
 _FORGOTTEN = frozenset({"E0708", "E0710"})
 _HUMES_OWN = re.compile(r"I\d{4}")  # faults of Hume's own: another chat may do better
 _WORTH_RESUMING = frozenset({1001, 1006, 1011, 1012, 1013, 1014})
@@ -243,7 +245,7 @@ def to_event(message: HumeMessage, known: Wav | None = None) -> AgentEvent | Non
             arguments = given if isinstance(given, str) else msgspec.json.encode(given).decode() if given else ""
             return ToolCall(id_, shown(message.name), arguments or "{}", bool(message.response_required))
         case HumeError() if not (code := shown(message.code)).startswith("W"):
-            return AgentFault(f"Hume reports an error: {describe(message)}", _ends(code))
+            return AgentFault(f"Hume reports an error: {describe(message)}", _ends(code, message))
         case ChatMetadata():
             return AgentReady(session=shown(message.chat_id), resume=message.chat_group_id)
         case _:
@@ -272,8 +274,10 @@ def _without_words(kind: str, words: str | None) -> OddMessage | None:
     return None if words == "" else OddMessage(OddKind.FIELD, f"a {kind} without words")
 
 
-def _ends(code: str) -> SessionEndKind | None:
+def _ends(code: str, error: HumeError) -> SessionEndKind | None:
     """How the chat ends after an error of this code; None if it goes on."""
+    if _FULL.search(f"{error.slug} {error.message}"[:_LONGEST_DETAIL]):
+        return SessionEndKind.FULL
     if code in _FORGOTTEN:
         return SessionEndKind.FORGOTTEN
     if code in _REFUSED:
