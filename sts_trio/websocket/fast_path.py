@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 _Bytes: TypeAlias = bytes | bytearray | memoryview
 
 _READ_BYTES = 65_536
-# A write has failed: what the peer said before (why it leaves, perhaps) is still read for so long. Then the stream ends,
-# though the peer may go on: it hears nothing of the call any more.
+# A write has failed: what the peer said before (why it leaves, perhaps) is still read for so long. Then the stream
+# ends, though the peer may go on: it hears nothing of the call any more.
 _LAST_WORDS_SECONDS = 0.25
 # How long the receiver may be busy before the library reads for itself, so that pings are answered.
 _AWAY_SECONDS = 3.0
