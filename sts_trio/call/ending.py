@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 
 class NoInputTimer:
-    """How long neither side has said a word, or made any sound that may be one, and whether the caller has been asked if they are still there."""
+    """How long neither side has said a word, and whether the caller has been asked if they are still there.
+
+    Any sound of the caller's that is loud enough may be a word.
+    """
 
     def __init__(self, rules: NoInputRules, deadlines: Deadlines) -> None:
         self._rules = rules
