@@ -188,9 +188,9 @@ class Bridge:
             self._lifeline.on_event()
         match event:
             case AgentAudio(reply=reply, wav=wav):
-                self._agent_speaks(self._speech.audio(reply, wav, now), aloud=True)
+                return self._agent_speaks(self._speech.audio(reply, wav, now), aloud=True)
             case AgentText(reply=reply, text=text):
-                self._agent_speaks(self._speech.text(reply, text, now))
+                return self._agent_speaks(self._speech.text(reply, text, now))
             case AgentTurnEnd():
                 self._speech.turn_end(now)
                 return self._tools.agent_turn_end()
@@ -256,9 +256,9 @@ class Bridge:
         found = self._lifeline.expire(now, quiet=self._quiet(now))
         return (*closed, *(self._ending.agent_gone(found, now) if isinstance(found, SessionEnd) else found))
 
-    def _agent_speaks(self, speaks: bool, *, aloud: bool = False) -> None:
+    def _agent_speaks(self, speaks: bool, *, aloud: bool = False) -> Actions:
         if not speaks:
-            return
+            return ()
         if aloud:
             self.deadlines[Deadline.ANSWER] = inf
         self._agent_until = self._speech.heard_until
@@ -268,6 +268,10 @@ class Bridge:
         if self._reply_due:
             self._reply_due = False
             self._keys.taken_up()
+        if not self._speech.overfull:
+            return ()
+        self._speech.overfull = False
+        return (LogWarning("more speech than is held for a caller; the newest is dropped"),)
 
     def _barge_in(self, now: float) -> Actions:
         if self.deadlines[Deadline.TOOLS] < inf:  # a tool waits for the good-bye

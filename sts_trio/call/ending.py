@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 
 class NoInputTimer:
-    """How long neither side has made a sound that may be a word, and whether the caller has been asked about it."""
+    """How long neither side has said a word, and whether the caller has been asked if they are still there.
+
+    Any sound of the caller's that is loud enough may be a word.
+    """
 
     def __init__(self, rules: NoInputRules, deadlines: Deadlines) -> None:
         self._rules = rules
@@ -93,8 +96,7 @@ class Ending:
     def end(self, outcome: CallOutcome, now: float) -> Actions:
         """End the call, telling Core why (once), and what the agent had said so far."""
         self._speech.finish(now)
-        if outcome.cause is not Cause.AGENT_ENDED:  # a good-bye is no error
-            self.tell(outcome.message)
+        self.tell(outcome.message)
         return (End(outcome),)
 
     def caller_gone(self, closed: SocketClosed, now: float) -> Actions:

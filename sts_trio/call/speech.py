@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 _MOST_SEGMENTS = 200  # of one turn, kept for its transcript
-_MOST_CHARACTERS = 10_000  # of one turn; some ten minutes of speech, five times what may wait to be heard
+_MOST_CHARACTERS = 10_000  # of one turn; some ten minutes of speech, which is what may wait to be heard
 _LONGEST_ID = 128  # of a reply, as far as it is remembered; EVI's have 32 characters
 # How long after a barge-in audio of the interrupted reply may still be on its way, with the caller's words before it.
 _LATE_SECONDS = 1.0
@@ -97,18 +97,28 @@ class AgentTurn:
 _REPLY_GAP_SECONDS = 1.0
 # Words come before their voice, which may take its time; for so long they are not taken for over.
 _VOICE_GAP_SECONDS = 5.0
-# Turns said but not yet heard. The playout holds two minutes, a handful of turns; beyond, the oldest is told at once.
+# Turns said but not yet heard. The playout holds ten minutes, a handful of turns; beyond, the oldest is told at once.
 _MOST_UNHEARD = 64
 _TOLERANCE_SECONDS = 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """A turn whose text is complete; `begins` and `ends` are positions in the playout's audio, in seconds."""
+    """A turn whose text is complete; `begins` and `ends` are positions in the playout's audio, in seconds.
+
+    `whole`: there was room for all of it.
+    """
 
     text: str
     begins: float
     ends: float
+    whole: bool = True
+
+    def told(self, heard: float) -> Transcript:
+        """Return what Core is told when the caller has heard so much, and no more will follow."""
+        missed = not self.whole or self.ends - heard > _TOLERANCE_SECONDS
+        heard_ms = round(max(min(heard, self.ends) - self.begins, 0) * 1000) if missed else None
+        return Transcript("agent", self.text, heard_ms=heard_ms)
 
 
 class AgentSpeech:
@@ -116,6 +126,7 @@ class AgentSpeech:
 
     def __init__(self, playout: Playout, deadlines: Deadlines) -> None:
         self.heard_until = -inf  # when the caller will have heard what the agent has said so far
+        self.overfull = False  # some of what is said has been dropped, and nobody was told yet
         self._deadlines = deadlines
         self._playout = playout
         self._counts = playout.counts
@@ -124,6 +135,8 @@ class AgentSpeech:
         self._unheard: deque[_Said] = deque()
         self._over_at = inf
         self._barge_in_told = False
+        self._lost = 0.0  # seconds of this turn for which there was no room
+        self._gap = (0.0, 0.0)  # what was dropped since the last barge-in, in seconds, and up to where in the audio
 
     @property
     def speaking(self) -> bool:
@@ -169,7 +182,8 @@ class AgentSpeech:
         self._turn.cut_off(now)
         self._playout.audit.barge_in(now, announced=not self._barge_in_told)
         heard = self._playout.heard(now)
-        unheard = self._playout.queued - heard
+        unheard = self._playout.queued - heard + (self._gap[0] if heard < self._gap[1] else 0.0)
+        self._gap = (0.0, 0.0)
         self._playout.clear(now)
         if not self._barge_in_told:
             self._barge_in_told = True
@@ -206,6 +220,10 @@ class AgentSpeech:
         dropped = self._playout.push(pcm, reply)
         self._counts.downstream_seconds += len(pcm) / BYTES_PER_SECOND - dropped
         self._counts.downstream_dropped_seconds += dropped
+        if dropped:
+            self.overfull = self.overfull or not self._lost
+            self._lost += dropped
+            self._gap = (self._gap[0] + dropped, self._playout.queued)
 
     def _expect_more(self, gap: float, now: float) -> None:
         self.heard_until = self._playout.played_at(now)
@@ -216,20 +234,20 @@ class AgentSpeech:
         begins, self._begins = self._begins, None
         if text := self._turn.take_text():
             ends = self._playout.queued
-            self._unheard.append(_Said(text, ends if begins is None else begins, ends))
+            self._unheard.append(_Said(text, ends if begins is None else begins, ends, whole=not self._lost))
             self._counts.agent_turns += 1
+        self._lost = 0.0
 
     def _tell_heard(self, now: float) -> None:
         heard = self._playout.heard(now) + _TOLERANCE_SECONDS
         while self._unheard and (self._unheard[0].ends <= heard or len(self._unheard) > _MOST_UNHEARD):
-            self._playout.post(Transcript("agent", self._unheard.popleft().text))
+            said = self._unheard.popleft()
+            self._playout.post(said.told(max(heard, said.ends)))
         self._wake(now)
 
     def _tell_all(self, heard: float) -> None:
         for said in self._unheard:
-            missed = said.ends - heard > _TOLERANCE_SECONDS
-            heard_ms = round(max(heard - said.begins, 0) * 1000) if missed else None
-            self._playout.post(Transcript("agent", said.text, heard_ms=heard_ms))
+            self._playout.post(said.told(heard))
         self._unheard.clear()
 
     def _wake(self, now: float) -> None:

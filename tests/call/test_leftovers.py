@@ -112,7 +112,7 @@ async def test_a_call_that_waited_in_vain_is_gone_without_the_garbage_collector(
 async def test_a_call_is_gone_without_the_garbage_collector(
     provider: str, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """It may hold two minutes of audio; a ring of references would keep that until the collector comes by."""
+    """It may hold ten minutes of audio; a ring of references would keep that until the collector comes by."""
     async with open_stage(provider=provider, script=any_script, breaker_failures=0) as stage:
         await call(stage, 0)
         before = await census(stage)

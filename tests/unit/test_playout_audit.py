@@ -291,7 +291,7 @@ def test_the_trail_always_knows_as_many_bytes_as_the_playout_holds(steps: list[t
                 line.speech.turn_end(line.now)
             case "wait":
                 line.wait(size / 1000)
-        assert sum(part.size for part in line.playout.audit._parts) == len(line.playout._audio)
+        assert sum(part.size for part in line.playout.audit._parts) == line.playout._audio.size
         assert line.counts.stale_frames_sent == 0
     most = line.counts.downstream_seconds + 0.02 * len(steps)  # with silence that fills last frames
     assert line.counts.downstream_peak_seconds <= most
