@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
-from sts_trio.call.config import Services
 
-from sts_trio.call.config import CallRules, ResumeRules, SessionPolicy
+from sts_trio.call.config import CallRules, ResumeRules, Services, SessionPolicy
 from sts_trio.core.wire import Digit, Error, PlayoutAudio
 from sts_trio.errors import ConversationGone, ProviderLost
 from sts_trio.lab.emulator import CloseWith, EmulatorOptions, HalfOpen, Refuse, Reset, Script, SendError
