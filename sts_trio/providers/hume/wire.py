@@ -268,7 +268,7 @@ def _ends(code: str, error: HumeError) -> SessionEndKind | None:
     """How the chat ends after an error of this code; None if it goes on."""
     if code in _CHAT_GOES_ON:
         return None
-    if _FULL.search(f"{error.slug} {error.message}"[:_LONGEST_DETAIL]):
+    if _FULL.search(f"{code} {error.slug} {error.message}"[:_LONGEST_DETAIL]):
         return SessionEndKind.FULL
     if code in _FORGOTTEN:
         return SessionEndKind.FORGOTTEN
