@@ -149,28 +149,13 @@ def is_repeated(provider: str, name: str) -> bool:
 
 
 # What the service does not bear yet; the marks are strict, so that each row says when it does.
-BORNE = {
-    "humeai": {"unknown_type", "content_null", "tool_number", "tool_object", "tool_nameless", "huge_unknown"}
-    | {"huge_scores", "huge_error", "huge_id", "huge_text", "escapes_in_id", "escapes_in_error", "escapes_in_type"},
-    "openai": {"unknown_type", "content_null", "error_bare", "error_list", "error_number", "tool_object"}
-    | {"tool_nameless", "huge_unknown", "huge_error", "huge_text", "escapes_in_id", "escapes_in_type"},
-}
-BORNE["xai"] = BORNE["openai"]
-RED = {
-    **{(provider, "garbage only"): "issue 13.1" for provider in BORNE},
-    ("humeai", "E9999, in no table"): "issue 13.12",
-    ("humeai", "made_up, in no table"): "issue 13.12",
-    ("openai", "close with escapes"): "issue 13.17",
-    ("xai", "close with escapes"): "issue 13.17",
-}
+RED: dict[tuple[str, str], str] = {}
 
 
 def as_parameters(row: Row) -> ParameterSet:
     """Name a row by its provider and its fault, and mark it."""
     provider, name, _ = row
     red = RED.get((provider, name), "")
-    if name.startswith("junk: ") and name.removeprefix("junk: ") not in BORNE[provider]:
-        red = "issue 13.1"
     marks = [pytest.mark.matrix] if is_repeated(provider, name) else []
     return pytest.param(
         *row,
@@ -347,7 +332,6 @@ REFUSALS: dict[str, tuple[Any, ...]] = {
 }
 
 
-@pytest.mark.xfail(reason="issue 13.4", strict=True)
 @ALL
 @pytest.mark.parametrize("name", REFUSALS)
 async def test_a_first_session_that_is_refused_for_now_is_asked_for_again(
