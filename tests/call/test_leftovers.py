@@ -8,13 +8,14 @@ import urllib.parse
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import pytest
 import trio
 import trio.testing
 from trio_websocket import ConnectionClosed
 
 from sts_trio.lab.emulator import CloseWith, HalfOpen, Refuse, Reset, Script, SendError
 from tests.call.fakes import tone
-from tests.call.stage import ALL, open_stage
+from tests.call.stage import ALL, PROVIDERS, matrix, open_stage
 
 if TYPE_CHECKING:
     from tests.call.stage import Stage
@@ -70,7 +71,7 @@ async def census(stage: Stage, *, collect: bool = True) -> Counter[str]:
     return Counter(f"{type(each).__module__}.{type(each).__qualname__}" for each in gc.get_objects())
 
 
-@ALL
+@pytest.mark.parametrize("provider", [*PROVIDERS[:2], *map(matrix, PROVIDERS[2:])])
 async def test_nothing_of_a_call_outlives_it(provider: str, autojump_clock: trio.testing.MockClock) -> None:
     async with open_stage(provider=provider, script=any_script, breaker_failures=0) as stage:
         left = []

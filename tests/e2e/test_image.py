@@ -375,7 +375,7 @@ async def health(given: Mapping[str, str], folder: Path) -> int:
 async def test_the_container_becomes_healthy_and_stops_when_told(tmp_path: Path) -> None:
     with trio.fail_after(PANEL_SECONDS):
         async with running(only("CMD").exec_form, {"HUMEAI_API_KEY": "k", "PORT": "0"}, tmp_path) as service:
-            port = (await read_until(service, r'ready for calls.*http://0\.0\.0\.0:(\d+)'))[1]
+            port = (await read_until(service, r"ready for calls.*http://0\.0\.0\.0:(\d+)"))[1]
             assert await health({"PORT": port}, tmp_path) == 0
             service.send_signal(signal.SIGTERM)
             with trio.fail_after(3):
