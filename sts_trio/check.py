@@ -6,12 +6,19 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from sts_trio.audio.fallback import load_fallback
 from sts_trio.audio.pcm import seconds
 from sts_trio.errors import ConfigError, ProviderError
 from sts_trio.http_client import HttpFailed
 from sts_trio.providers.base import CallInfo
-from sts_trio.wiring import find_tools, open_ami, open_http, open_provider, read_instructions, rule_problems
+from sts_trio.wiring import (
+    find_tools,
+    load_fallback,
+    open_ami,
+    open_http,
+    open_provider,
+    read_instructions,
+    rule_problems,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,4 +1,8 @@
-"""Short HTTP requests to the operator's own services: one connection each, a time limit, a bounded answer."""
+"""Short HTTP requests to the operator's own services, and the events of a call that are posted to them.
+
+A request has one connection, a time limit and a bounded answer. Events have the shape of Core's own webhooks
+(docs/protocols/core.md 6.2).
+"""
 
 from __future__ import annotations
 
@@ -8,17 +12,21 @@ import socket
 import ssl
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import httpx
+import structlog
 import trio
 
 from sts_trio.errors import StsError
-from sts_trio.settings.urls import shown_url
+from sts_trio.settings.parsers import shown_url
 from sts_trio.text import first_error, one_line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+
 
 # A prompt, or one line of JSON. Whatever is longer is no answer to what we ask.
 MOST_BYTES = 2**18
@@ -72,15 +80,14 @@ class HttpClient:
         self, method: str, url: str, seconds: float, *, headers: dict[str, str], json: object = None
     ) -> HttpReply:
         try:
-            with trio.fail_after(seconds):
+            with trio.move_on_after(seconds):  # not `fail_after`: see `open_socket`
                 async with (
                     _closing_connection() as trace,
                     self._client() as client,
                     client.stream(method, url, headers=headers | _PLAIN, json=json, extensions=trace) as response,
                 ):
                     return HttpReply(response.status_code, await _body(response))
-        except trio.TooSlowError:
-            raise HttpFailed(f"{shown_url(url)} did not answer within {seconds:g} s") from None
+            raise HttpFailed(f"{shown_url(url)} did not answer within {seconds:g} s")
         except _Unusable as exc:
             raise HttpFailed(f"{shown_url(url)} {exc}") from None
         except (
@@ -88,7 +95,7 @@ class HttpClient:
             httpx.InvalidURL,
             ValueError,
         ) as exc:  # ValueError: an address or a header that is none
-            raise HttpFailed(f"{shown_url(url)}: {_words(exc)}") from exc
+            raise HttpFailed(f"{shown_url(url)}: {_words(exc)}") from _without_frames(exc)
 
 
 class _Unusable(Exception):
@@ -107,8 +114,9 @@ async def _closing_connection() -> AsyncIterator[dict[str, Any]]:
     try:
         yield {"trace": note}
     finally:
-        for stream in opened:
-            await stream.aclose()  # of a socket: done at once, cancelled or not
+        with trio.CancelScope(shield=True):  # another `Cancelled` than the one that came would make a ring, as above
+            for stream in opened:
+                await stream.aclose()  # of a socket: done at once
 
 
 async def _body(response: httpx.Response) -> bytes:
@@ -124,6 +132,15 @@ async def _body(response: httpx.Response) -> bytes:
     if len(body) > MOST_BYTES:
         raise _Unusable(f"answered with more than {MOST_BYTES} bytes")
     return bytes(body)
+
+
+def _without_frames(exc: BaseException) -> BaseException:
+    """Cut the tracebacks off a chain: httpx and httpcore have made rings of them, as `open_socket` tells."""
+    each: BaseException | None = exc
+    while each is not None:
+        each.__traceback__ = None
+        each = each.__cause__ or each.__context__
+    return exc
 
 
 def _words(exc: BaseException) -> str:
@@ -144,3 +161,23 @@ def _words(exc: BaseException) -> str:
     if isinstance(exc, OSError) and exc.errno:
         return os.strerror(exc.errno)  # the texts of trio and of the system repeat the address
     return one_line(str(exc))[:_LONGEST_DETAIL] or type(exc).__name__
+
+
+log = structlog.get_logger(__name__)
+
+# Core's own limit for a webhook, and like Core we do not try again.
+WEBHOOK_SECONDS = 3.0
+
+
+async def post_event(http: HttpClient, url: str, call: str, kind: str, payload: Mapping[str, object]) -> None:
+    """Tell the service at `url` of an event of `call`. Never raises: a failure is a log line."""
+    timestamp = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    event = {"uuid": call, "type": kind, "timestamp": timestamp, "payload": dict(payload)}
+    host = urlsplit(url).hostname or ""  # and no more of it: chat systems put their secret into the path
+    try:
+        reply = await http.post_json(url, event, seconds=WEBHOOK_SECONDS)
+    except HttpFailed as exc:
+        log.warning("webhook failed", host=host, reason=str(exc).replace(shown_url(url), host))
+        return
+    if reply.status >= 300:
+        log.warning("webhook failed", host=host, reason=f"it answered HTTP {reply.status}")

@@ -6,32 +6,31 @@ Top to bottom: what all calls share, the rules of calls, the services that a cal
 from __future__ import annotations
 
 import ssl
-from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import structlog
 
-from sts_trio.audio.fallback import TONE, load_fallback
-from sts_trio.audio.resample import prepare
+from sts_trio.audio.pcm import BYTES_PER_SECOND, RATE, is_loud
+from sts_trio.audio.resample import TelephoneResampler, prepare
+from sts_trio.audio.wav import WavError, parse_wav
 from sts_trio.call.config import CallRules, NoInputRules, ResumeRules, Services, SessionPolicy
 from sts_trio.call.handler import CallHandler
 from sts_trio.call.meter import Cause, Meter
 from sts_trio.call.playout import Pace
 from sts_trio.errors import ConfigError
-from sts_trio.http_client import HttpClient
+from sts_trio.http_client import HttpClient, post_event
 from sts_trio.providers import find_provider
-from sts_trio.providers.breaker import Breaker, guarded
-from sts_trio.providers.dial import TcpDial
+from sts_trio.providers.dial import Breaker, TcpDial, guarded
 from sts_trio.providers.instructions import InstructionSource
 from sts_trio.providers.socket import SocketTimes
 from sts_trio.settings.calls import DEFAULT_TOOLS_DIR
-from sts_trio.tools.ami import AmiClient
-from sts_trio.tools.control import call_control_tools, hang_up, transfer
+from sts_trio.tools.control import AmiClient, call_control_tools, hang_up, transfer
 from sts_trio.tools.custom import LoadedTools, load_tools
-from sts_trio.tools.webhook import post_event
+from sts_trio.websocket.tls import client_context
 
 if TYPE_CHECKING:
     from sts_trio.call.handler import Registry
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from sts_trio.providers.dial import Dial
     from sts_trio.settings import Settings
     from sts_trio.tools.tool import Tool
+
 
 log = structlog.get_logger(__name__)
 
@@ -67,7 +67,7 @@ def build_handler(
     return CallHandler(
         rules=build_rules(settings, tools.tools),
         pace=Pace(lead=settings.calls.playout_lead_ms / 1000),
-        services=replace(reach_services(settings, http, ami, dial), meter=meter or Meter()),
+        services=reach_services(settings, http, ami, dial, meter),
         registry=registry,
         log_transcripts=settings.service.log_transcripts,
     )
@@ -86,7 +86,7 @@ def build_rules(settings: Settings, tools: tuple[Tool, ...]) -> CallRules:
     )
     return CallRules(
         session_policy=session_policy,
-        lifeline=ResumeRules(calls.resume_seconds, provider.max_session_seconds),
+        lifeline=ResumeRules(calls.resume_seconds, provider.max_session_seconds, calls.ready_seconds),
         silence=NoInputRules(calls.silence_seconds, calls.silence_prompt),
         fallback=find_fallback(settings),
         answer_seconds=calls.answer_seconds,
@@ -115,8 +115,11 @@ def find_fallback(settings: Settings) -> bytes:
 # The services that a call may use.
 
 
-def reach_services(settings: Settings, http: HttpClient, ami: AmiClient | None, dial: Dial | None = None) -> Services:
-    """Build what a call may use of the world: the agent, and the operator's own services."""
+def reach_services(
+    settings: Settings, http: HttpClient, ami: AmiClient | None, dial: Dial | None = None, meter: Meter | None = None
+) -> Services:
+    """Build what a call may use of the world: the agent, the operator's own services, and who measures it."""
+    meter = meter or Meter()
     calls = settings.calls
     sources = read_instructions(settings, http)
 
@@ -135,12 +138,13 @@ def reach_services(settings: Settings, http: HttpClient, ami: AmiClient | None, 
             await hang_up(ami, uuid)
         return False
 
-    breaker = Breaker(calls.breaker_failures, calls.breaker_seconds)
+    breaker = Breaker(calls.breaker_failures, calls.breaker_seconds, meter.breaker_opened)
     return Services(
         open_agent=guarded(open_provider(settings, dial), breaker),
         instructions=instructions,
         webhook=partial(post_event, http),
         release=release,
+        meter=meter,
     )
 
 
@@ -178,7 +182,10 @@ def open_provider(settings: Settings, dial: Dial | None = None) -> AgentProvider
     provider = find_provider(chosen.name)
     if chosen.api_key is None:
         raise ConfigError([f"{chosen.prefix}_API_KEY is not set; it is required"])
-    times = SocketTimes(open=settings.calls.ready_seconds, dead=settings.calls.provider_dead_seconds)
+    calls = settings.calls
+    times = SocketTimes(
+        open=calls.ready_seconds, dead=calls.provider_dead_seconds, garbage=calls.provider_garbage_seconds
+    )
     return provider.open(chosen, chosen.api_key.reveal(), dial or TcpDial(trust(settings)), times)
 
 
@@ -188,7 +195,7 @@ def trust(settings: Settings) -> ssl.SSLContext:
     Raises:
         ConfigError: the provider's `_CA_FILE` cannot be used.
     """
-    context = ssl.create_default_context()
+    context = client_context()
     if file := settings.provider.ca_file:
         try:
             context.load_verify_locations(file)
@@ -233,3 +240,45 @@ def rule_problems(settings: Settings, tools: tuple[Tool, ...]) -> list[str]:
         elif rule.tool is not None and (why := by_name[rule.tool].check(rule.arguments)):
             problems.append(f"EMOTION_RULES: {rule.tool} cannot be called like this: {why}")
     return problems
+
+
+TONE = "tone"
+_TONE_PERIODS = 8  # four seconds
+_LONGEST_SECONDS = 30
+
+# The congestion tone that nearly every caller knows: 425 Hz, a quarter of a second on, a quarter off (ITU-T E.180).
+_CONGESTION_HERTZ = 425
+_CONGESTION_SECONDS = 0.25
+_LEVEL = 0.1  # of full scale: -20 dBFS, what exchanges send is -10 dBm0 and less
+_EDGE_SECONDS = 0.005  # faded, so that nothing clicks
+
+
+def load_fallback(choice: str) -> bytes:
+    """Return telephone PCM: the WAV file `choice`, 30 s of it at most, or, for ``tone``, the network's congestion tone.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds no audio that we understand, or nothing that can be heard.
+    """
+    if choice == TONE:
+        return congestion_tone(_TONE_PERIODS)
+    try:
+        wav = parse_wav(Path(choice).read_bytes())
+    except (OSError, WavError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else exc
+        raise ConfigError([f"FALLBACK_WAV is {choice}, which cannot be used: {reason}"]) from exc
+    resampler = TelephoneResampler()
+    pcm = b"".join(resampler.feed(part) for part in wav.cut(1.0)) + resampler.flush()
+    pcm = pcm[: _LONGEST_SECONDS * BYTES_PER_SECOND]
+    if not is_loud(pcm):
+        raise ConfigError(
+            [f"FALLBACK_WAV is {choice}, in which nothing can be heard; the caller would wait in silence"]
+        )
+    return pcm
+
+
+def congestion_tone(periods: int) -> bytes:
+    """Return `periods` of on and off, half a second each: 8000 Hz, s16le, mono."""
+    on = np.arange(round(_CONGESTION_SECONDS * RATE))
+    edge = np.minimum(1.0, np.minimum(on, on[::-1]) / (_EDGE_SECONDS * RATE))
+    beep = np.rint(np.sin(2 * np.pi * _CONGESTION_HERTZ * on / RATE) * edge * _LEVEL * 32767).astype("<i2")
+    return np.tile(np.concatenate([beep, np.zeros_like(beep)]), periods).tobytes()

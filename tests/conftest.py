@@ -31,6 +31,15 @@ _UNHURRIED = hypothesis.settings(
 )
 hypothesis.settings.register_profile("quick", _UNHURRIED)
 hypothesis.settings.register_profile("deep", _UNHURRIED, max_examples=400)
+# For mutants (docs/internals/mutation.md): the same few examples each time, and no search for the smallest that fails.
+hypothesis.settings.register_profile(
+    "mutation",
+    parent=_UNHURRIED,
+    max_examples=20,
+    derandomize=True,
+    database=None,
+    phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 _SLOW_SECONDS = 900

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sts_trio.call.actions import Action, Actions
     from sts_trio.call.meter import CallCounts
     from sts_trio.call.tools import ToolCalls
-    from sts_trio.settings.emotion_rules import EmotionRule
+    from sts_trio.settings.calls import EmotionRule
 
 MOST_EMOTIONS = 64  # kept of a call; EVI has 48
 LONGEST_NAME = 64

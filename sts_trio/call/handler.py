@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from sts_trio.call.config import CallRules, Services
     from sts_trio.call.meter import CallOutcome
     from sts_trio.call.playout import Pace
-    from sts_trio.core.arrival import Arrival
-    from sts_trio.core.link import CoreLink, SocketClosed
+    from sts_trio.core.link import Arrival, CoreLink, SocketClosed
     from sts_trio.core.wire import FromCore, ToCore
 
 

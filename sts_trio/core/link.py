@@ -2,20 +2,71 @@
 
 Three seams: a `CallerSocket` moves text messages (the web layer makes one of a WebSocket), a `CallerStream` raw audio
 (of an HTTP request and its response); a `CoreLink` speaks in Core's messages (`core.wire`), and is all that the call
-itself knows. `WebSocketLink` is one: a JSON object in each message (docs/protocols/core.md 1.3, 2).
+itself knows. `WebSocketLink` is one: a JSON object in each message (docs/protocols/core.md 1.3, 2). `StreamLink` is
+the other: raw audio both ways over a streaming HTTP request (docs/protocols/core.md 1.5).
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import parse_qsl
 
 import msgspec
+import trio
 
-from sts_trio.core.wire import CallerAudio, Digit, Init, NotUnderstood
+from sts_trio.core.wire import CallerAudio, Digit, Error, Init, NotUnderstood, PlayoutAudio
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from sts_trio.core.wire import FromCore, ToCore
+
+
+# Core sends seven short parameters, and one for each field that a webhook of the operator's adds
+# (docs/protocols/core.md 6.1): of a whole record, perhaps. These bounds keep a hostile URL, 64 KiB at most
+# (`web.guards.BoundedHeads`), from living on in a call.
+MAX_PARAMETERS = 256
+MAX_NAME = 64
+MAX_VALUE = 1024
+_PLUS_OF_NUMBER = re.compile(r"(?:(?<=[=:])|(?<=%3A))\+(?=[0-9])", re.IGNORECASE)  # also in `sip:+49...`
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """How a caller reached us.
+
+    `query` holds the URL's parameters, unchecked: any name, any character. `uuid` is Core's id of the call, from the
+    `X-UUID` header or else the parameter `uuid` (docs/protocols/core.md 1.3, 6.1); None when neither came. Both may be
+    telephone numbers or nonsense: log and forward with care.
+    """
+
+    query: Mapping[str, str]
+    uuid: str | None = None
+
+
+def parse_query(query: bytes) -> dict[str, str]:
+    """Read a query string leniently; never raises.
+
+    The last of a repeated name wins; the first `MAX_PARAMETERS` names are kept, names cut at `MAX_NAME` and values at
+    `MAX_VALUE` characters. Broken percent-encoding stays as it is, bytes that are no UTF-8 become U+FFFD. A plus stands
+    for a blank (as in forms), but for one that begins a telephone number: whoever writes a URL by hand forgets that.
+    """
+    kept: dict[str, str] = {}
+    text = _PLUS_OF_NUMBER.sub("%2B", query.decode(errors="replace"))
+    for name, value in parse_qsl(text, keep_blank_values=True, errors="replace"):
+        short = name[:MAX_NAME]
+        if short in kept or len(kept) < MAX_PARAMETERS:
+            kept[short] = value[:MAX_VALUE]
+    return kept
+
+
+def parse_arrival(query: bytes, headers: Iterable[tuple[bytes, bytes]]) -> Arrival:
+    """Read what a request says of its call. Header names are expected in lower case, as ASGI gives them."""
+    parameters = parse_query(query)
+    uuid = next((value.decode("latin-1").strip() for name, value in headers if name == b"x-uuid"), "")
+    return Arrival(parameters, uuid[:MAX_VALUE] or parameters.get("uuid") or None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,3 +183,56 @@ def _where(exc: Exception) -> str:
 def encode_to_core(message: ToCore) -> str:
     """Write one message as the JSON text that Core expects."""
     return _encode(message).decode()
+
+
+# A client may send sample by sample. Less than 10 ms of audio waits for more, so that the provider gets a hundred
+# messages a second at the most; a caller whose chunks are longer is never held up.
+_FEW_BYTES = 160
+# Close codes of a call as HTTP has them; the rest are faults: 500.
+_STATUS = {1000: 200, 1001: 503}
+
+
+class StreamLink:
+    """A `CoreLink` over a `CallerStream`.
+
+    Its `init` is made up: `uuid` is what the request said of the call's id, if it did. There is no way to send an
+    interruption or a transcript, so these go nowhere; an error can be told only in place of a response, at the end.
+    """
+
+    def __init__(self, stream: CallerStream, uuid: str | None) -> None:
+        self._stream = stream
+        self._first: Init | None = Init(uuid)
+        self._few = b""
+        self._end: SocketClosed | None = None
+        self._error = ""
+
+    async def receive(self) -> FromCore | SocketClosed:
+        """See `CoreLink.receive`. First `Init`, then audio cut as it came; what came is given out before the end."""
+        if self._first is not None:
+            first, self._first = self._first, None
+            await trio.lowlevel.checkpoint()
+            return first
+        while self._end is None:
+            chunk = await self._stream.receive()
+            if isinstance(chunk, SocketClosed):
+                self._end = chunk
+            else:
+                self._few += chunk
+            if len(self._few) >= _FEW_BYTES or (self._end and self._few):
+                pcm, self._few = self._few, b""
+                return CallerAudio(pcm)
+        await trio.lowlevel.checkpoint()
+        return self._end
+
+    async def send(self, message: ToCore) -> None:
+        """See `CoreLink.send`."""
+        if isinstance(message, PlayoutAudio):
+            await self._stream.send(message.audio)
+            return
+        if isinstance(message, Error):
+            self._error = message.message
+        await trio.lowlevel.checkpoint()
+
+    async def close(self, code: int, reason: str) -> None:
+        """See `CoreLink.close`. If nothing has been sent yet, that tells what ended the call: the last error."""
+        await self._stream.close(_STATUS.get(code, 500), "" if code == 1000 else self._error or reason)

@@ -27,7 +27,7 @@ from sts_trio.lab.harness.speech import SAMPLE, SpeechError, speech_from_wav, ut
 from sts_trio.lab.providers import PROVIDERS, find_provider
 from sts_trio.main import run_service
 from sts_trio.settings import Settings
-from sts_trio.settings.secret import Secret
+from sts_trio.settings.parsers import Secret
 from sts_trio.settings.service import ServiceSettings
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from sts_trio.providers.hume.wire import EMOTIONS
 from sts_trio.providers.hume.wire import SPOKEN_RATES as HUME_RATES
 from sts_trio.providers.openai.settings import SPOKEN_RATES as REALTIME_RATES
 from sts_trio.providers.openai.settings import OpenAiSettings, XaiSettings, open_realtime
-from sts_trio.settings.provider import ProviderSettings
+from sts_trio.settings.service import ProviderSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ import trio
 from sts_trio.errors import StsError
 from sts_trio.http_client import HttpFailed
 from sts_trio.providers.dial import first_line
-from sts_trio.settings.urls import shown_url
+from sts_trio.settings.parsers import shown_url
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -86,9 +86,8 @@ class InstructionSource:
 
     async def _ask(self, address: str, until: float, source: Callable[[], Awaitable[str]]) -> str | None:
         try:
-            with trio.fail_at(until):
+            with trio.move_on_at(until):  # not `fail_at`: see `open_socket`
                 return _checked(await source())
-        except trio.TooSlowError:
             reason = "no answer in time"
         except (HttpFailed, _Unusable) as exc:
             reason = str(exc)

@@ -1,26 +1,37 @@
 """What the operator chose: every environment variable, its name, default, check and help.
 
+This is the environment's only reader.
+
 A table for each topic: each provider has its own beside its code (`providers/*/settings.py`), how a call goes is in
-`calls`, the service itself in `service`. `environment` reads them; nobody else looks at the environment. `document`
-makes of them what people read.
+`calls`, the service itself in `service`. `document` makes of them what people read.
+
+A `.env` file in the working directory is read as well; the environment beats it. Containers and panels pass variables
+that nobody filled in as an empty text, ``undefined`` or ``null``: all three mean unset.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from sts_trio.settings import urls
+import decouple
+
+from sts_trio.errors import ConfigError
 from sts_trio.settings.calls import CallSettings
-from sts_trio.settings.secret import Secret
-from sts_trio.settings.service import ServiceSettings
-from sts_trio.settings.variable import variables
+from sts_trio.settings.parsers import HiddenValueError, Secret, url_secrets
+from sts_trio.settings.service import ServiceSettings, provider_variable
+from sts_trio.settings.variable import LONGEST_SHOWN, variables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from sts_trio.settings.provider import ProviderSettings
+    from sts_trio.settings.service import ProviderSettings
     from sts_trio.settings.variable import Variable
+
+Table = TypeVar("Table")
+
+_UNSET = ("", "undefined", "null")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,4 +67,73 @@ class Settings:
         keys = [value.reveal() for _, value in values if isinstance(value, Secret)]
         whole = [str(value) for variable, value in values if variable.is_url and value]
         whole += [rule.webhook for rule in self.calls.emotion_rules if rule.webhook]
-        return keys + [text for url in whole for text in urls.url_secrets(url)]
+        return keys + [text for url in whole for text in url_secrets(url)]
+
+
+def load_settings(tables: Sequence[type[ProviderSettings]]) -> Settings:
+    """Read the environment and `.env`. `tables` are those of the providers that there are.
+
+    What belongs to a provider that is not chosen may be missing or wrong; its default then holds.
+
+    Raises:
+        ConfigError: with a line for each variable that is missing or wrong.
+    """
+    source = _open_source()
+    problems: list[str] = []
+    chosen = _read(source, provider_variable(tables), problems)
+    if problems:  # the choice itself is wrong: nothing is required of any provider
+        chosen = None
+    providers = [_read_table(source, table, problems if table.name == chosen else []) for table in tables]
+    calls = _read_table(source, CallSettings, problems)
+    service = _read_table(source, ServiceSettings, problems)
+    if problems:
+        raise ConfigError(problems)
+    (provider,) = [each for each in providers if each.name == chosen]
+    if (problem := provider.problem()) is not None:
+        raise ConfigError([problem])
+    others = tuple(each for each in providers if each is not provider)
+    return Settings(provider=provider, calls=calls, service=service, others=others)
+
+
+def _read_table(source: decouple.Config, table: type[Table], problems: list[str]) -> Table:
+    values: dict[str, Any] = {name: _read(source, each, problems) for name, each in variables(table).items()}
+    make: Callable[..., Table] = table
+    return make(**values)
+
+
+def _read(source: decouple.Config, variable: Variable, problems: list[str]) -> object:
+    """Return the value, or the default for what is unset or wrong; the latter is a line in `problems`."""
+    name, text = _first_set(source, variable)
+    if text is None:
+        if variable.required:
+            problems.append(f"{name} is not set; it is required: {variable.help}")
+        return variable.default
+    try:
+        return variable.parse(text)
+    except HiddenValueError as exc:
+        problems.append(f"{name} has a value that is not shown here; it must be {exc}")
+    except ValueError as exc:
+        problems.append(f"{name} is {text[:LONGEST_SHOWN]!r}; it must be {exc}")
+    return variable.default
+
+
+def _open_source() -> decouple.Config:
+    file = Path(".env")
+    try:
+        if not file.is_file():
+            return decouple.Config(decouple.RepositoryEmpty())
+        return decouple.Config(decouple.RepositoryEnv(str(file), encoding="utf-8-sig"))  # some editors add a mark
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError([f"the file .env cannot be read: {exc}"]) from exc
+
+
+def _first_set(source: decouple.Config, variable: Variable) -> tuple[str, str | None]:
+    """Return the first of a variable's names that is set, and its text; else its own name and None."""
+    for name in variable.names:
+        value = source(name, default=None)
+        if value is None:
+            continue
+        value = value.strip()
+        if value.lower() not in _UNSET or (value == "" and variable.empty_is_set):
+            return name, value
+    return variable.name, None

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sts_trio.settings.calls import CallSettings
-from sts_trio.settings.provider import provider_variable
-from sts_trio.settings.service import ServiceSettings
+from sts_trio.settings.service import ServiceSettings, provider_variable
 from sts_trio.settings.variable import variables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sts_trio.settings.provider import ProviderSettings
+    from sts_trio.settings.service import ProviderSettings
     from sts_trio.settings.variable import Variable
 
     Tables = Sequence[type[ProviderSettings]]

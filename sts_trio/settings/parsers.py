@@ -1,4 +1,4 @@
-"""How the text of a variable becomes a text, a number, a word: one parser for each kind. Pure.
+"""How the text of a variable becomes a value: a parser for each kind, and what of secrets and URLs may be shown. Pure.
 
 A parser raises `ValueError` with what the value must be, such as "a whole number from 1 to 9". It raises
 `HiddenValueError` when the wrong text may hold a secret, so that nobody repeats it.
@@ -6,15 +6,46 @@ A parser raises `ValueError` with what the value must be, such as "a whole numbe
 
 from __future__ import annotations
 
+import hmac
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import decouple
 
-from sts_trio.settings.secret import HiddenValueError, Secret
-
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from urllib.parse import SplitResult
+
+
+class HiddenValueError(ValueError):
+    """A value is wrong, and it may hold a secret: it must not be shown."""
+
+
+class Secret:
+    """A text that shows as stars in whatever way it is shown; `reveal` gives the text itself."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return "***"
+
+    def __format__(self, spec: str) -> str:
+        return format(repr(self), spec)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(self._text.encode(), other._text.encode())
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def reveal(self) -> str:
+        """Return the secret."""
+        return self._text
+
 
 MOST_NAMES = 32
 LONGEST_NAME = 64
@@ -127,3 +158,80 @@ def names(value: str) -> tuple[str, ...]:
     if len(found) > MOST_NAMES or any(len(name) > LONGEST_NAME or not name.isprintable() for name in found):
         raise ValueError(f"at most {MOST_NAMES} names of at most {LONGEST_NAME} characters, with commas between them")
     return found
+
+
+def websocket_url(value: str) -> str:
+    """Take a `ws://` or `wss://` URL without a key in it."""
+    parts = _split(value, ("ws", "wss"), "a URL such as wss://host/path")
+    if parts.username or parts.password or {"api_key", "access_token"} & {name for name, _ in parse_qsl(parts.query)}:
+        raise HiddenValueError("a URL without a key in it; the key belongs in HUMEAI_API_KEY")
+    return value
+
+
+def realtime_url(value: str) -> str:
+    """Take the base URL of a Realtime API: HTTP, as clients have it, or WebSocket. No slash is left at its end."""
+    parts = _split(value, ("http", "https", "ws", "wss"), "a URL such as https://host/v1")
+    if parts.username or parts.password or {"api_key", "api-key"} & {name for name, _ in parse_qsl(parts.query)}:
+        raise HiddenValueError("a URL without a key in it")
+    return value.rstrip("/")
+
+
+def http_url(value: str) -> str:
+    """Take an `http://` or `https://` URL; a user, a password and a query may be in it."""
+    _split(value, ("http", "https"), "a URL such as http://host/path")
+    return value
+
+
+def base_url(value: str) -> str:
+    """Take an HTTP URL that paths are added to: no query, and no slash is left at its end."""
+    wanted = "a URL such as http://host:6006, without a query"
+    _split(value, ("http", "https"), wanted)
+    if "?" in value or "#" in value:
+        raise HiddenValueError(wanted)
+    return value.rstrip("/")
+
+
+def origin(value: str) -> str:
+    """Take an origin as browsers send it (RFC 6454, 6.2): scheme and host, and a port that is not the usual one."""
+    wanted = "an origin such as https://host or http://host:8080"
+    parts = _split(value, ("http", "https"), wanted)
+    if set("@?#") & set(value):
+        raise HiddenValueError(wanted)
+    if parts.path:
+        raise ValueError(wanted)
+    usual = ":443" if parts.scheme == "https" else ":80"
+    return f"{parts.scheme}://{parts.netloc.lower().removesuffix(usual)}"
+
+
+def origins(value: str) -> tuple[str, ...]:
+    """Take origins with commas between them; a slash at the end of one is dropped."""
+    return tuple(dict.fromkeys(origin(text.removesuffix("/")) for part in value.split(",") if (text := part.strip())))
+
+
+def _split(value: str, schemes: tuple[str, ...], wanted: str) -> SplitResult:
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in schemes and (parts.hostname or "").encode("idna") and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or any(not (" " < character < "\x7f") for character in value):
+        # Passwords stand before an @, tokens in a query.
+        raise (HiddenValueError if set("@?#") & set(value) else ValueError)(wanted)
+    return parts
+
+
+def shown_url(url: str) -> str:
+    """Return a URL fit for a log: without user, password, query and fragment."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "a broken URL"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def url_secrets(url: str) -> list[str]:
+    """Return the texts in a URL that `shown_url` leaves out: user, password, query, and each value in that."""
+    parts = urlsplit(url)
+    query = [parts.query, *(value for _, value in parse_qsl(parts.query))]
+    login = [form for text in (parts.username, parts.password) if text for form in (text, unquote(text))]
+    return login + [text for text in query if text]

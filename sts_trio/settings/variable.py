@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from sts_trio.settings.urls import shown_url
+from sts_trio.settings.parsers import shown_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -12,11 +12,10 @@ from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from sts_trio.web.auth import Authorizer, split_query
+from sts_trio.web.auth import RETRY_AFTER_SECONDS, Authorizer, refuse_request, refuse_upgrade, split_query
 from sts_trio.web.call_socket import take_call
 from sts_trio.web.call_stream import take_stream
 from sts_trio.web.connections import FIRST_REQUEST
-from sts_trio.web.refusals import RETRY_AFTER_SECONDS, refuse_request, refuse_upgrade
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -29,10 +28,9 @@ if TYPE_CHECKING:
     )
     from quart.typing import ResponseReturnValue
 
-    from sts_trio.web.auth import Denial
+    from sts_trio.web.auth import Admission, Denial
     from sts_trio.web.call_socket import Answer
     from sts_trio.web.call_stream import AnswerStream
-    from sts_trio.web.refusals import Admission
 
     Scrape = Callable[[], Awaitable[tuple[bytes, str] | None]]
 

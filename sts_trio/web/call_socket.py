@@ -24,9 +24,8 @@ from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection, Message, Ping, Pong
 from wsproto.frame_protocol import CloseReason
 
-from sts_trio.core.arrival import Arrival, parse_arrival
-from sts_trio.core.link import CallerSocket, SocketClosed
-from sts_trio.web.refusals import refuse_upgrade
+from sts_trio.core.link import Arrival, CallerSocket, SocketClosed, parse_arrival
+from sts_trio.web.auth import refuse_upgrade
 from sts_trio.websocket.frames import TEXT, TokenBucket
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
         WebsocketScope,
     )
 
-    from sts_trio.web.refusals import Admission
+    from sts_trio.web.auth import Admission
     from sts_trio.websocket.fast_path import FastPath
 
 log = structlog.get_logger(__name__)
@@ -56,7 +55,7 @@ FAST_PATH = "fast_path"  # the key of the connection's `FastPath` in ASGI's stat
 # and after a stall of a minute all of them at once. Twenty thousand a second, which one peer can, cost a whole CPU.
 UNITS_PER_SECOND = 500
 UNITS_SAVED = 5000
-_UNIT_BYTES = 1024
+UNIT_BYTES = 1024
 
 Answer = Callable[[CallerSocket, Arrival], Awaitable[None]]
 """Hold one call; awaited for each accepted WebSocket. Nothing it raises touches another call."""
@@ -242,7 +241,7 @@ class GuardedWSStream(WSStream):
         that is too long only when the peer closes, and answers broken framing or UTF-8 without a close frame.
         """
         for event in self.connection.events():
-            cost = 1 + len(event.data) / _UNIT_BYTES if isinstance(event, Message) else 1
+            cost = 1 + len(event.data) / UNIT_BYTES if isinstance(event, Message) else 1
             if self._limit.take(cost, trio.current_time()) < cost:
                 await self.fail_flood()
                 return

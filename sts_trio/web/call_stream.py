@@ -14,14 +14,13 @@ import structlog
 import trio
 
 from sts_trio.call.handler import DRAINING
-from sts_trio.core.arrival import Arrival, parse_arrival
-from sts_trio.core.link import CallerStream, SocketClosed
-from sts_trio.web.refusals import json_reply
+from sts_trio.core.link import Arrival, CallerStream, SocketClosed, parse_arrival
+from sts_trio.web.auth import json_reply
 
 if TYPE_CHECKING:
     from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
 
-    from sts_trio.web.refusals import Admission
+    from sts_trio.web.auth import Admission
 
 log = structlog.get_logger(__name__)
 

@@ -13,7 +13,6 @@ import trio
 
 from sts_trio.call.handler import DRAINING
 from sts_trio.web.server import serve_on
-from sts_trio.workers.balancer import MAX_IN_FLIGHT
 from sts_trio.workers.channel import (
     Channel,
     Connection,
@@ -24,6 +23,7 @@ from sts_trio.workers.channel import (
     ScrapeResult,
     read_text,
 )
+from sts_trio.workers.pool import MAX_IN_FLIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

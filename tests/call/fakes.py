@@ -17,8 +17,7 @@ from sts_trio.audio.wav import Wav
 from sts_trio.call.config import CallRules, Services
 from sts_trio.call.handler import CallHandler, Registry
 from sts_trio.call.playout import Pace
-from sts_trio.core.arrival import Arrival
-from sts_trio.core.link import SocketClosed
+from sts_trio.core.link import Arrival, SocketClosed
 from sts_trio.core.wire import CallerAudio, Init, PlayoutAudio
 from sts_trio.providers.base import AgentAudio, AgentReady
 

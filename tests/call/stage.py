@@ -24,7 +24,7 @@ from sts_trio.providers import PROVIDERS as SERVED
 from sts_trio.providers import find_provider
 from sts_trio.settings import Settings
 from sts_trio.settings.calls import CallSettings
-from sts_trio.settings.secret import Secret
+from sts_trio.settings.parsers import Secret
 from sts_trio.settings.service import ServiceSettings
 from sts_trio.web.guards import install_guards
 from sts_trio.web.server import make_config

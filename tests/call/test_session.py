@@ -16,7 +16,7 @@ from sts_trio.call.config import CallRules, Services, SessionPolicy
 from sts_trio.call.handler import CallHandler, Registry
 from sts_trio.call.meter import CallOutcome, Cause
 from sts_trio.call.playout import Pace
-from sts_trio.core.arrival import Arrival
+from sts_trio.core.link import Arrival
 from sts_trio.core.wire import CallerAudio, Digit, Error, Init, Interruption, NotUnderstood, PlayoutAudio, Transcript
 from sts_trio.errors import ProviderLost, ProviderRefused
 from sts_trio.providers.base import (

@@ -16,8 +16,8 @@ from sts_trio.check import check_all
 from sts_trio.errors import ConfigError, ProviderLost
 from sts_trio.lab.emulator import Emulator, EmulatorOptions, serve_stream
 from sts_trio.providers.base import CallInfo
-from sts_trio.settings.emotion_rules import EmotionRule
-from sts_trio.tools.ami import AmiFailed
+from sts_trio.settings.calls import EmotionRule
+from sts_trio.tools.control import AmiFailed
 from sts_trio.wiring import (
     build_handler,
     build_rules,

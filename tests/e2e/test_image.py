@@ -25,9 +25,8 @@ import yaml
 from packaging.requirements import Requirement
 
 from sts_trio.providers import SETTINGS
-from sts_trio.settings import document
-from sts_trio.settings.emotion_rules import emotion_rules
-from sts_trio.settings.environment import load_settings
+from sts_trio.settings import document, load_settings
+from sts_trio.settings.calls import emotion_rules
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

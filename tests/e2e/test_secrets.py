@@ -21,8 +21,8 @@ from trio_websocket import ConnectionClosed
 
 from sts_trio.logs import set_up_logging
 from sts_trio.main import run_service
-from sts_trio.settings.emotion_rules import EmotionRule
-from sts_trio.settings.secret import Secret
+from sts_trio.settings.calls import EmotionRule
+from sts_trio.settings.parsers import Secret
 from tests.call.stage import make_settings
 from tests.e2e.evi import at_once, open_core, open_evi, until
 from tests.fakes.raw_client import hear, upgrade
@@ -78,7 +78,7 @@ async def serving(directory: Path, **environment: str) -> AsyncIterator[tuple[st
         )
         async with trio.open_nursery() as nursery:
             process = await nursery.start(start)
-            await until(lambda: "ready for calls" in log.read_text())
+            await until(lambda: "ready for calls" in log.read_text(), 30)  # four processes start at once
             yield re.findall(r"http://(127\.0\.0\.1:\d+)", log.read_text())[-1], said
             process.terminate()
             with trio.fail_after(20):

@@ -15,7 +15,7 @@ from trio_websocket import ConnectionClosed
 
 from sts_trio.lab.emulator import Emulator, EmulatorOptions, serve_emulator
 from sts_trio.main import run_service
-from sts_trio.tools.ami import AmiClient
+from sts_trio.tools.control import AmiClient
 from tests.call.stage import ONE, PROVIDERS, make_settings
 from tests.e2e.evi import at_once, open_core, open_evi, until
 from tests.tools import http_server as ami

@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from hypercorn.config import Config
     from hypercorn.typing import AppWrapper
 
-    from sts_trio.core.arrival import Arrival
-    from sts_trio.core.link import CallerStream
+    from sts_trio.core.link import Arrival, CallerStream
     from sts_trio.web.app import Scrape
     from sts_trio.web.auth import Authorizer
     from sts_trio.web.call_socket import Answer

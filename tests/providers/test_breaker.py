@@ -11,7 +11,7 @@ import trio.testing
 
 from sts_trio.errors import ConversationGone, ProviderError, ProviderRefused, ProviderUnavailable
 from sts_trio.providers.base import CallInfo, SessionConfig
-from sts_trio.providers.breaker import Breaker, guarded
+from sts_trio.providers.dial import Breaker, guarded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

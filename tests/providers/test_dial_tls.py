@@ -13,7 +13,7 @@ from sts_trio.errors import ConfigError, ProviderRefused
 from sts_trio.providers.dial import Endpoint, TcpDial
 from sts_trio.providers.hume.settings import HumeSettings
 from sts_trio.settings import Settings
-from sts_trio.settings.secret import Secret
+from sts_trio.settings.parsers import Secret
 from sts_trio.wiring import trust
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from sts_trio.providers.base import (
 from sts_trio.providers.openai import wire
 from sts_trio.providers.openai.audio import open_codec
 from sts_trio.providers.openai.dialect import OPENAI, XAI, Dialect
-from sts_trio.providers.openai.history import History
+from sts_trio.providers.openai.opening import History
 from sts_trio.providers.openai.protocol import RealtimeProtocol
 
 if TYPE_CHECKING:

@@ -10,9 +10,8 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sts_trio.core.arrival import Arrival
-from sts_trio.core.link import SocketClosed
-from sts_trio.settings.secret import Secret
+from sts_trio.core.link import Arrival, SocketClosed
+from sts_trio.settings.parsers import Secret
 from sts_trio.web.auth import Authorizer, Denial, split_query
 from tests.fakes.raw_client import CLOSE, Heard, frame, hear, upgrade
 from tests.fakes.wire import Wire, open_door

@@ -18,8 +18,7 @@ from tests.fakes.wire import Wire, open_door
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from sts_trio.core.arrival import Arrival
-    from sts_trio.core.link import CallerSocket
+    from sts_trio.core.link import Arrival, CallerSocket
     from tests.conftest import Logged
 
 DEAD = 10.0

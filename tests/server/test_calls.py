@@ -16,8 +16,7 @@ from tests.fakes.raw_client import BINARY, CLOSE, TEXT, frame, hear, hear_head, 
 from tests.fakes.wire import open_door
 
 if TYPE_CHECKING:
-    from sts_trio.core.arrival import Arrival
-    from sts_trio.core.link import CallerSocket
+    from sts_trio.core.link import Arrival, CallerSocket
     from tests.conftest import Logged
 
 Clock = trio.testing.MockClock

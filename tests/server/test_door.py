@@ -11,8 +11,7 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sts_trio.core.arrival import MAX_NAME, MAX_PARAMETERS, MAX_VALUE, Arrival, parse_arrival, parse_query
-from sts_trio.core.link import SocketClosed
+from sts_trio.core.link import MAX_NAME, MAX_PARAMETERS, MAX_VALUE, Arrival, SocketClosed, parse_arrival, parse_query
 from sts_trio.web.app import plain_path
 from sts_trio.web.call_socket import LINGER_SECONDS
 from tests.fakes.raw_client import CLOSE, Heard, frame, hear, upgrade

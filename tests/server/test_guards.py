@@ -22,7 +22,7 @@ from tests.fakes.wire import Wire, open_door
 if TYPE_CHECKING:
     from hypercorn.typing import ASGIReceiveEvent
 
-    from sts_trio.core.arrival import Arrival
+    from sts_trio.core.link import Arrival
     from tests.conftest import Logged
 
 Clock = trio.testing.MockClock

@@ -29,8 +29,7 @@ from tests.fakes.wire import nothing_against
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from sts_trio.core.arrival import Arrival
-    from sts_trio.core.link import CallerSocket, CallerStream
+    from sts_trio.core.link import Arrival, CallerSocket, CallerStream
     from sts_trio.web.call_socket import Answer
     from sts_trio.web.call_stream import AnswerStream
     from tests.conftest import Logged

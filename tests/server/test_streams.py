@@ -21,8 +21,7 @@ from tests.fakes.wire import open_door
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from sts_trio.core.arrival import Arrival
-    from sts_trio.core.link import CallerSocket, CallerStream
+    from sts_trio.core.link import Arrival, CallerSocket, CallerStream
     from tests.conftest import Logged
 
     Answer = Callable[[CallerStream, Arrival], Awaitable[None]]
@@ -214,7 +213,10 @@ async def test_a_call_that_does_not_read_holds_its_caller_back(autojump_clock: C
         more.set()
 
 
-async def test_others_get_their_turn_within_a_flood_of_crumbs(autojump_clock: Clock) -> None:
+async def test_others_get_their_turn_within_a_flood_of_crumbs(
+    autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sts_trio.web.guards.UNITS_SAVED", 100_000)
     """Eight thousand chunks of a byte, in one read, each a message."""
     over = trio.Event()
 

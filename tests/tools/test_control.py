@@ -13,8 +13,7 @@ import trio
 
 from sts_trio.http_client import HttpClient
 from sts_trio.tools import CallContext
-from sts_trio.tools.ami import AmiClient, AmiFailed
-from sts_trio.tools.control import call_control_tools, hang_up
+from sts_trio.tools.control import AmiClient, AmiFailed, call_control_tools, hang_up
 from sts_trio.tools.tool import ToolResult
 from tests.tools.http_server import HttpServer, dripping, flooding, free_port, raw, reply, serving, silence
 

@@ -13,8 +13,7 @@ import structlog
 import trio
 import trio.testing
 
-from sts_trio.http_client import HttpClient, HttpFailed, HttpReply
-from sts_trio.tools.webhook import WEBHOOK_SECONDS, post_event
+from sts_trio.http_client import WEBHOOK_SECONDS, HttpClient, HttpFailed, HttpReply, post_event
 from tests.tools.http_server import free_port, raw, reply, serving
 
 if TYPE_CHECKING:

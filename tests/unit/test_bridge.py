@@ -42,7 +42,7 @@ from sts_trio.providers.base import (
     UserInterruption,
     UserTurn,
 )
-from sts_trio.settings.emotion_rules import EmotionRule
+from sts_trio.settings.calls import EmotionRule
 from sts_trio.tools.tool import CallContext, Tool, ToolResult
 
 TOOLS = st.sampled_from(["hours", "dsai_transfer", "unknown"])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sts_trio.call.emotions import LONGEST_NAME, MOST_EMOTIONS, EmotionWatch, Mood, strongest
-from sts_trio.settings.emotion_rules import EmotionRule
+from sts_trio.settings.calls import EmotionRule
 
 ANGER = EmotionRule("Anger", 0.6, turns=2, tool="dsai_transfer", arguments='{"transfer_extension":"2000"}')
 DISTRESS = EmotionRule("Distress", 0.5, turns=3, webhook="http://crm/alert")

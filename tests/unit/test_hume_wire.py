@@ -28,8 +28,7 @@ from sts_trio.providers.base import (
     UserTurn,
 )
 from sts_trio.providers.hume import wire
-from sts_trio.providers.hume.events import closed, describe, to_event
-from sts_trio.providers.hume.wire import EMOTIONS, parse_from_hume
+from sts_trio.providers.hume.wire import EMOTIONS, closed, describe, parse_from_hume, to_event
 from tests.unit.signals import chunk, fmt, riff
 
 SOUND = bytes(range(40))

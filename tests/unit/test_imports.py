@@ -26,7 +26,7 @@ CALL = LINK | {"core", "logs", "providers", "tools", "call", "settings"}
 MAY_IMPORT = {
     "errors": set(),
     "http_client": {"errors", "settings", "text"},
-    "text": set(),
+    "text": {"errors"},
     "logs": BASE,
     "settings": {"errors", "settings"},
     "audio": AUDIO,
@@ -55,6 +55,7 @@ ONLY_IN = {  # library: where it may be imported
     "h11": {"web", "lab"},
     "trio_websocket": {"providers.socket", "lab"},
     "decouple": {"settings"},
+    "soundfile": {"lab"},
     "soxr": {"lab"},
     "httpx": {"http_client"},
     "prometheus_client": {"metrics", "workers"},

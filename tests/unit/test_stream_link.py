@@ -9,8 +9,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sts_trio.core.link import SocketClosed
-from sts_trio.core.stream import StreamLink
+from sts_trio.core.link import SocketClosed, StreamLink
 from sts_trio.core.wire import CallerAudio, Error, FromCore, Init, Interruption, PlayoutAudio, Transcript
 
 

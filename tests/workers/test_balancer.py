@@ -9,9 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sts_trio.workers.balancer import MAX_IN_FLIGHT, Backoff, Load, ranked, room_is_uncertain, shares
 from sts_trio.workers.channel import Report
-from sts_trio.workers.pool import cores_of, usable_cores, worker_count
+from sts_trio.workers.pool import (
+    MAX_IN_FLIGHT,
+    Backoff,
+    Load,
+    cores_of,
+    ranked,
+    room_is_uncertain,
+    shares,
+    usable_cores,
+    worker_count,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path

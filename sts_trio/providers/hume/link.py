@@ -1,37 +1,150 @@
-"""A chat with Hume EVI, behind the seam of `providers.base`: opening, receiving, sending."""
+"""A chat with Hume EVI, behind the seam of `providers.base`: the handshake, what waits for a message, the link."""
 
 from __future__ import annotations
 
+import re
+from collections import deque
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import structlog
 import trio
 
+from sts_trio.audio.pcm import RATE
 from sts_trio.errors import ProviderLost, ProviderTimeout
-from sts_trio.providers.base import AgentFault, AgentReady, SessionEnd, SessionEndKind, never_ready
+from sts_trio.providers.base import (
+    AgentAudio,
+    AgentFault,
+    AgentReady,
+    OddMessage,
+    SessionEnd,
+    SessionEndKind,
+    never_ready,
+)
 from sts_trio.providers.dial import without_key
 from sts_trio.providers.hume import wire
-from sts_trio.providers.hume.events import closed, to_event
-from sts_trio.providers.hume.handshake import chat_request, plan_opening
+from sts_trio.providers.hume.wire import SessionSettings, ToolDeclaration, closed, to_event
+from sts_trio.providers.reading import Reader, shown
 from sts_trio.providers.socket import SocketEnd, SocketTimes, open_socket
-from sts_trio.text import one_line
 from sts_trio.websocket.frames import BINARY, TEXT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
-    from sts_trio.providers.base import AgentEvent, CallInfo
+    from sts_trio.audio.wav import Wav
+    from sts_trio.providers.base import AgentEvent, CallInfo, ToolOffer
     from sts_trio.providers.dial import Dial, Endpoint
-    from sts_trio.providers.hume.handshake import Opening
     from sts_trio.providers.socket import ProviderSocket
+
+
+_LONGEST_VALUE = 1000  # characters of one value, percent-encoded (docs/protocols/evi.md 1.4)
+_LONGEST_TARGET = 4000  # characters of path and query; servers take 8 kB for the request line and the headers together
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+")  # a bracket would make a name another parameter
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """What a chat is opened with. What is None is the config's, or Hume's default."""
+
+    session_id: str
+    config_id: str | None = None
+    voice_id: str | None = None
+    instructions: str | None = field(default=None, repr=False)
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    tools: tuple[ToolOffer, ...] = ()
+    resume: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """`target` is the path and query of the upgrade; `late` is to be sent when the chat is open, before all else."""
+
+    target: str = field(repr=False)
+    late: SessionSettings | None = field(repr=False)
+
+
+def chat_request(
+    call: CallInfo, *, config_id: str | None, voice_id: str | None, instructions: str | None
+) -> ChatRequest:
+    """Put together what `call` brings and the provider's own settings, which it stands above.
+
+    With a config, prompt and voice are the config's: the settings' are not sent, but those that the call itself asks
+    for are.
+    """
+    session_config = call.session_config
+    config = session_config.config or config_id
+    return ChatRequest(
+        session_id=call.id,
+        config_id=config,
+        voice_id=session_config.voice if session_config.voice is not None or config else voice_id,
+        instructions=session_config.instructions if session_config.instructions is not None or config else instructions,
+        variables=session_config.variables,
+        tools=session_config.tools,
+        resume=call.resume if isinstance(call.resume, str) else None,
+    )
+
+
+def plan_opening(request: ChatRequest, path: str) -> Opening:
+    """Decide what goes into the URL behind `path` (percent-encoded), and what has to wait for a message.
+
+    The key is in neither. When one variable has to wait, the message holds them all: whether EVI adds to the variables
+    in force or replaces them is not documented.
+    """
+    fixed = {
+        "config_id": request.config_id,
+        "resumed_chat_group_id": request.resume,
+        "session_settings[audio][encoding]": "linear16",
+        "session_settings[audio][sample_rate]": str(RATE),
+        "session_settings[audio][channels]": "1",
+        "session_settings[custom_session_id]": request.session_id,
+    }
+    pairs = "&".join(_pair(name, value) for name, value in fixed.items() if value)
+    target = f"{path}{'&' if '?' in path else '?'}{pairs}"
+    late = SessionSettings()
+    if voice := request.voice_id:
+        if longer := _with(target, "session_settings[voice_id]", voice):
+            target = longer
+        else:
+            late.voice_id = voice
+    if prompt := request.instructions:
+        if longer := _with(target, "session_settings[system_prompt]", prompt):
+            target = longer
+        else:
+            late.system_prompt = prompt
+    for name, value in request.variables.items():
+        plain = _PLAIN_NAME.fullmatch(name)
+        if plain and (longer := _with(target, f"session_settings[variables][{name}]", value)):
+            target = longer
+        else:
+            late.variables = dict(request.variables)
+    if request.tools:
+        late.tools = [ToolDeclaration(tool.name, tool.description, tool.parameters) for tool in request.tools]
+    return Opening(target, late if late != SessionSettings() else None)
+
+
+def _with(target: str, name: str, value: str) -> str | None:
+    """Return `target` with one parameter more; None where it would be too long."""
+    longer = f"{target}&{_pair(name, value)}"
+    return longer if len(_encoded(value)) <= _LONGEST_VALUE and len(longer) <= _LONGEST_TARGET else None
+
+
+def _pair(name: str, value: str) -> str:
+    return f"{_encoded(name)}={_encoded(value)}"
+
+
+def _encoded(text: str) -> str:
+    return quote(text, safe="")
+
 
 log = structlog.get_logger(__name__)
 
 _MOST_WARNINGS = 5  # log lines a chat; their texts may quote the caller, so they are left out
 _LONGEST_ID = 64
+_MOST_EARLY = 16  # odd messages before the chat has begun, kept to be counted
+_NO_SOUND = memoryview(b"")
 
 _HINTS = {
     401: "check HUMEAI_API_KEY",
@@ -75,9 +188,10 @@ class HumeProvider:
             dial=self.dial,
             times=self.times,
             hints=_HINTS,
+            fits=wire.LANGUAGE.fits,
             hide=self._without_key,
         ) as socket:
-            link = HumeLink(socket, self._without_key)
+            link = HumeLink(socket, Reader(wire.LANGUAGE, "Hume", self.times.garbage), self._without_key)
             with trio.move_on_at(ready_by) as waiting:
                 await link.wait_ready(opening.late)
             if waiting.cancelled_caught:
@@ -93,10 +207,13 @@ class HumeProvider:
 class HumeLink:
     """An open chat; see `providers.base.AgentLink`."""
 
-    def __init__(self, socket: ProviderSocket, hide: Callable[[str], str]) -> None:
+    def __init__(self, socket: ProviderSocket, reader: Reader[wire.HumeMessage], hide: Callable[[str], str]) -> None:
         self._socket = socket
+        self._read = reader.read
         self._hide = hide
-        self._ready: AgentReady | None = None
+        self._is_ready = False
+        self._early: deque[AgentEvent] = deque(maxlen=_MOST_EARLY)  # what `wait_ready` saw
+        self._wav: Wav | None = None  # the format of the voice, good for samples without a header
         self._warnings_logged = 0
 
     @property
@@ -121,32 +238,36 @@ class HumeLink:
                     pass
                 case SessionEnd(cause=cause, kind=kind):
                     raise never_ready(SessionEnd(reported or f"{cause} before the chat began", kind))
+                case OddMessage() as odd:
+                    self._early.append(odd)
                 case _:
                     pass
         if late is not None:
             with suppress(ProviderLost):  # `receive` will tell why
                 await self._send(late)
-        self._ready = ready
+        self._is_ready = True
+        self._early.appendleft(ready)
 
     async def receive(self) -> AgentEvent:
         """See `AgentLink.receive`; the first event is the `AgentReady` that `wait_ready` saw."""
-        if self._ready is not None:
-            ready, self._ready = self._ready, None
-            return ready
-        return await self._next()
+        return self._early.popleft() if self._early else await self._next()
 
     async def _next(self) -> AgentEvent:
         while True:
             message = await self._socket.receive()
             if isinstance(message, SocketEnd):
                 return closed(message.code, self._hide(message.reason))
-            heard = wire.parse_from_hume(message)
+            heard = self._read(message, trio.current_time())
+            if isinstance(heard, OddMessage | SessionEnd):
+                return heard
             if isinstance(heard, wire.HumeError):
                 heard = wire.HumeError(
                     *(self._hide(str(part or "")) for part in (heard.code, heard.slug, heard.message))
                 )
-            event = to_event(heard) if heard is not None else None
-            if event is not None:
+            event = to_event(heard, self._wav) if heard is not None else None
+            if isinstance(event, AgentAudio) and (self._wav is None or self._wav.rate != event.wav.rate):
+                self._wav = replace(event.wav, pcm=_NO_SOUND)
+            if event is not None and not (self._is_ready and isinstance(event, AgentReady)):  # it may be said again
                 return event
             self._warn_of(heard)
 
@@ -156,10 +277,10 @@ class HumeLink:
             return
         match heard:
             case wire.HumeError(code=code, slug=slug):
-                log.warning("Hume warns", code=code, slug=slug)
+                log.warning("Hume warns", code=shown(code), slug=shown(slug))
             case wire.ToolFailure(tool_call_id=tool_call_id):
-                shown = one_line(self._hide(str(tool_call_id or "")))[:_LONGEST_ID]
-                log.warning("Hume reports a tool call that failed", tool_call_id=shown)
+                id_ = shown(self._hide(str(tool_call_id or "")), _LONGEST_ID)
+                log.warning("Hume reports a tool call that failed", tool_call_id=id_)
             case _:
                 return
         self._warnings_logged += 1

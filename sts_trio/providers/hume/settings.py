@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sts_trio.settings import parsers, urls
-from sts_trio.settings.provider import DEFAULT_INSTRUCTIONS, DEFAULT_WELCOME_MESSAGE, ProviderSettings
+from sts_trio.settings import parsers
+from sts_trio.settings.service import DEFAULT_INSTRUCTIONS, DEFAULT_WELCOME_MESSAGE, ProviderSettings
 from sts_trio.settings.variable import REQUIRED, setting
 
 if TYPE_CHECKING:
     from sts_trio.providers.base import AgentProvider
     from sts_trio.providers.dial import Dial
     from sts_trio.providers.socket import SocketTimes
-    from sts_trio.settings.secret import Secret
+    from sts_trio.settings.parsers import Secret
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +33,10 @@ class HumeSettings(ProviderSettings):
     url: str = setting(
         "HUMEAI_WS_URL",
         "wss://api.hume.ai/v0/evi/chat",
-        urls.websocket_url,
+        parsers.websocket_url,
         "Where the chat API listens: `ws://` or `wss://`, any host that speaks the EVI protocol",
         "HUMEAI_ENDPOINT",
-        show=urls.shown_url,
+        show=parsers.shown_url,
     )
     config_id: str | None = setting(
         "HUMEAI_CONFIG_ID",
@@ -55,9 +55,9 @@ class HumeSettings(ProviderSettings):
     url_instructions: str | None = setting(
         "HUMEAI_URL_INSTRUCTIONS",
         None,
-        urls.http_url,
+        parsers.http_url,
         'Where each call asks for its prompt: `GET`, header `X-DSAI-UUID`, answer `{"system": "..."}`',
-        show=urls.shown_url,
+        show=parsers.shown_url,
     )
     file_instructions: str | None = setting(
         "HUMEAI_FILE_INSTRUCTIONS", None, parsers.text, "A text file with the prompt, read for each call"

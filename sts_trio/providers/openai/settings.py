@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, cast
 
 from sts_trio.providers.openai.dialect import OPENAI, XAI
 from sts_trio.providers.openai.opening import Options, TurnDetection
-from sts_trio.settings import parsers, urls
-from sts_trio.settings.provider import DEFAULT_INSTRUCTIONS, DEFAULT_WELCOME_MESSAGE, ProviderSettings
+from sts_trio.settings import parsers
+from sts_trio.settings.service import DEFAULT_INSTRUCTIONS, DEFAULT_WELCOME_MESSAGE, ProviderSettings
 from sts_trio.settings.variable import LONGEST_SHOWN, REQUIRED, setting
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sts_trio.providers.dial import Dial
     from sts_trio.providers.openai.audio import Format
     from sts_trio.providers.socket import SocketTimes
-    from sts_trio.settings.secret import Secret
+    from sts_trio.settings.parsers import Secret
 
 SPOKEN_RATES = (24_000,)  # Hz of the agent's voice, where it is PCM; G.711 and PCM at 8000 are the telephone's own
 CURRENT_MODEL = OPENAI.current
@@ -59,10 +59,10 @@ class OpenAiSettings(RealtimeSettings):
     url: str = setting(
         "OPENAI_BASE_URL",
         _OPENAI_URL,
-        urls.realtime_url,
+        parsers.realtime_url,
         "Where the Realtime API listens; `/realtime` is added. Azure: `https://NAME.openai.azure.com/openai/v1`",
         "OPENAI_ENDPOINT",
-        show=urls.shown_url,
+        show=parsers.shown_url,
     )
     model: str = setting("OPENAI_MODEL", CURRENT_MODEL, parsers.text, "The model")
     voice: str = setting("OPENAI_VOICE", "marin", parsers.text, "The agent's voice")
@@ -75,9 +75,9 @@ class OpenAiSettings(RealtimeSettings):
     url_instructions: str | None = setting(
         "OPENAI_URL_INSTRUCTIONS",
         None,
-        urls.http_url,
+        parsers.http_url,
         'Where each call asks for its prompt: `GET`, header `X-DSAI-UUID`, answer `{"system": "..."}`',
-        show=urls.shown_url,
+        show=parsers.shown_url,
     )
     file_instructions: str | None = setting(
         "OPENAI_FILE_INSTRUCTIONS", None, parsers.text, "A text file with the prompt, read for each call"
@@ -214,10 +214,10 @@ class XaiSettings(RealtimeSettings):
     url: str = setting(
         "XAI_BASE_URL",
         "https://api.x.ai/v1",
-        urls.realtime_url,
+        parsers.realtime_url,
         "Where Grok Voice listens; `/realtime` is added",
         "XAI_ENDPOINT",
-        show=urls.shown_url,
+        show=parsers.shown_url,
     )
     model: str = setting("XAI_MODEL", XAI.current, parsers.text, "The model")
     voice: str = setting("XAI_VOICE", "eve", parsers.text, "The agent's voice: eve, ara, rex, sal, leo")
@@ -227,9 +227,9 @@ class XaiSettings(RealtimeSettings):
     url_instructions: str | None = setting(
         "XAI_URL_INSTRUCTIONS",
         None,
-        urls.http_url,
+        parsers.http_url,
         'Where each call asks for its prompt: `GET`, header `X-DSAI-UUID`, answer `{"system": "..."}`',
-        show=urls.shown_url,
+        show=parsers.shown_url,
     )
     file_instructions: str | None = setting(
         "XAI_FILE_INSTRUCTIONS", None, parsers.text, "A text file with the prompt, read for each call"
