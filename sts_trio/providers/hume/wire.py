@@ -276,7 +276,7 @@ def _without_words(kind: str, words: str | None) -> OddMessage | None:
 
 def _ends(code: str, error: HumeError) -> SessionEndKind | None:
     """How the chat ends after an error of this code; None if it goes on."""
-    if _FULL.search(f"{error.slug} {error.message}"[:_LONGEST_DETAIL]):
+    if _FULL.search(f"{code} {error.slug} {error.message}"[:_LONGEST_DETAIL]):
         return SessionEndKind.FULL
     if code in _FORGOTTEN:
         return SessionEndKind.FORGOTTEN
