@@ -7,7 +7,7 @@ import gc
 import socket
 import urllib.parse
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -93,7 +93,7 @@ async def test_a_call_that_waited_in_vain_is_gone_without_the_garbage_collector(
 ) -> None:
     """A limit that has passed throws an exception away, a request that failed has a chain of them: all lead to it."""
     with socket.create_server(("127.0.0.1", 0)) as nobody:
-        prompt = {"url_instructions": f"http://127.0.0.1:{nobody.getsockname()[1]}/"}
+        prompt: dict[str, Any] = {"url_instructions": f"http://127.0.0.1:{nobody.getsockname()[1]}/"}
         if not mute:
             nobody.close()
         async with open_stage(provider=provider, script=lambda _: Script(handshake=Mute()), **prompt) as stage:
