@@ -115,8 +115,7 @@ ERRORS: dict[str, dict[str, tuple[dict[str, object], str]]] = {
 }
 # Which closes resume is a table of its own for the other providers (tests/providers/test_openai_wire.py).
 ONCE = {f"close {code}" for code in (1012, 1013, 1014, 1007, 1008, 1009)}
-# Closes that others stand for, with EVI: one that resumes, and some that do not, are tried each time.
-SELDOM = {f"close {code}" for code in (1013, 1014, 1002, 1007, 1009)}
+SELDOM = {*ONCE, "close 1002"} - {"close 1012", "close 1008"}  # EVI: what a row beside them stands for
 # What a service of the Realtime protocol is tried with each time; the other rows are for the whole matrix.
 OFTEN = {("openai", "reset"), ("openai", "close 1000"), ("openai", "garbage only"), ("xai", "reset")}
 MATRIX: list[Row] = [
@@ -146,37 +145,18 @@ def is_repeated(provider: str, name: str) -> bool:
     if kind.startswith("huge"):
         return True
     if kind is name:
-        return name in (SELDOM if provider == "humeai" else FAULTS) and (provider, name) not in OFTEN
+        if provider == "humeai":
+            return name in SELDOM
+        return name in FAULTS and (provider, name) not in OFTEN
     return provider == "xai" or (provider == "openai" and kind in EVI and kind not in ("field", "surrogate"))
-
-
-# What the service does not bear yet; the marks are strict, so that each row says when it does.
-BORNE = {
-    "humeai": {"unknown_type", "content_null", "tool_number", "tool_object", "tool_nameless", "huge_unknown"}
-    | {"huge_scores", "huge_error", "huge_id", "huge_text", "escapes_in_id", "escapes_in_error", "escapes_in_type"},
-    "openai": {"unknown_type", "content_null", "error_bare", "error_list", "error_number", "tool_object"}
-    | {"tool_nameless", "huge_unknown", "huge_error", "huge_text", "escapes_in_id", "escapes_in_type"},
-}
-BORNE["xai"] = BORNE["openai"]
-RED = {
-    **{(provider, "garbage only"): "issue 13.1" for provider in BORNE},
-    ("humeai", "E9999, in no table"): "issue 13.12",
-    ("humeai", "made_up, in no table"): "issue 13.12",
-    ("openai", "close with escapes"): "issue 13.17",
-    ("xai", "close with escapes"): "issue 13.17",
-}
 
 
 def as_parameters(row: Row) -> ParameterSet:
     """Name a row by its provider and its fault, and mark it."""
     provider, name, _ = row
-    red = RED.get((provider, name), "")
-    if name.startswith("junk: ") and name.removeprefix("junk: ") not in BORNE[provider]:
-        red = "issue 13.1"
-    marks = [pytest.mark.matrix] if is_repeated(provider, name) else []
     return pytest.param(
         *row,
-        marks=[*marks, *([pytest.mark.xfail(reason=red, strict=True)] if red else [])],
+        marks=[pytest.mark.matrix] if is_repeated(provider, name) else [],
         id=f"{provider}-{name}",
     )
 
@@ -199,7 +179,8 @@ MOMENTS: dict[str, dict[str, Any]] = {
     "tool running": {"at": "tool_call", "after": 0.1},
 }
 SECONDS = 9.4
-HEARD = 3.2  # by then each fault has struck; afterwards the callers are on hold, the good call beside them last
+# By then each fault has struck, and the caller has been heard again; afterwards they are on hold, the good call last.
+HEARD = {"agent speaking": 3.2, "beside": 4.8}
 FRAME = bytes(6400)  # 400 ms: what the test itself must move stays small
 
 
@@ -236,7 +217,7 @@ class Line:
             await self.caller.say(type="dtmf_digit", digit="0")
             await self.caller.say(type="dtmf_digit", digit="#")
         number = 0
-        heard_until = began + (2 * HEARD if self.moment == "beside" else HEARD)
+        heard_until = began + HEARD.get(self.moment, 2.4)
         while trio.current_time() < heard_until and self.code is None:
             frame = speech[: len(FRAME)] or (number % 250 + 1).to_bytes(2, "little") * 3200
             speech = speech[len(FRAME) :]
