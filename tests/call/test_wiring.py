@@ -30,6 +30,7 @@ from sts_trio.wiring import (
     rule_problems,
 )
 from tests.call.stage import ALL, KEY, make_settings
+from tests.tools import http_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -218,6 +219,26 @@ async def test_a_check_looks_at_the_fallback_and_for_the_ami_service(
     settings = make_settings(tools_dir=str(tmp_path), **chosen)
     assert await check_all(settings, lines.append, to_emulator(nursery)) == line.startswith("ok")
     assert lines[1].startswith(line)
+
+
+@pytest.mark.parametrize("status", [200, 404, 500])
+async def test_an_ami_service_that_answers_anything_is_there(
+    nursery: trio.Nursery, tmp_path: Path, status: int
+) -> None:
+    lines: list[str] = []
+    async with http_server.serving(http_server.reply(status, {})) as ami:
+        settings = make_settings(tools_dir=str(tmp_path), ami_url=ami.url)
+        assert await check_all(settings, lines.append, to_emulator(nursery))
+    assert lines[1] == "ok: the AMI service is there"
+    assert len(ami.asked) == 1
+
+
+async def test_a_check_names_the_configuration_that_it_opened(nursery: trio.Nursery, tmp_path: Path) -> None:
+    lines: list[str] = []
+    settings = make_settings(tools_dir=str(tmp_path), config_id="cfg-1", file_instructions=str(tmp_path / "gone.txt"))
+    assert await check_all(settings, lines.append, to_emulator(nursery))
+    assert len(lines) == 2, "a prompt that the configuration holds is not looked up"
+    assert lines[1].endswith("with config cfg-1")
 
 
 async def test_a_check_fails_without_a_provider(tmp_path: Path) -> None:
