@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
 
 import pytest
 import trio
@@ -14,7 +13,7 @@ from sts_trio.call.config import CallRules, ResumeRules, Services
 from sts_trio.call.handler import Registry
 from sts_trio.call.meter import CallOutcome, Cause
 from sts_trio.core.wire import Digit, NotUnderstood
-from sts_trio.errors import ProviderLost, ProviderProtocolError, ProviderRefused, ProviderTimeout
+from sts_trio.errors import ProviderError, ProviderLost, ProviderProtocolError, ProviderRefused, ProviderTimeout
 from sts_trio.lab.emulator import Refuse, Reset, Script
 from sts_trio.metrics import Metrics
 from sts_trio.providers.base import (
@@ -30,10 +29,6 @@ from sts_trio.providers.base import (
 from tests.call.bench import UUID, Bench
 from tests.call.fakes import FakeAgent, begin, spoken
 from tests.call.stage import ALL, open_stage
-from sts_trio.errors import ProviderError
-
-if TYPE_CHECKING:
-    pass
 
 Clock = trio.testing.MockClock
 
