@@ -276,6 +276,7 @@ class GuardedTCPServer(TCPServer):
                     with trio.move_on_after(look):
                         return await self._fast_path.receive_some(MAX_RECV)
                     if self._fast_path.heard_at == heard_at:
+                        await trio.aclose_forcefully(self._fast_path)  # the call, which may be reading, wakes
                         break
         except Flood:
             await cast("GuardedWSStream", stream).fail_flood()
