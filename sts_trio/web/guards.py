@@ -54,6 +54,9 @@ SEND_SECONDS = 3.0
 # For a peer that there is no room for, to read our 503 and to leave.
 _FULL_SECONDS = 0.5
 _BAD_REQUEST = 400
+# The last part of a peer's time begins when we look, not when it was due: after a pause of our own (SIGSTOP, a
+# suspended machine) what they have sent is still to be read, and our ping to be answered.
+_LAST_LOOK_SECONDS = 1.0
 _HEAD_TOO_LONG = 431  # Request Header Fields Too Large (RFC 6585, 5)
 _TOO_MANY_REQUESTS = 429  # RFC 6585, 4
 _REQUEST_UNITS = 10.0  # what a request costs of a connection's units: fifty a second; a health check sends one
@@ -299,10 +302,18 @@ class GuardedTCPServer(TCPServer):
         """Wait for data. b"": the peer has ended it. None: the connection broke, or was silent for too long."""
         stream = cast("H11Protocol", self.protocol.protocol).stream
         patience = (self.config.read_timeout or inf) if isinstance(stream, WSStream) else inf
+        look = min(patience / 4, _LAST_LOOK_SECONDS)
         try:
-            while (silent_at := self._fast_path.heard_at + patience) > trio.current_time():
-                with trio.move_on_at(silent_at):  # messages on the fast path move it, and do not come by here
+            while True:
+                heard_at = self._fast_path.heard_at  # messages on the fast path move it, and do not come by here
+                with trio.move_on_at(heard_at + patience - look):
                     return await self._fast_path.receive_some(MAX_RECV)
+                if self._fast_path.heard_at == heard_at:
+                    with trio.move_on_after(look):
+                        return await self._fast_path.receive_some(MAX_RECV)
+                    if self._fast_path.heard_at == heard_at:
+                        await trio.aclose_forcefully(self._fast_path)  # the call, which may be reading, wakes
+                        break
         except Flood:
             await cast("GuardedWSStream", stream).fail_flood()
             return await self._read()
