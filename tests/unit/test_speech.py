@@ -288,7 +288,8 @@ def test_a_tool_call_before_a_barge_in_ends_nothing_after_it() -> None:
 def test_what_was_dropped_is_unheard_until_the_caller_is_past_it() -> None:
     s = Stage()
     s.say("a", "A very long story.", 601.0)
-    assert round(s.speech.barge_in(s.now), 2) == 601.0
+    s.say("a", "And more.", 1.0)
+    assert round(s.speech.barge_in(s.now), 2) == 602.0
     s.say("b", "Another.", 601.0)
     s.wait(601.0)
     assert round(s.speech.barge_in(s.now), 2) == 0.0
