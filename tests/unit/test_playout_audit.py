@@ -85,7 +85,7 @@ def test_a_conversation_with_barge_ins_sends_nothing_stale() -> None:
 
 
 def test_late_audio_that_is_let_through_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(AgentTurn, "admits", lambda self, reply: True)
+    monkeypatch.setattr(AgentTurn, "admits", lambda self, *_, **__: True)
     line = Line()
     line.say("a", 1.0)
     line.wait(0.2)
@@ -123,7 +123,7 @@ def test_stale_audio_of_several_replies_in_one_message_is_all_counted(monkeypatc
 
 
 def test_a_frame_that_is_stale_in_part_counts_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(AgentTurn, "admits", lambda self, reply: True)
+    monkeypatch.setattr(AgentTurn, "admits", lambda self, *_, **__: True)
     line = Line()
     line.say("a", 0.02)
     line.barge_in()
