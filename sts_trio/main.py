@@ -140,6 +140,7 @@ async def run_service(
             ping_seconds=pings,
             dead_seconds=dead,
             shutdown_trigger=stop,
+            refusals=shared.registry.refused,
             task_status=task_status,
         )
     else:
@@ -147,7 +148,9 @@ async def run_service(
             worker,
             app,
             shared.registry,
-            make_config(ping_seconds=pings, dead_seconds=dead, most=most_connections()),
+            make_config(
+                ping_seconds=pings, dead_seconds=dead, most=most_connections(), refusals=shared.registry.refused
+            ),
             scrape=lambda: shared.metrics.scrape()[0],
             shutdown_trigger=stop,
             ready=partial(task_status.started, []),
@@ -181,7 +184,7 @@ def build_app(
         calls = registry.live + (worker.others.live if worker else 0)
         return {"calls": calls, "version": version("sts-trio")} | shut
 
-    return create_app(answer, answer_stream, admission, status, scrape, authorizer)
+    return create_app(answer, answer_stream, admission, status, scrape, authorizer, registry.refused)
 
 
 async def _drain(registry: Registry, limit: float, until_told: Callable[[], Awaitable[object]]) -> None:
