@@ -6,7 +6,6 @@ Top to bottom: what all calls share, the rules of calls, the services that a cal
 from __future__ import annotations
 
 import ssl
-from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -68,7 +67,7 @@ def build_handler(
     return CallHandler(
         rules=build_rules(settings, tools.tools),
         pace=Pace(lead=settings.calls.playout_lead_ms / 1000),
-        services=replace(reach_services(settings, http, ami, dial), meter=meter or Meter()),
+        services=reach_services(settings, http, ami, dial, meter),
         registry=registry,
         log_transcripts=settings.service.log_transcripts,
         provider=settings.provider.name,
@@ -88,7 +87,7 @@ def build_rules(settings: Settings, tools: tuple[Tool, ...]) -> CallRules:
     )
     return CallRules(
         session_policy=session_policy,
-        lifeline=ResumeRules(calls.resume_seconds, provider.max_session_seconds),
+        lifeline=ResumeRules(calls.resume_seconds, provider.max_session_seconds, calls.ready_seconds),
         silence=NoInputRules(calls.silence_seconds, calls.silence_prompt),
         fallback=find_fallback(settings),
         answer_seconds=calls.answer_seconds,
@@ -117,8 +116,11 @@ def find_fallback(settings: Settings) -> bytes:
 # The services that a call may use.
 
 
-def reach_services(settings: Settings, http: HttpClient, ami: AmiClient | None, dial: Dial | None = None) -> Services:
-    """Build what a call may use of the world: the agent, and the operator's own services."""
+def reach_services(
+    settings: Settings, http: HttpClient, ami: AmiClient | None, dial: Dial | None = None, meter: Meter | None = None
+) -> Services:
+    """Build what a call may use of the world: the agent, the operator's own services, and who measures it."""
+    meter = meter or Meter()
     calls = settings.calls
     sources = read_instructions(settings, http)
 
@@ -137,12 +139,13 @@ def reach_services(settings: Settings, http: HttpClient, ami: AmiClient | None, 
             await hang_up(ami, uuid)
         return False
 
-    breaker = Breaker(calls.breaker_failures, calls.breaker_seconds)
+    breaker = Breaker(calls.breaker_failures, calls.breaker_seconds, meter.breaker_opened)
     return Services(
         open_agent=guarded(open_provider(settings, dial), breaker),
         instructions=instructions,
         webhook=partial(post_event, http),
         release=release,
+        meter=meter,
     )
 
 
@@ -180,7 +183,10 @@ def open_provider(settings: Settings, dial: Dial | None = None) -> AgentProvider
     provider = find_provider(chosen.name)
     if chosen.api_key is None:
         raise ConfigError([f"{chosen.prefix}_API_KEY is not set; it is required"])
-    times = SocketTimes(open=settings.calls.ready_seconds, dead=settings.calls.provider_dead_seconds)
+    calls = settings.calls
+    times = SocketTimes(
+        open=calls.ready_seconds, dead=calls.provider_dead_seconds, garbage=calls.provider_garbage_seconds
+    )
     return provider.open(chosen, chosen.api_key.reveal(), dial or TcpDial(trust(settings)), times)
 
 

@@ -35,12 +35,14 @@ from sts_trio.providers.base import (
     AgentReady,
     AgentText,
     AgentTurnEnd,
+    OddMessage,
     SessionEnd,
     ToolCall,
     UserInterruption,
     UserTurn,
     UserWords,
 )
+from sts_trio.text import one_line
 
 if TYPE_CHECKING:
     from sts_trio.call.actions import Action, Actions, Deadlines
@@ -53,7 +55,9 @@ if TYPE_CHECKING:
     from sts_trio.tools.tool import ToolResult
 
 _LONGEST_TEXT = 10_000  # characters of a caller's turn; some ten minutes of speech
-_NOTES = 5  # log lines a call about messages that were not understood; the rest are counted
+_LISTEN_SECONDS = 0.1  # every fifth frame: nobody says a word in less
+_NOTES = 5  # log lines a call, and side, about messages that were not understood; the rest are counted
+_LONGEST_NOTE = 200  # characters
 
 
 class CallState(Enum):
@@ -77,7 +81,8 @@ class Bridge:
         self._playout = playout
         self._greeting = ""
         self.deadlines: Deadlines = dict.fromkeys(Deadline, inf)  # the earliest is `deadline`
-        self._listen_from = inf  # from when on it matters whether the caller is quiet
+        self._listen_from = inf  # from when on it matters whether the caller is quiet; it costs a little
+        self._listen_again = -inf if rules.silence.seconds else inf  # for the silence timer; never, if there is none
         self._agent_until = -inf  # when the caller has heard what the agent has said so far
         self._agent_heard = False  # the session in use has said something
         self._reply_due = False  # the caller has spoken, and the agent has not since
@@ -101,6 +106,16 @@ class Bridge:
         """How the caller has sounded so far."""
         return self._emotions.mood
 
+    @property
+    def transferred(self) -> bool:
+        """Whether the caller may have been transferred: then nobody of ours hangs up on them."""
+        return self._tools.transferred
+
+    @property
+    def core_leaves_by(self) -> float:
+        """When Core should have closed by itself, since the telephone call was taken away."""
+        return self._ending.core_leaves_by
+
     # The caller's side.
 
     def on_core(self, message: FromCore, now: float) -> Actions:
@@ -109,9 +124,12 @@ class Bridge:
             case CallerAudio(audio=pcm):
                 if self.state is CallState.WAITING_FOR_INIT:
                     return ()
-                return self._frames.feed(pcm, now, listen=now >= self._listen_from)
+                if now < self._listen_from:
+                    return self._frames.feed(pcm, now)
+                self._listen_next(now)
+                return self._frames.feed(pcm, now, listen=True)
             case Init():
-                return self._init(message)
+                return self._init(message, now)
             case Digit(digit=digit):
                 return self._digit(digit, now)
             case NotUnderstood(about=about):
@@ -121,7 +139,7 @@ class Bridge:
         """Core's connection is over: the call is, too."""
         return self._moved(self._ending.caller_gone(closed, now))
 
-    def _init(self, init: Init) -> Actions:
+    def _init(self, init: Init, now: float) -> Actions:
         if self.state is not CallState.WAITING_FOR_INIT:
             return self._note("a second init")
         self.state = CallState.OPENING
@@ -132,7 +150,7 @@ class Bridge:
         self._tools.offer(tools)
         self._greeting = session_policy.greeting_for(call.query)
         self.call = replace(call, session_config=session_policy.session_config(call.query, tools))
-        return self._moved(self._lifeline.begin(self.call))
+        return self._moved(self._lifeline.begin(self.call, now))
 
     def _digit(self, digit: str, now: float) -> Actions:
         if self.state is CallState.WAITING_FOR_INIT:
@@ -163,16 +181,16 @@ class Bridge:
             return self._moved(self._session_ended(event, session, now))
         if session != self._lifeline.current:
             return ()
-        if isinstance(event, AgentFault):
-            return self._moved(self._reported(event, now))
+        if isinstance(event, AgentFault | OddMessage):
+            return self._odd(event) if isinstance(event, OddMessage) else self._moved(self._reported(event, now))
         if not self._agent_heard:
             self._agent_heard = True
             self._lifeline.on_event()
         match event:
             case AgentAudio(reply=reply, wav=wav):
-                self._agent_speaks(self._speech.audio(reply, wav, now), aloud=True)
+                return self._agent_speaks(self._speech.audio(reply, wav, now), aloud=True)
             case AgentText(reply=reply, text=text):
-                self._agent_speaks(self._speech.text(reply, text, now))
+                return self._agent_speaks(self._speech.text(reply, text, now))
             case AgentTurnEnd():
                 self._speech.turn_end(now)
                 return self._tools.agent_turn_end()
@@ -206,13 +224,20 @@ class Bridge:
         self._no_input.wait_from(now)
         greeting, self._greeting = self._greeting, ""  # once a call, whatever becomes of the session
         say = (Say(greeting),) if greeting else ()
-        return (*actions, *say, *(self._keys.tell() if self._keys.entries else ()))
+        return (*actions, *say, *self._keys.tell())
 
     def _reported(self, fault: AgentFault, now: float) -> Actions:
         self.counts.provider_faults += 1
         if self._last_fault.report(fault, now):
             self._ending.tell(fault.message)
         return ()
+
+    def _odd(self, sent: OddMessage) -> Actions:
+        self.counts.count_odd(sent.kind)
+        if self.counts.odd > _NOTES:
+            return ()
+        fields = {"kind": str(sent.kind), "sent": one_line(sent.about, _LONGEST_NOTE)}
+        return (LogWarning("the provider sent what cannot be used; ignored", fields),)
 
     def _session_ended(self, end: SessionEnd, session: int, now: float) -> Actions:
         in_use = session == self._lifeline.current
@@ -231,18 +256,22 @@ class Bridge:
         found = self._lifeline.expire(now, quiet=self._quiet(now))
         return (*closed, *(self._ending.agent_gone(found, now) if isinstance(found, SessionEnd) else found))
 
-    def _agent_speaks(self, speaks: bool, *, aloud: bool = False) -> None:
+    def _agent_speaks(self, speaks: bool, *, aloud: bool = False) -> Actions:
         if not speaks:
-            return
+            return ()
         if aloud:
             self.deadlines[Deadline.ANSWER] = inf
         self._agent_until = self._speech.heard_until
-        if self._last_fault.close_by < inf:
+        if self._last_fault.pending:
             self._last_fault.survived()
             self._moved(())
         if self._reply_due:
             self._reply_due = False
             self._keys.taken_up()
+        if not self._speech.overfull:
+            return ()
+        self._speech.overfull = False
+        return (LogWarning("more speech than is held for a caller; the newest is dropped"),)
 
     def _barge_in(self, now: float) -> Actions:
         if self.deadlines[Deadline.TOOLS] < inf:  # a tool waits for the good-bye
@@ -261,6 +290,7 @@ class Bridge:
         if turn.text:
             self._playout.post(Transcript("user", turn.text[:_LONGEST_TEXT], emotions or None))
         self._tools.user_turn()
+        self._speech.user_turn()
         return self._moved(self._emotions.user_turn(turn.emotions, now))
 
     def _moved(self, actions: Actions) -> Actions:
@@ -272,8 +302,14 @@ class Bridge:
         elif self.state is not CallState.WAITING_FOR_INIT:
             self.state = CallState.OPENING if self._lifeline.current is None else CallState.TALKING
         self.deadlines[Deadline.SESSION] = self._lifeline.deadline
-        self._listen_from = self._lifeline.listen_from
+        self._listen_from = min(self._lifeline.listen_from, self._listen_again)
         return actions
+
+    def _listen_next(self, now: float) -> None:
+        """The silence timer listens to a frame now and then, a session's renewal to all for as long as it needs."""
+        if self._listen_again < inf:
+            self._listen_again = now + _LISTEN_SECONDS
+            self._listen_from = min(self._lifeline.listen_from, self._listen_again)
 
     # Time.
 
@@ -320,6 +356,9 @@ class Bridge:
             return ()
         if now < self._agent_until + self._rules.silence.seconds:  # the agent has spoken since
             self._no_input.wait_from(self._agent_until)
+            return ()
+        if (quiet := self._frames.quiet_for(now)) < self._rules.silence.seconds:  # they speak, though no turn has ended
+            self._no_input.heard_caller(now - quiet)
             return ()
         prompt = self._no_input.step(now)
         return (Say(prompt),) if prompt else self.end(CallOutcome(Cause.CALLER_SILENT, 1000), now)

@@ -242,22 +242,26 @@ class Call:
                 await self._core.send(message)
         if outcome.by_caller:
             return
-        if await self._release(outcome):
-            with trio.move_on_after(
-                CORE_LEAVES_SECONDS, shield=True
-            ):  # our close could hang up on a transferred caller
+        if (leaves_by := await self._release(outcome)) is not None:
+            with trio.CancelScope(deadline=leaves_by, shield=True):  # our close could hang up on a transferred caller
                 while not isinstance(await self._core.receive(), SocketClosed):
                     pass
         with trio.move_on_after(_LAST_WORDS_SECONDS, shield=True):
             await self._core.close(outcome.code, outcome.cause)
 
-    async def _release(self, outcome: CallOutcome) -> bool:
-        """Closing Core's side may not be enough for the line to drop (docs/protocols/core.md 8). True: it goes on."""
+    async def _release(self, outcome: CallOutcome) -> float | None:
+        """Closing Core's side may not be enough for the line to drop (docs/protocols/core.md 8).
+
+        Returns until when Core should close first, since the caller goes on elsewhere; None if they do not.
+        """
+        if self._bridge.transferred:
+            return self._bridge.core_leaves_by
         uuid, release = self._bridge.call.uuid, self._services.release
         if release is not None and uuid is not None and is_real_uuid(uuid):
             with trio.move_on_after(_RELEASE_SECONDS, shield=True):
-                return bool(await release(uuid, outcome.cause))
-        return False
+                if await release(uuid, outcome.cause):
+                    return trio.current_time() + CORE_LEAVES_SECONDS
+        return None
 
 
 class AgentSessions:

@@ -34,6 +34,7 @@ _ANSWERED_REMEMBERED = 64  # ids, to give no call a second answer
 _OUT_OF_DATE = ToolResult("Not done: the request has changed.", failed=True)
 _TOO_MANY = ToolResult("Not done: too many tools are at work already.", failed=True)
 _ON_ITS_WAY = ToolResult("The call is on its way elsewhere already.", failed=True)
+_TRANSFERRED = ToolResult("The caller has been transferred; this would hang up on them.", failed=True)
 # A thread goes on, and a command that has been sent cannot be taken back.
 _STOPPED = ToolResult("Stopped: the request has changed. It may have been done all the same.", failed=True)
 
@@ -48,6 +49,11 @@ class _Work:
     stays_open: bool = False
     running: bool = False
     caller_spoke: bool = False
+
+    @property
+    def is_transfer(self) -> bool:
+        """Whether it sends the caller to somebody else."""
+        return self.tool.ends_call and not self.tool.hangs_up
 
     @property
     def may_be_dropped(self) -> bool:
@@ -66,6 +72,10 @@ class ToolCalls:
         self._tools: dict[str, Tool] = {}
         self._work: dict[str, _Work] = {}
         self._answered: deque[str] = deque(maxlen=_ANSWERED_REMEMBERED)
+        # A transfer was ordered, and no failure has been heard of: the caller may be with somebody else, and from here
+        # on no hang-up may follow, not even one of ours at the end. One that was stopped halfway counts, too.
+        self.transferred = False
+        self._transferred_before = False  # the same, before the transfer that is under way
 
     def offer(self, tools: Iterable[Tool]) -> None:
         """These tools can be had in this call."""
@@ -88,6 +98,8 @@ class ToolCalls:
             return (*out_of_date, self._answer(call.id, ToolResult(why, failed=True)))
         if tool.ends_call and self.takes_call:
             return (*out_of_date, self._answer(call.id, _ON_ITS_WAY))
+        if tool.hangs_up and self.transferred:
+            return (*out_of_date, self._answer(call.id, _TRANSFERRED))
         started = self._start(call.id, tool, call.arguments, now, for_agent=True, stays_open=call.stays_open)
         return (*out_of_date, *started)
 
@@ -96,7 +108,7 @@ class ToolCalls:
         tool = self._tools.get(name)
         if tool is None:
             return (LogWarning("a rule asks for a tool that is not available in this call", {"tool": name}),)
-        if tool.ends_call and self.takes_call:
+        if (tool.ends_call and self.takes_call) or (tool.hangs_up and self.transferred):
             return (LogWarning("a rule asks for a tool, but the call is on its way already", {"tool": name}),)
         id_ = f"rule {self._counts.rules_fired}"
         while id_ in self._work or id_ in self._answered:  # the ids of the agent's work are the provider's choice
@@ -107,6 +119,8 @@ class ToolCalls:
         """A tool has come to its end."""
         work = self._work.pop(id_, None)
         self._counts.tools_failed += result.failed
+        if work is not None and work.is_transfer:
+            self.transferred = self._transferred_before or not result.failed
         if work is None or not work.for_agent:
             return ()
         return (self._answer(id_, result),)
@@ -155,6 +169,8 @@ class ToolCalls:
                 work.earliest = max(work.earliest, heard_at + LINE_SECONDS)  # more of the good-bye has come since
             if self._due(work) <= now:
                 work.running = True
+                if work.is_transfer:
+                    self._transferred_before, self.transferred = self.transferred, True
                 actions.append(RunTool(id_, work.tool, work.arguments))
         self._wake()
         return tuple(actions)

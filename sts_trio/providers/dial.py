@@ -19,12 +19,19 @@ from urllib.parse import urlsplit
 import structlog
 import trio
 
-from sts_trio.errors import ConversationGone, ProviderError, ProviderLost, ProviderRefused, ProviderUnavailable
+from sts_trio.errors import (
+    ConversationGone,
+    ProviderBusy,
+    ProviderError,
+    ProviderLost,
+    ProviderRefused,
+    ProviderUnavailable,
+)
 from sts_trio.text import first_error, one_line
 from sts_trio.websocket.tls import TlsStream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
     from sts_trio.providers.base import AgentLink, CallInfo, OpenAgent
@@ -142,15 +149,16 @@ log = structlog.get_logger(__name__)
 
 
 class Breaker:
-    """Counts sessions that could not be opened, in a row. Pure; times in seconds.
+    """Counts calls that could open no session, in a row. Pure; times in seconds.
 
     After `failures` of them (0: never) it is open for `pause`; then one session may be tried, which closes it or keeps
-    it open for another `pause`.
+    it open for another `pause`. `tell` hears when it opens (true) and closes.
     """
 
-    def __init__(self, failures: int, pause: float) -> None:
+    def __init__(self, failures: int, pause: float, tell: Callable[[bool], object] = bool) -> None:
         self._most = failures or inf
         self._pause = pause
+        self._tell = tell
         self._failures = 0
         self._closed_from = -inf
         self._probing = False
@@ -178,14 +186,20 @@ class Breaker:
 
     def succeeded(self) -> None:
         """A session has been opened."""
+        was_open = self.open
         self._failures, self._probing = 0, False
+        if was_open:
+            self._tell(False)
 
     def failed(self, now: float, cause: str) -> None:
         """A session could not be opened."""
+        was_open = self.open
         self._failures += 1
         self._probing = False
         self._cause = cause
         self._closed_from = now + self._pause
+        if self.open and not was_open:
+            self._tell(True)
 
     def undecided(self) -> None:
         """We cancelled the opening, so it says nothing about the provider: another may try."""
@@ -204,10 +218,12 @@ def guarded(open_agent: OpenAgent, breaker: Breaker) -> OpenAgent:
 
 @asynccontextmanager
 async def _counted(open_agent: OpenAgent, breaker: Breaker, call: CallInfo) -> AsyncIterator[AgentLink]:
-    # A call that lost its session backs off by itself (`ResumePolicy`) and has a caller on the line: it may always try.
-    if call.resume is None and (why := breaker.refusal(trio.current_time())) is not None:
+    # A call that lost its session, or whose last try failed, backs off by itself (`ResumePolicy`) and has a caller on
+    # the line: it may always try.
+    new = call.resume is None and not call.again
+    if new and (why := breaker.refusal(trio.current_time())) is not None:
         raise ProviderUnavailable(why)
-    probing = call.resume is None and breaker.open
+    probing = new and breaker.open
     decided = was_open = False
     try:
         async with open_agent(call) as link:
@@ -216,13 +232,13 @@ async def _counted(open_agent: OpenAgent, breaker: Breaker, call: CallInfo) -> A
             if was_open:
                 log.warning("the provider takes calls again")
             yield link
-    except ConversationGone:
+    except (ConversationGone, ProviderBusy):
         if not decided:
-            breaker.succeeded()  # the provider works: it only does not know this conversation
+            breaker.succeeded()  # the provider works: it only does not know this conversation, or has no room
             decided = True
         raise
     except ProviderError as exc:
-        if not decided:
+        if not decided and not call.again:  # each call counts once
             was_open = breaker.open
             breaker.failed(trio.current_time(), str(exc))
             decided = True

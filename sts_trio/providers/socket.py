@@ -18,11 +18,12 @@ import trio
 import trio_websocket as tws
 from wsproto.utilities import ProtocolError, RemoteProtocolError
 
-from sts_trio.errors import ProviderError, ProviderLost, ProviderRefused, ProviderTimeout
+from sts_trio.errors import ProviderBusy, ProviderError, ProviderLost, ProviderRefused, ProviderTimeout
 from sts_trio.providers.dial import first_line
 from sts_trio.text import one_line
 from sts_trio.websocket.fast_path import FastPath
-from sts_trio.websocket.frames import BINARY, ClientFramer, FrameParser
+from sts_trio.websocket.frames import BINARY, ClientFramer, TokenBucket
+from sts_trio.websocket.lenient import LenientParser
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -31,13 +32,22 @@ if TYPE_CHECKING:
 
 # Messages read but not yet taken by the call, which does so at once; the rest waits in TCP, at the provider.
 _QUEUED_MESSAGES = 16
-# EVI's documented limit (docs/protocols/evi.md 6.1): over two minutes of 48 kHz audio in one message.
-_MAX_MESSAGE_BYTES = 16 * 2**20
-_READ_BYTES = 2**16
+# One minute of 48 kHz audio in one message, as base64. A session that sends such messages costs 25 MiB for a moment.
+_MAX_MESSAGE_BYTES = 8 * 2**20
+# Bounds what is parsed in one turn of the event loop: 8,000 empty frames take 10 ms.
+_READ_BYTES = 2**14
+# The library takes 25 µs for a pong of two bytes: 256 of them in a turn.
+_LIBRARY_BYTES = 2**9
+# What a session may send: ten times real time is 600 of these units a second (`LenientParser`), in chunks of 20 ms.
+_UNITS_PER_SECOND = 2000
+_UNITS_SAVED = 10_000
 # Far above a round trip, in which a ping is answered.
 _PING_OVERDUE_SECONDS = 1.0
 _MOST_HANDSHAKE_BYTES = 2**17
 _REFUSAL_BODY_CHARACTERS = 200
+_REASON_CHARACTERS = 123  # as many bytes as a close frame holds (RFC 6455, 5.5)
+_TOO_MANY = 429
+_SPENT = re.compile("insufficient_quota|credit|billing")  # an account without money is told of with 429, too
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)")
 _STATUS_BYTES = 12
 _END_OF_HEAD = b"\r\n\r\n"
@@ -51,11 +61,15 @@ _UNKNOWN_CLOSE_CODE = "CLOSE with unknown reserved code"
 
 @dataclass(frozen=True, slots=True)
 class SocketTimes:
-    """Limits in seconds: the opening handshake, silence that makes a peer dead, the closing handshake."""
+    """Limits in seconds: the opening handshake, silence that makes a peer dead, the closing handshake.
+
+    `garbage`: who sends only what nobody understands for so long is taken for broken (`providers.reading`).
+    """
 
     open: float = 10.0
     dead: float = 20.0
     close: float = 1.0
+    garbage: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +90,16 @@ class _UpgradingFastPath(FastPath):
     any proxy send them, and wsproto takes them for a refusal.
     """
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
-        splitter = FrameParser(masked=False, most=_MAX_MESSAGE_BYTES)
-        super().__init__(stream, splitter, queued=_QUEUED_MESSAGES, make=ClientFramer().frame)
+    def __init__(self, stream: trio.abc.Stream, fits: Callable[[bytes], bool]) -> None:
+        pace = TokenBucket(_UNITS_PER_SECOND, _UNITS_SAVED, trio.current_time())
+        super().__init__(
+            stream,
+            LenientParser(most=_MAX_MESSAGE_BYTES, fits=fits, pace=pace),
+            queued=_QUEUED_MESSAGES,
+            make=ClientFramer().frame,
+            read_bytes=_READ_BYTES,
+            library_bytes=_LIBRARY_BYTES,
+        )
         self._head = b""  # of the answer, from its first line on
         self._came = 0  # bytes, with those before `_head`
         self._passed_on = 0  # bytes of `_head` that the library has
@@ -106,7 +127,8 @@ class _UpgradingFastPath(FastPath):
             head, end, frames = self._head.partition(_END_OF_HEAD)
             if end:
                 self._head = head
-                return new[: len(new) - len(frames)] + self.open(frames)
+                self._others = self.open(frames)  # for the next read
+                return new[: len(new) - len(frames)]
         return new
 
     def _first_status(self, at: int) -> int | None:
@@ -137,8 +159,8 @@ class _HandshakeFailed(Exception):
     def explain(self, endpoint: Endpoint, hints: Mapping[int, str], hide: Callable[[str], str]) -> ProviderError:
         """Turn it into the fault that says what happened, and what an operator can do."""
         if isinstance(self._reason, tws.ConnectionRejected):
-            body = (self._reason.body or b"")[:_REFUSAL_BYTES].decode("utf-8", "replace")
-            return _refusal(endpoint, self._reason.status_code, one_line(hide(body))[:_REFUSAL_BODY_CHARACTERS], hints)
+            body = hide((self._reason.body or b"")[:_REFUSAL_BYTES].decode("utf-8", "replace"))
+            return _refusal(endpoint, self._reason.status_code, one_line(body, _REFUSAL_BODY_CHARACTERS), hints)
         if self._status == _SWITCHING_PROTOCOLS:
             return ProviderRefused(f"{endpoint} answered HTTP 101, but {_flaw(self._reason, hide)}")
         if self._status is not None:
@@ -167,7 +189,9 @@ def _flaw(reason: BaseException | None, hide: Callable[[str], str]) -> str:
 def _refusal(endpoint: Endpoint, status: int, body: str, hints: Mapping[int, str]) -> ProviderError:
     message = f"{endpoint} answered HTTP {status} to the upgrade" + (f": {body}" if body else "")
     message += f" ({hints[status]})" if status in hints else ""
-    may_pass = status in (408, 425, 429) or status >= 500
+    if status == _TOO_MANY and not _SPENT.search(body):
+        return ProviderBusy(message)
+    may_pass = status in (408, 425) or status >= 500
     return ProviderLost(message) if may_pass else ProviderRefused(message)
 
 
@@ -187,7 +211,7 @@ class ProviderSocket:
         return self._pinged_at < math.inf and trio.current_time() - self._pinged_at >= _PING_OVERDUE_SECONDS
 
     async def receive(self) -> str | bytes | SocketEnd:
-        """Wait for the next message; `SocketEnd` is the last."""
+        """Wait for the next message; `SocketEnd` is the last. Some may be `PassedOver`."""
         if (message := await self._fast_path.receive()) is not None:
             return message
         try:
@@ -197,7 +221,7 @@ class ProviderSocket:
                 return SocketEnd(1006, self._dead)
             if exc.reason.code == 1002 and exc.reason.reason == _UNKNOWN_CLOSE_CODE:
                 return SocketEnd(1014, "")
-            return SocketEnd(exc.reason.code, exc.reason.reason or "")
+            return SocketEnd(exc.reason.code, one_line(exc.reason.reason or "", _REASON_CHARACTERS))
 
     async def send(self, kind: int, payload: bytes) -> bool:
         """Send a message of the `kind` `frames.TEXT` (UTF-8) or `frames.BINARY`. May pass no checkpoint.
@@ -222,14 +246,15 @@ class ProviderSocket:
             while True:
                 await trio.sleep(dead / 2)
                 self._pinged_at = trio.current_time()
-                with trio.fail_after(dead / 2):
+                with trio.move_on_after(dead / 2) as waiting:  # not `fail_after`: see `open_socket`
                     await self._connection.ping()
+                if waiting.cancelled_caught:
+                    break
                 self._pinged_at = math.inf
         except tws.ConnectionClosed:
             return
-        except trio.TooSlowError:
-            self._dead = f"no answer to a ping for {dead:g} s"
-            await trio.aclose_forcefully(stream)
+        self._dead = f"no answer to a ping for {dead:g} s"
+        await trio.aclose_forcefully(stream)
 
 
 class _Reader:
@@ -266,13 +291,14 @@ async def open_socket(
     headers: Mapping[str, str],
     dial: Dial,
     times: SocketTimes,
+    fits: Callable[[bytes], bool],
     hints: Mapping[int, str] = MappingProxyType({}),
     hide: Callable[[str], str] = str,
 ) -> AsyncIterator[ProviderSocket]:
     """Open a WebSocket to `endpoint` at `path`, and close it when the context is left, each in bounded time.
 
-    `hints` says what an operator can do about a refusal, by its HTTP status; `hide` takes secrets out of a text of the
-    peer's.
+    `fits` says of the beginning of a large message whether it is kept (`LenientParser`). `hints` says what an operator
+    can do about a refusal, by its HTTP status; `hide` takes secrets out of a text of the peer's.
 
     Raises (on entry):
         ProviderRefused: it answered the upgrade with a status that will not change by itself (401, 404, ...).
@@ -284,14 +310,16 @@ async def open_socket(
     async with trio.open_nursery() as nursery:
         reader = _Reader(nursery)
         try:
-            with trio.fail_after(times.open):
-                stream = _UpgradingFastPath(await _dial(dial, endpoint))
+            with trio.move_on_after(times.open) as opening:  # `fail_after` would make a ring: see below
+                stream = _UpgradingFastPath(await _dial(dial, endpoint), fits)
                 try:
                     connection = await _upgrade(reader, stream, endpoint, path, headers)
                 except BaseException:
                     reader.scope.cancel()
                     await trio.aclose_forcefully(stream)
                     raise
+            if stream is None or opening.cancelled_caught:
+                raise trio.TooSlowError
         except trio.TooSlowError:
             failure = ProviderTimeout(f"{endpoint} did not complete the handshake within {times.open:g} s")
             if stream is not None and stream.status not in (None, _SWITCHING_PROTOCOLS):

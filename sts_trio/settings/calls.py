@@ -243,6 +243,12 @@ class CallSettings:
         parsers.seconds(2, 600),
         "Without an answer to a ping for so long, the provider is gone",
     )
+    provider_garbage_seconds: float = setting(
+        "PROVIDER_GARBAGE_SECONDS",
+        5.0,
+        parsers.seconds(1, 60),
+        "A provider that says only what nobody understands for so long is broken: another session is opened",
+    )
     answer_seconds: float = setting(
         "ANSWER_SECONDS", 10.0, parsers.seconds(1, 120), "An agent that answers later than this is logged"
     )

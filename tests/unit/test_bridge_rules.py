@@ -13,6 +13,7 @@ from sts_trio.call.actions import (
     CancelTool,
     CloseSession,
     End,
+    LogWarning,
     OpenSession,
     RunTool,
     Say,
@@ -199,6 +200,41 @@ def test_a_word_of_the_caller_begins_silence_anew() -> None:
     assert c.wait(0.2) == (Say("Are you there?"),)
 
 
+def test_who_speaks_on_without_an_end_of_turn_is_neither_asked_nor_hung_up_on() -> None:
+    c = Conversation(CallRules(silence=NoInputRules(3, "Are you there?")))
+    for _ in range(600):  # twelve seconds
+        c.bridge.on_core(CallerAudio(LOUD), c.now)
+        assert c.wait(0.02) == ()
+    assert c.wait(2.8) == ()
+    assert c.wait(0.3) == (Say("Are you there?"),)
+    c.bridge.on_core(CallerAudio(LOUD), c.now)
+    assert c.wait(3.1) == (Say("Are you there?"),), "a word begins the ladder anew"
+    assert kinds(c.wait(3.1)) == [End]
+
+
+@pytest.mark.parametrize("pcm", [bytes(320), b"\x20\x00" * 160])
+def test_line_noise_is_no_word(pcm: bytes) -> None:
+    c = Conversation(CallRules(silence=NoInputRules(3, "Are you there?")))
+    actions: list[object] = []
+    for _ in range(400):
+        c.bridge.on_core(CallerAudio(pcm), c.now)
+        actions += c.wait(0.02)
+    assert kinds(tuple(actions)) == [Say, End]
+
+
+@pytest.mark.parametrize(("seconds", "most"), [(0, 0), (3, 101)])
+def test_loudness_is_looked_at_only_for_the_silence_timer_and_seldom(
+    seconds: float, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[bytes] = []
+    monkeypatch.setattr("sts_trio.call.upstream.is_loud", looked.append)
+    c = Conversation(CallRules(silence=NoInputRules(seconds, "")))
+    for _ in range(500):  # ten seconds
+        c.bridge.on_core(CallerAudio(LOUD), c.now)
+        c.now += 0.02
+    assert bool(seconds) * 80 <= len(looked) <= most
+
+
 def test_silence_begins_when_the_agent_has_been_heard() -> None:
     c = Conversation(CallRules(silence=NoInputRules(3, "Are you there?")))
     c.says(voice(2.0))
@@ -237,10 +273,23 @@ def test_words_of_any_length_are_bounded(event: UserTurn | UserWords) -> None:
 
 def test_audio_for_which_there_is_no_room_is_never_heard() -> None:
     c = Conversation()
-    c.says(voice(121.0))
-    c.wait(130)
-    assert c.playout.heard(c.now) == pytest.approx(120)
-    assert (c.bridge.counts.downstream_seconds, c.bridge.counts.downstream_dropped_seconds) == (120, 1)
+    c.says(AgentText("r", "A very long story."))
+    assert kinds(c.says(voice(601.0))) == [LogWarning], "at once"
+    assert c.says(voice(1.0)) == (), "and once a turn"
+    c.says(AgentTurnEnd())
+    c.wait(610)
+    assert c.playout.heard(c.now) == pytest.approx(600)
+    assert (c.bridge.counts.downstream_seconds, c.bridge.counts.downstream_dropped_seconds) == (600, 2)
+    assert c.told == [Transcript("agent", "A very long story.", heard_ms=600_000)]
+
+
+def test_the_agent_learns_that_speech_for_which_there_was_no_room_was_not_heard() -> None:
+    c = Conversation()
+    c.says(voice(610.0))
+    c.wait(10)
+    (unheard,) = c.says(UserInterruption())
+    assert isinstance(unheard, Truncate)
+    assert unheard.unheard == pytest.approx(600)
 
 
 def test_the_silence_that_fills_a_frame_takes_time_and_is_no_speech() -> None:
