@@ -34,8 +34,8 @@ from sts_trio.websocket.tls import client_context
 
 if TYPE_CHECKING:
     from sts_trio.call.handler import Registry
-    from sts_trio.providers.base import AgentProvider, CallInfo
-    from sts_trio.providers.dial import Dial
+    from sts_trio.providers.base import CallInfo
+    from sts_trio.providers.dial import AgentProvider, Dial
     from sts_trio.settings import Settings
     from sts_trio.tools.tool import Tool
 

@@ -90,7 +90,7 @@ class Bridge:
         self._keys = DtmfEntries(rules.keypad, rules.keypad_gap, self.deadlines, self.counts)
         self._no_input = NoInputTimer(rules.silence, self.deadlines)
         self._speech = AgentSpeech(playout, self.deadlines)
-        self._tools = ToolCalls(playout, self.deadlines, rules.tool_grace)
+        self._tools = ToolCalls(playout, self._speech, self.deadlines, rules.tool_grace)
         self._emotions = Emotions(rules.emotion_rules, self._tools, self.counts)
         self._ending = Ending(rules, playout, self._speech, self._tools, self.deadlines, now)
         self._lifeline = ResumePolicy(rules.lifeline, self.counts)
@@ -261,6 +261,8 @@ class Bridge:
             return ()
         if aloud:
             self.deadlines[Deadline.ANSWER] = inf
+            if self.deadlines[Deadline.TOOLS] < inf:
+                self._tools.look()
         self._agent_until = self._speech.heard_until
         if self._last_fault.pending:
             self._last_fault.survived()
@@ -274,9 +276,9 @@ class Bridge:
         return (LogWarning("more speech than is held for a caller; the newest is dropped"),)
 
     def _barge_in(self, now: float) -> Actions:
-        if self.deadlines[Deadline.TOOLS] < inf:  # a tool waits for the good-bye
-            self._tools.barge_in()
-        return (Truncate(self._speech.barge_in(now)),)
+        unheard = self._speech.barge_in(now)
+        self._tools.barge_in(now)
+        return (Truncate(unheard),)
 
     def _user_turn(self, turn: UserTurn, now: float) -> Actions:
         self._last_fault.over()
@@ -340,6 +342,7 @@ class Bridge:
                 return self._too_silent(now)
             case Deadline.SPEECH:
                 self._speech.expire(now)
+                self._tools.look()
                 return ()
             case Deadline.TOOLS:
                 return self._tools.expire(now)

@@ -114,7 +114,8 @@ class Ending:
         if end.kind is not SessionEndKind.GOODBYE:
             return self.fail(end.cause, now)
         self._speech.turn_end(now)
-        return self.hear_out(CallOutcome(Cause.AGENT_ENDED, 1000, end.cause), now)
+        dropped = self._tools.session_over()
+        return (*dropped, *self.hear_out(CallOutcome(Cause.AGENT_ENDED, 1000, end.cause), now))
 
     def fail(self, message: str, now: float) -> Actions:
         """End the call because the agent's side has failed for good; before, the caller hears the fallback."""

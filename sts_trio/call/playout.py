@@ -133,6 +133,10 @@ class Playout:
         """When the caller will have heard all that has been queued so far."""
         return max(self._played_at, now) + self._audio.size / BYTES_PER_SECOND
 
+    def ended_at(self, now: float) -> float:
+        """As `played_at`, but in the past if the caller has heard it all already; -infinity if there was nothing."""
+        return self.played_at(now) if self._audio.size else self._played_at
+
     def heard(self, now: float) -> float:
         """How many of the `queued` seconds the caller has heard by `now`."""
         return self.queued - (self.played_at(now) - now)

@@ -97,6 +97,9 @@ class AgentTurn:
 _REPLY_GAP_SECONDS = 1.0
 # Words come before their voice, which may take its time; for so long they are not taken for over.
 _VOICE_GAP_SECONDS = 5.0
+# After a tool call no end of the turn need come (docs/protocols/evi.md 5.4). If no more of the voice has come when all
+# but so much has been heard, it is over: early enough for the rest to follow without a hole.
+_BEFORE_LAST_SECONDS = 0.1
 # Turns said but not yet heard. The playout holds ten minutes, a handful of turns; beyond, the oldest is told at once.
 _MOST_UNHEARD = 64
 _TOLERANCE_SECONDS = 0.001
@@ -135,6 +138,9 @@ class AgentSpeech:
         self._unheard: deque[_Said] = deque()
         self._over_at = inf
         self._barge_in_told = False
+        self._voiced: str | None = None  # the reply whose voice came last
+        self._tool_asked = False  # since the turn began: no end of it need be announced
+        self.owes_voice = False  # words have come whose voice has not
         self._lost = 0.0  # seconds of this turn for which there was no room
         self._gap = (0.0, 0.0)  # what was dropped since the last barge-in, in seconds, and up to where in the audio
 
@@ -149,7 +155,8 @@ class AgentSpeech:
             self._counts.stale_chunks += 1
             return False
         self._play(self._turn.speak(wav), reply)
-        self._expect_more(_REPLY_GAP_SECONDS, now)
+        self._voiced, self.owes_voice = reply, False
+        self._expect_more(-_BEFORE_LAST_SECONDS if self._tool_asked else _REPLY_GAP_SECONDS, now)
         return True
 
     def text(self, reply: str, text: str, now: float) -> bool:
@@ -157,12 +164,23 @@ class AgentSpeech:
         if not self._speaks(reply, now, words=True):
             return False
         self._turn.add_text(text)
+        self.owes_voice = self.owes_voice or reply != self._voiced
         self._expect_more(_VOICE_GAP_SECONDS, now)
         return True
 
     def user_turn(self) -> None:
         """The caller has said something."""
         self._turn.user_turn()
+
+    def tool_asked(self, now: float, *, last_words: bool = False) -> None:
+        """A tool call ends what has been said so far, unless more of it comes before that has been heard.
+
+        With `last_words` a good-bye may be all to come.
+        """
+        self._tool_asked = self.speaking or last_words
+        if self.speaking and not self.owes_voice:
+            self._expect_more(-_BEFORE_LAST_SECONDS, now)
+            self.expire(now)
 
     def turn_end(self, now: float) -> None:
         """The turn is complete; the caller may still be listening to it."""
@@ -179,6 +197,7 @@ class AgentSpeech:
         """
         self._over_at = inf
         self._close_turn()
+        self._tool_asked = False
         self._turn.cut_off(now)
         self._playout.audit.barge_in(now, announced=not self._barge_in_told)
         heard = self._playout.heard(now)
@@ -232,6 +251,8 @@ class AgentSpeech:
 
     def _close_turn(self) -> None:
         begins, self._begins = self._begins, None
+        self._tool_asked = self._tool_asked and begins is None
+        self.owes_voice = False
         if text := self._turn.take_text():
             ends = self._playout.queued
             self._unheard.append(_Said(text, ends if begins is None else begins, ends, whole=not self._lost))

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from sts_trio.audio.wav import Wav
     from sts_trio.errors import ProviderError
-    from sts_trio.providers.dial import Endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,10 +262,3 @@ class OpenAgent(Protocol):
     """
 
     def __call__(self, call: CallInfo) -> AbstractAsyncContextManager[AgentLink]: ...
-
-
-class AgentProvider(OpenAgent, Protocol):
-    """An `OpenAgent` that says where it calls."""
-
-    @property
-    def endpoint(self) -> Endpoint: ...

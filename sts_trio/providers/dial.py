@@ -27,6 +27,7 @@ from sts_trio.errors import (
     ProviderRefused,
     ProviderUnavailable,
 )
+from sts_trio.providers.base import OpenAgent
 from sts_trio.text import first_error, one_line
 from sts_trio.websocket.tls import TlsStream
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
-    from sts_trio.providers.base import AgentLink, CallInfo, OpenAgent
+    from sts_trio.providers.base import AgentLink, CallInfo
 
 
 _LONGEST_DETAIL = 200
@@ -248,3 +249,10 @@ async def _counted(open_agent: OpenAgent, breaker: Breaker, call: CallInfo) -> A
     finally:
         if not decided and probing:
             breaker.undecided()
+
+
+class AgentProvider(OpenAgent, Protocol):
+    """An `OpenAgent` that says where it calls."""
+
+    @property
+    def endpoint(self) -> Endpoint: ...

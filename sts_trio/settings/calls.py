@@ -189,7 +189,7 @@ class CallSettings:
         "CALL_CONTROL_GRACE_MS",
         3000,
         parsers.whole(0, 30_000),
-        "How long a transfer or hang-up waits at most until the caller has heard the agent out",
+        "How long a transfer or hang-up waits for a good-bye that has not begun; one that has is heard out",
     )
     tools_dir: str = setting(
         "TOOLS_DIR",

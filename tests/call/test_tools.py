@@ -157,19 +157,6 @@ async def test_a_transfer_comes_after_the_last_frame_of_the_good_bye(
     scene.core.hang_up()
 
 
-async def test_a_long_good_bye_is_cut_at_the_grace_time(
-    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
-) -> None:
-    transfer = Bench("dsai_transfer")
-    scene = await begin(nursery, rules=control_rules(transfer, grace=3.0), uuid=UUID)
-    began = trio.current_time()
-    scene.agent.feed(AgentText("r", "A long story."), *[spoken(0.1, "r") for _ in range(100)])
-    scene.agent.feed(call_tool("dsai_transfer"))
-    await trio.sleep(5)
-    assert transfer.runs[0][0] - began == pytest.approx(3.0, abs=0.02)
-    scene.core.hang_up()
-
-
 async def test_who_takes_it_back_is_not_transferred(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -190,7 +177,7 @@ async def test_a_hang_up_that_core_does_not_follow_ends_on_our_side(
     hangup = Bench("dsai_hangup")
     scene = await begin(nursery, rules=control_rules(hangup), uuid=UUID)
     scene.agent.feed(call_tool("dsai_hangup"))
-    with trio.fail_after(5):
+    with trio.fail_after(7):
         await scene.over.wait()
     assert scene.core.closed == (1000, Cause.HUNG_UP)
     assert scene.core.closed_at - hangup.runs[0][0] == pytest.approx(3.0, abs=0.02)
@@ -339,7 +326,7 @@ async def test_a_hang_up_has_no_error_to_tell(nursery: trio.Nursery, autojump_cl
     scene = await begin(nursery, rules=control_rules(Bench("dsai_hangup")), uuid=UUID)
     scene.agent.feed(AgentFault("Hume reports an error: a hiccup (E0100)"))
     scene.agent.feed(call_tool("dsai_hangup"))
-    with trio.fail_after(5):
+    with trio.fail_after(7):
         await scene.over.wait()
     assert scene.core.messages == [Error("Hume reports an error: a hiccup (E0100)")]
 

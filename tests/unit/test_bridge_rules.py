@@ -137,7 +137,7 @@ def test_a_barge_in_gives_the_agent_time_to_drop_a_transfer() -> None:
     c.says(ask("dsai_transfer"))
     c.wait(0.5)
     c.says(UserInterruption())
-    assert RunTool not in kinds(c.wait(2.4)), "the good-bye is over, but the caller has cut it off"
+    assert RunTool not in kinds(c.wait(2.9)), "the good-bye is over, but the caller has cut it off"
     assert RunTool in kinds(c.wait(0.2)), "the grace of 3 s is over"
 
 

@@ -37,19 +37,6 @@ if TYPE_CHECKING:
     from sts_trio.providers.base import AgentEvent
 
 
-SPOKEN_RATES = (24_000, 48_000)  # Hz of the agent's voice: seen, and documented (docs/protocols/evi.md 4.2)
-# The emotions that EVI scores in the caller's voice (docs/protocols/evi.md 8), spelled as in its messages, spaces and
-# brackets included.
-EMOTIONS = frozenset({
-    "Admiration", "Adoration", "Aesthetic Appreciation", "Amusement", "Anger", "Anxiety", "Awe", "Awkwardness",
-    "Boredom", "Calmness", "Concentration", "Confusion", "Contemplation", "Contempt", "Contentment", "Craving",
-    "Desire", "Determination", "Disappointment", "Disgust", "Distress", "Doubt", "Ecstasy", "Embarrassment",
-    "Empathic Pain", "Entrancement", "Envy", "Excitement", "Fear", "Guilt", "Horror", "Interest",
-    "Joy", "Love", "Nostalgia", "Pain", "Pride", "Realization", "Relief", "Romance",
-    "Sadness", "Satisfaction", "Shame", "Surprise (negative)", "Surprise (positive)", "Sympathy", "Tiredness",
-    "Triumph",
-})  # fmt: skip
-
 # What EVI says (docs/protocols/evi.md 3): the twelve types of the SDK's SubscribeEvent.
 
 
@@ -276,7 +263,7 @@ def _without_words(kind: str, words: str | None) -> OddMessage | None:
 
 def _ends(code: str, error: HumeError) -> SessionEndKind | None:
     """How the chat ends after an error of this code; None if it goes on."""
-    if _FULL.search(f"{error.slug} {error.message}"[:_LONGEST_DETAIL]):
+    if _FULL.search(f"{code} {error.slug} {error.message}"[:_LONGEST_DETAIL]):
         return SessionEndKind.FULL
     if code in _FORGOTTEN:
         return SessionEndKind.FORGOTTEN
