@@ -23,6 +23,7 @@ from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.trio.task_group import TaskGroup, _handle
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 
+from sts_trio.call.meter import HTTP
 from sts_trio.web.auth import json_reply
 from sts_trio.web.call_socket import (
     FAST_PATH,
@@ -121,9 +122,10 @@ class BoundedHeads(h11.Connection):
     between us and the peer may have read another request in it.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, flooded: Callable[[], None] = lambda: None) -> None:
         super().__init__(h11.SERVER, max_incomplete_event_size=most)
         self._most = most
+        self._flooded = flooded
         self._limit = TokenBucket(UNITS_PER_SECOND, UNITS_SAVED, trio.current_time())
 
     def next_event(self) -> h11.Event | type[NEED_DATA] | type[PAUSED]:
@@ -145,6 +147,7 @@ class BoundedHeads(h11.Connection):
 
     def _take(self, cost: float) -> None:
         if self._limit.take(cost, trio.current_time()) < cost:
+            self._flooded()
             self._fail("too many requests or chunks", _TOO_MANY_REQUESTS)
 
     def _fail(self, why: str, status: int) -> NoReturn:
@@ -185,7 +188,9 @@ class Http1Only(H11Protocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.connection = BoundedHeads(self.config.h11_max_incomplete_size)
+        refusals = cast("ServerConfig", self.config).connections.refusals
+        self._refused = refusals.note
+        self.connection = BoundedHeads(self.config.h11_max_incomplete_size, lambda: refusals.note("flood", leg=HTTP))
 
     async def _create_stream(self, request: h11.Request) -> None:
         if isinstance(self.connection, h11.Connection) and self.connection.trailing_data[0]:
@@ -203,6 +208,8 @@ class Http1Only(H11Protocol):
         await super()._maybe_recycle()
 
     async def _send_error_response(self, status_code: int) -> None:
+        if status_code != _TOO_MANY_REQUESTS:  # which has been told
+            self._refused("head" if status_code == _HEAD_TOO_LONG else "malformed", status=status_code)
         await super()._send_error_response(status_code)
         await self.send(EarlyResponse(by_reader=True))
 

@@ -177,7 +177,7 @@ async def open_stage(
             return metrics.scrape()
 
         app = wrap_app(build_app(board, scrape), 2**24, "asgi")
-        config = make_config(ping_seconds=10, dead_seconds=30)
+        config = make_config(ping_seconds=10, dead_seconds=30, refusals=registry.refused)
         async with trio.open_nursery() as servers, trio.open_nursery() as clients:
             wire = Wire(app, config, WorkerContext(None), servers, clients)
             yield Stage(wire, evi, registry, shedder, metrics, provider)

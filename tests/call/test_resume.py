@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.testing
 
-from sts_trio.call.config import CallRules, ResumeRules, Services, SessionPolicy
+from sts_trio.call.config import CallRules, Prompt, ResumeRules, Services, SessionPolicy
 from sts_trio.core.wire import Digit, Error, PlayoutAudio
 from sts_trio.errors import ConversationGone, ProviderLost
 from sts_trio.lab.emulator import CloseWith, EmulatorOptions, HalfOpen, Refuse, Reset, Script, SendError
@@ -216,9 +216,9 @@ async def test_instructions_are_looked_up_once_a_call(
 ) -> None:
     asked: list[CallInfo] = []
 
-    async def instructions(call: CallInfo) -> str:
+    async def instructions(call: CallInfo) -> Prompt:
         asked.append(call)
-        return "Be brief."
+        return Prompt("Be brief.", "text")
 
     scene = await begin(nursery, services=partial(Services, instructions=instructions))
     scene.agent.said_ready = False

@@ -10,6 +10,7 @@ import trio
 import trio.testing
 
 from sts_trio.audio.pcm import BYTES_PER_SECOND
+from sts_trio.call.config import Prompt
 from sts_trio.call.handler import Registry
 from sts_trio.call.meter import Cause
 from sts_trio.check import check_all
@@ -129,8 +130,10 @@ def test_the_rules_of_calls_are_the_operators_in_seconds() -> None:
     assert build_rules(make_settings(), ()).session_policy.greeting_for({}) != ""
 
 
-@pytest.mark.parametrize(("config", "prompt"), [(None, "Be brief."), ("config", None)])
-async def test_a_stored_configuration_holds_the_prompt(config: str | None, prompt: str | None) -> None:
+@pytest.mark.parametrize(
+    ("config", "prompt"), [(None, Prompt("Be brief.", "text")), ("config", Prompt(None, "config"))]
+)
+async def test_a_stored_configuration_holds_the_prompt(config: str | None, prompt: Prompt) -> None:
     chosen = make_settings(instructions="Be brief.", config_id=config)
     services = reach_services(chosen, open_http(), None)
     assert services.instructions is not None
