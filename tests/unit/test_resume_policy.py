@@ -89,7 +89,7 @@ def test_a_first_session_that_opens_at_the_third_try_is_a_call_like_any_other() 
     assert line.deadline == 3 + 15
 
 
-@pytest.mark.parametrize("end", [REFUSED, SessionEnd("odd", SessionEndKind.PROTOCOL_ERROR)])
+@pytest.mark.parametrize("end", [REFUSED])
 def test_a_refusal_that_will_not_pass_is_the_end_at_once(end: SessionEnd) -> None:
     line = lifeline()
     line.begin(CALL, 0)
