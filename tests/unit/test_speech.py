@@ -258,13 +258,14 @@ def test_what_a_tool_call_ends_is_played_to_its_last_sample() -> None:
     assert round(s.playout.queued, 3) == 0.04
 
 
-def test_a_tool_call_waits_for_the_voice_of_words_that_came_before() -> None:
+@pytest.mark.parametrize("reply", ["a", ""])
+def test_a_tool_call_waits_for_the_voice_of_words_that_came_before(reply: str) -> None:
     s = Stage()
-    s.speech.text("a", "One moment.", s.now)
+    s.speech.text(reply, "One moment.", s.now)
     s.speech.tool_asked(s.now)
     s.wait(1.0)
     assert s.speech.speaking
-    s.speech.audio("a", Wav(8000, 1, memoryview(bytes(32_000))), s.now)
+    s.speech.audio(reply, Wav(8000, 1, memoryview(bytes(32_000))), s.now)
     assert over_after(s) == 1.9
 
 
