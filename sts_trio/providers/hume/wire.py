@@ -217,10 +217,10 @@ def to_event(message: HumeMessage, known: Wav | None = None) -> AgentEvent | Non
             if interim is True:
                 return None
             words = _words(message.message)
-            return UserTurn(words, _emotions(message.models)) if words else _without_words("user_message", words)
+            return UserTurn(words, _emotions(message.models)) if words else _without_words("a user_message", words)
         case AssistantMessage():
             words = _words(message.message)
-            return AgentText(message.id or "", words) if words else _without_words("assistant_message", words)
+            return AgentText(message.id or "", words) if words else _without_words("an assistant_message", words)
         case AssistantEnd():
             return AgentTurnEnd()
         case UserInterrupted():
@@ -258,7 +258,7 @@ def _words(message: object) -> str | None:
 
 
 def _without_words(kind: str, words: str | None) -> OddMessage | None:
-    return None if words == "" else OddMessage(OddKind.FIELD, f"a {kind} without words")
+    return None if words == "" else OddMessage(OddKind.FIELD, f"{kind} without words")
 
 
 def _ends(code: str, error: HumeError) -> SessionEndKind | None:
