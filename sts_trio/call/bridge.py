@@ -84,7 +84,9 @@ class Bridge:
         self._agent_heard = False  # the session in use has said something
         self._reply_due = False  # the caller has spoken, and the agent has not since
         self._frames = UpstreamFrames(self.counts, now)
-        self._keys = DtmfEntries(rules.keypad, rules.keypad_gap, self.deadlines, self.counts)
+        self._keys = DtmfEntries(
+            rules.keypad, rules.keypad_gap, self.deadlines, self.counts, interrupt=rules.keys_interrupt
+        )
         self._no_input = NoInputTimer(rules.silence, self.deadlines)
         self._speech = AgentSpeech(playout, self.deadlines)
         self._tools = ToolCalls(playout, self._speech, self.deadlines, rules.tool_grace)
@@ -154,10 +156,14 @@ class Bridge:
             return ()
         self._agent_until = -inf
         self._no_input.heard_caller(now)
+        ready = self.state is CallState.TALKING
+        heard = self._speech.owes_voice or self._playout.played_at(now) > now
+        stops = ready and heard and self._keys.interrupt
         try:
-            return self._keys.press(digit, now, ready=self.state is CallState.TALKING)
+            told = self._keys.press(digit, now, ready=ready, at_once=stops)
         except UnusableKeyError as exc:
             return self._note(str(exc))
+        return (*self._barge_in(now, by_key=True), *told) if stops else told
 
     def _note(self, sent: str) -> Actions:
         self.counts.not_understood += 1
@@ -265,10 +271,10 @@ class Bridge:
         self._speech.overfull = False
         return (LogWarning("more speech than is held for a caller; the newest is dropped"),)
 
-    def _barge_in(self, now: float) -> Actions:
+    def _barge_in(self, now: float, *, by_key: bool = False) -> Actions:
         unheard = self._speech.barge_in(now)
         self._tools.barge_in(now)
-        return (Truncate(unheard),)
+        return (Truncate(unheard, stop=by_key),)
 
     def _user_turn(self, turn: UserTurn, now: float) -> Actions:
         self._last_fault.over()

@@ -301,7 +301,9 @@ class AgentSessions:
                 await agent.user_text(text)
             case AddContext(text=text):
                 await agent.add_context(text)
-            case Truncate(unheard=unheard):
+            case Truncate(unheard=unheard, stop=stop):
+                if stop:
+                    await agent.stop()
                 await agent.truncate(unheard)
             case AnswerTool(id=id_, result=result) if result.failed:
                 await agent.tool_error(id_, result.content)
