@@ -28,7 +28,7 @@ from sts_trio.call.resume import QUIET_SECONDS, ResumePolicy
 from sts_trio.call.speech import AgentSpeech
 from sts_trio.call.tools import ToolCalls
 from sts_trio.call.upstream import UpstreamFrames
-from sts_trio.core.wire import CallerAudio, Digit, Init, NotUnderstood, Transcript
+from sts_trio.core.wire import CallerAudio, Digit, Init, NotUnderstood
 from sts_trio.providers.base import (
     AgentAudio,
     AgentFault,
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
     from sts_trio.providers.base import AgentEvent, CallInfo
     from sts_trio.tools.tool import ToolResult
 
-_LONGEST_TEXT = 10_000  # characters of a caller's turn; some ten minutes of speech
 _LISTEN_SECONDS = 0.1  # every fifth frame: nobody says a word in less
 _NOTES = 5  # log lines a call about messages that were not understood; the rest are counted
 
@@ -106,14 +105,9 @@ class Bridge:
         return self._emotions.mood
 
     @property
-    def transferred(self) -> bool:
-        """Whether the caller may have been transferred: then nobody of ours hangs up on them."""
-        return self._tools.transferred
-
-    @property
-    def core_leaves_by(self) -> float:
-        """When Core should have closed by itself, since the telephone call was taken away."""
-        return self._ending.core_leaves_by
+    def core_leaves_by(self) -> float | None:
+        """When Core should have closed by itself, since the caller may have been transferred; None if they were not."""
+        return self._ending.core_leaves_by if self._tools.transferred else None
 
     # The caller's side.
 
@@ -202,7 +196,7 @@ class Bridge:
             case UserInterruption():
                 return self._barge_in(now)
             case UserWords(text=text):
-                self._playout.post(Transcript("user", text[:_LONGEST_TEXT]))
+                self._speech.caller_words(text, now)
             case ToolCall():
                 return self._tools.ask(event, now)
         return ()
@@ -285,8 +279,7 @@ class Bridge:
         self.deadlines[Deadline.ANSWER] = now + self._rules.answer_seconds
         self._playout.audit.user_turn(now)
         emotions = strongest(turn.emotions, STRONGEST) if self._rules.emotions else None
-        if turn.text:
-            self._playout.post(Transcript("user", turn.text[:_LONGEST_TEXT], emotions or None))
+        self._speech.caller_turn(turn.text, emotions or None, now)
         self._tools.user_turn()
         return self._moved(self._emotions.user_turn(turn.emotions, now))
 

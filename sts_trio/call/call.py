@@ -249,8 +249,8 @@ class Call:
 
         Returns until when Core should close first, since the caller goes on elsewhere; None if they do not.
         """
-        if self._bridge.transferred:
-            return self._bridge.core_leaves_by
+        if (leaves_by := self._bridge.core_leaves_by) is not None:  # nobody of ours hangs up on them
+            return leaves_by
         uuid, release = self._bridge.call.uuid, self._services.release
         if release is not None and uuid is not None and is_real_uuid(uuid):
             with trio.move_on_after(_RELEASE_SECONDS, shield=True):

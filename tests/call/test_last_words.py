@@ -358,3 +358,26 @@ async def test_a_key_while_nothing_plays_waits_for_the_rest_of_its_entry(provide
         assert "pressed 1 2 on" in str(evi.messages[before:])
         assert "interruption" not in line.kinds()
         nursery.cancel_scope.cancel()
+
+
+@ALL
+async def test_transcripts_come_in_the_order_of_the_conversation(provider: str, autojump_clock: Clock) -> None:
+    async with (
+        evi_in_memory(provider) as (evi, dial),
+        open_stage(provider=provider, dial=dial, welcome_message="") as stage,
+        trio.open_nursery() as nursery,
+    ):
+        line = Line(await stage.call(uuid=UUID))
+        nursery.start_soon(line.listen)
+        await trio.sleep(0.1)
+        await evi.user_says(0, " What is new? ")
+        await evi.agent_says(0, " A long answer. ")
+        await speak(evi, 6.0, speed=10.0)
+        await evi.end_turn(0)
+        await trio.sleep(1)
+        await evi.user_says(0, "Mhm.")
+        await evi.user_says(0, " ")
+        await trio.sleep(10)
+        said = [(each["role"], each["text"]) for _, each in line.messages if each["type"] == "transcript"]
+        assert said == [("user", "What is new?"), ("agent", "A long answer."), ("user", "Mhm.")]
+        nursery.cancel_scope.cancel()
