@@ -80,15 +80,14 @@ class HttpClient:
         self, method: str, url: str, seconds: float, *, headers: dict[str, str], json: object = None
     ) -> HttpReply:
         try:
-            with trio.fail_after(seconds):
+            with trio.move_on_after(seconds):  # not `fail_after`: see `open_socket`
                 async with (
                     _closing_connection() as trace,
                     self._client() as client,
                     client.stream(method, url, headers=headers | _PLAIN, json=json, extensions=trace) as response,
                 ):
                     return HttpReply(response.status_code, await _body(response))
-        except trio.TooSlowError:
-            raise HttpFailed(f"{shown_url(url)} did not answer within {seconds:g} s") from None
+            raise HttpFailed(f"{shown_url(url)} did not answer within {seconds:g} s")
         except _Unusable as exc:
             raise HttpFailed(f"{shown_url(url)} {exc}") from None
         except (
@@ -96,7 +95,7 @@ class HttpClient:
             httpx.InvalidURL,
             ValueError,
         ) as exc:  # ValueError: an address or a header that is none
-            raise HttpFailed(f"{shown_url(url)}: {_words(exc)}") from exc
+            raise HttpFailed(f"{shown_url(url)}: {_words(exc)}") from _without_frames(exc)
 
 
 class _Unusable(Exception):
@@ -115,8 +114,9 @@ async def _closing_connection() -> AsyncIterator[dict[str, Any]]:
     try:
         yield {"trace": note}
     finally:
-        for stream in opened:
-            await stream.aclose()  # of a socket: done at once, cancelled or not
+        with trio.CancelScope(shield=True):  # another `Cancelled` than the one that came would make a ring, as above
+            for stream in opened:
+                await stream.aclose()  # of a socket: done at once
 
 
 async def _body(response: httpx.Response) -> bytes:
@@ -132,6 +132,15 @@ async def _body(response: httpx.Response) -> bytes:
     if len(body) > MOST_BYTES:
         raise _Unusable(f"answered with more than {MOST_BYTES} bytes")
     return bytes(body)
+
+
+def _without_frames(exc: BaseException) -> BaseException:
+    """Cut the tracebacks off a chain: httpx and httpcore have made rings of them, as `open_socket` tells."""
+    each: BaseException | None = exc
+    while each is not None:
+        each.__traceback__ = None
+        each = each.__cause__ or each.__context__
+    return exc
 
 
 def _words(exc: BaseException) -> str:

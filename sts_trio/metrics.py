@@ -118,12 +118,14 @@ class CallTotals:
 class Metrics(Collector, Meter):
     """Measures what calls tell, and shows it. Used on the event loop only."""
 
-    def __init__(self, calls: Registry, version: str) -> None:
+    def __init__(self, calls: Registry, version: str, lines_dropped: Callable[[], int] = lambda: 0) -> None:
         self._calls = calls
+        self._lines_dropped = lines_dropped
         self._version = version
         self._totals = CallTotals()
         self._emotions: set[str] = set()
         self._tools: set[str] = set()
+        self._breaker_open = False
         self._ended = Counter("sts_calls_ended", "Calls that ended, by cause", ["cause", "leg"], registry=None)
         self._moods = Counter(
             "sts_call_moods",
@@ -213,6 +215,10 @@ class Metrics(Collector, Meter):
         self._tool_runs.labels(tool, result).inc()
         self._tool_seconds.observe(seconds)
 
+    def breaker_opened(self, is_open: bool) -> None:
+        """See `Meter`."""
+        self._breaker_open = is_open
+
     def lagged(self, seconds: float) -> None:
         """The event loop was so late."""
         self._lag_seconds.observe(seconds)
@@ -227,6 +233,8 @@ class Metrics(Collector, Meter):
         yield counter("sts_calls_refused", "Calls that were refused with 503, by reason", "reason", refused)
         ready = self._calls.refusal() is None
         yield gauge("sts_accepting_calls", "1: a new call would be taken now; 0: refused", None, {"": int(ready)})
+        away = {"": int(self._breaker_open)}
+        yield gauge("sts_breaker_open", "1: the provider refused call after call, and new ones are told so", None, away)
         for own in (
             *(self._ended, self._call_seconds, self._moods, self._connects, self._connect_seconds),
             *(self._turn_seconds, self._stop_seconds, self._tool_runs, self._tool_seconds, self._lag_seconds),
@@ -236,6 +244,8 @@ class Metrics(Collector, Meter):
                 metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
                 yield metric
         yield from self._totals.counts()
+        dropped = self._lines_dropped()
+        yield counter("sts_log_lines_dropped", "Log lines that could not be written", None, {"": dropped})
         tasks = trio.lowlevel.current_statistics().tasks_living
         yield gauge("sts_tasks", "Tasks of the event loop, the server's own among them", None, {"": tasks})
         yield gauge("sts_build_info", "The version, as a label of the value 1", "version", {self._version: 1})

@@ -35,12 +35,14 @@ from sts_trio.providers.base import (
     AgentReady,
     AgentText,
     AgentTurnEnd,
+    OddMessage,
     SessionEnd,
     ToolCall,
     UserInterruption,
     UserTurn,
     UserWords,
 )
+from sts_trio.text import one_line
 
 if TYPE_CHECKING:
     from sts_trio.call.actions import Action, Actions, Deadlines
@@ -53,7 +55,8 @@ if TYPE_CHECKING:
     from sts_trio.tools.tool import ToolResult
 
 _LISTEN_SECONDS = 0.1  # every fifth frame: nobody says a word in less
-_NOTES = 5  # log lines a call about messages that were not understood; the rest are counted
+_NOTES = 5  # log lines a call, and side, about messages that were not understood; the rest are counted
+_LONGEST_NOTE = 200  # characters
 
 
 class CallState(Enum):
@@ -122,7 +125,7 @@ class Bridge:
                 self._listen_next(now)
                 return self._frames.feed(pcm, now, listen=True)
             case Init():
-                return self._init(message)
+                return self._init(message, now)
             case Digit(digit=digit):
                 return self._digit(digit, now)
             case NotUnderstood(about=about):
@@ -132,7 +135,7 @@ class Bridge:
         """Core's connection is over: the call is, too."""
         return self._moved(self._ending.caller_gone(closed, now))
 
-    def _init(self, init: Init) -> Actions:
+    def _init(self, init: Init, now: float) -> Actions:
         if self.state is not CallState.WAITING_FOR_INIT:
             return self._note("a second init")
         self.state = CallState.OPENING
@@ -143,7 +146,7 @@ class Bridge:
         self._tools.offer(tools)
         self._greeting = session_policy.greeting_for(call.query)
         self.call = replace(call, session_config=session_policy.session_config(call.query, tools))
-        return self._moved(self._lifeline.begin(self.call))
+        return self._moved(self._lifeline.begin(self.call, now))
 
     def _digit(self, digit: str, now: float) -> Actions:
         if self.state is CallState.WAITING_FOR_INIT:
@@ -178,8 +181,8 @@ class Bridge:
             return self._moved(self._session_ended(event, session, now))
         if session != self._lifeline.current:
             return ()
-        if isinstance(event, AgentFault):
-            return self._moved(self._reported(event, now))
+        if isinstance(event, AgentFault | OddMessage):
+            return self._odd(event) if isinstance(event, OddMessage) else self._moved(self._reported(event, now))
         if not self._agent_heard:
             self._agent_heard = True
             self._lifeline.on_event()
@@ -221,13 +224,20 @@ class Bridge:
         self._no_input.wait_from(now)
         greeting, self._greeting = self._greeting, ""  # once a call, whatever becomes of the session
         say = (Say(greeting),) if greeting else ()
-        return (*actions, *say, *(self._keys.tell() if self._keys.entries else ()))
+        return (*actions, *say, *self._keys.tell())
 
     def _reported(self, fault: AgentFault, now: float) -> Actions:
         self.counts.provider_faults += 1
         if self._last_fault.report(fault, now):
             self._ending.tell(fault.message)
         return ()
+
+    def _odd(self, sent: OddMessage) -> Actions:
+        self.counts.count_odd(sent.kind)
+        if self.counts.odd > _NOTES:
+            return ()
+        fields = {"kind": str(sent.kind), "sent": one_line(sent.about, _LONGEST_NOTE)}
+        return (LogWarning("the provider sent what cannot be used; ignored", fields),)
 
     def _session_ended(self, end: SessionEnd, session: int, now: float) -> Actions:
         in_use = session == self._lifeline.current
@@ -254,7 +264,7 @@ class Bridge:
             if self.deadlines[Deadline.TOOLS] < inf:
                 self._tools.look()
         self._agent_until = self._speech.heard_until
-        if self._last_fault.close_by < inf:
+        if self._last_fault.pending:
             self._last_fault.survived()
             self._moved(())
         if self._reply_due:

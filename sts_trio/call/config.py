@@ -103,10 +103,11 @@ def is_real_uuid(text: str | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ResumeRules:
-    """In seconds: how long a lost session is looked for, and when a session is renewed."""
+    """In seconds: how long a lost session is looked for, when one is renewed, how long the first is looked for."""
 
     resume_seconds: float = 15.0
     renew_seconds: float = 1740.0
+    ready_seconds: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)

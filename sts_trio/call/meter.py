@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 
 from sts_trio.errors import ProviderError, ProviderLost, ProviderRefused, ProviderTimeout
+from sts_trio.providers.base import OddKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,6 +113,9 @@ _LATE_ANSWERS = Series(
 )
 _FAULTS = Series("sts_provider_faults", "Errors that the provider reported")
 _NOT_UNDERSTOOD = Series("sts_not_understood", "Messages of Core that were not understood")
+_ODD = Series(
+    "sts_provider_not_understood", "Messages of the provider that could not be used, and were skipped", "kind"
+)
 
 
 @dataclass(slots=True)
@@ -146,6 +150,23 @@ class CallCounts:
     late_answers: int = field(default=0, metadata=_shown(_LATE_ANSWERS))
     provider_faults: int = field(default=0, metadata=_shown(_FAULTS))
     not_understood: int = field(default=0, metadata=_shown(_NOT_UNDERSTOOD))
+    odd_empty: int = field(default=0, metadata=_shown(_ODD, OddKind.EMPTY))
+    odd_binary: int = field(default=0, metadata=_shown(_ODD, OddKind.BINARY))
+    odd_json: int = field(default=0, metadata=_shown(_ODD, OddKind.JSON))
+    odd_type: int = field(default=0, metadata=_shown(_ODD, OddKind.TYPE))
+    odd_field: int = field(default=0, metadata=_shown(_ODD, OddKind.FIELD))
+    odd_audio: int = field(default=0, metadata=_shown(_ODD, OddKind.AUDIO))
+    odd_size: int = field(default=0, metadata=_shown(_ODD, OddKind.SIZE))
+
+    @property
+    def odd(self) -> int:
+        """How many messages of the provider could not be used."""
+        return sum(getattr(self, f"odd_{kind}") for kind in OddKind)
+
+    def count_odd(self, kind: OddKind) -> None:
+        """The provider sent a message that cannot be used."""
+        name = f"odd_{kind}"
+        setattr(self, name, getattr(self, name) + 1)
 
 
 WEBSOCKET, HTTP = "websocket", "http"
@@ -184,6 +205,9 @@ class Meter:
 
     def tool_ran(self, tool: str, result: str, seconds: float) -> None:
         """A tool has come to its end."""
+
+    def breaker_opened(self, is_open: bool) -> None:
+        """From now on new calls are told at once that the provider refuses; or, if not `is_open`, no longer."""
 
 
 class _Timed(ABC):

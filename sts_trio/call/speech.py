@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _MOST_SEGMENTS = 200  # of one turn, kept for its transcript
 _MOST_CHARACTERS = 10_000  # of one turn; some ten minutes of speech, which is what may wait to be heard
 _LONGEST_ID = 128  # of a reply, as far as it is remembered; EVI's have 32 characters
+# How long after a barge-in audio of the interrupted reply may still be on its way, with the caller's words before it.
+_LATE_SECONDS = 1.0
 _MOST_REPLIES = 64  # ids remembered, to tell late audio of an interrupted reply from new audio
 
 
@@ -37,16 +39,23 @@ class AgentTurn:
         self._room = _MOST_CHARACTERS
         self._replies: deque[str] = deque(maxlen=_MOST_REPLIES)
         self._interrupted: deque[str] = deque(maxlen=_MOST_REPLIES)
+        self._late_until = -inf  # audio of an interrupted reply may still come
+        self._caller_spoke = False  # since the barge-in
 
     def knows(self, reply: str) -> bool:
         """Whether this is a reply that has begun before."""
         return reply[:_LONGEST_ID] in self._replies
 
-    def admits(self, reply: str) -> bool:
-        """Whether this reply is said now, and not left over from before a barge-in. Without an id it always is."""
+    def admits(self, reply: str, now: float, *, words: bool = False) -> bool:
+        """Whether this reply is said now, and not left over from before a barge-in. Without an id it always is.
+
+        A provider may use an id again: once the caller has spoken, words are new, and audio that is no longer late.
+        """
         reply = reply[:_LONGEST_ID]
         if reply in self._interrupted:
-            return False
+            if not self._caller_spoke or (not words and now < self._late_until):
+                return False
+            self._interrupted.remove(reply)
         if reply and reply not in self._replies:
             self._replies.append(reply)
         return True
@@ -75,9 +84,14 @@ class AgentTurn:
         voice, self._voice = self._voice, None
         return b"" if voice is None else voice.flush()
 
-    def cut_off(self) -> None:
+    def user_turn(self) -> None:
+        """The caller has said something: what the agent says now may be new, whatever its id."""
+        self._caller_spoke = True
+
+    def cut_off(self, now: float) -> None:
         """Barge-in: forget the voice, and admit no reply of this turn any more."""
         self._voice = None
+        self._late_until, self._caller_spoke = now + _LATE_SECONDS, False
         self._interrupted.extend(self._replies)
         self._replies.clear()
 
@@ -120,7 +134,7 @@ class AgentSpeech:
 
     def audio(self, reply: str, wav: Wav, now: float) -> bool:
         """Take a chunk of the agent's voice. False if it is left over from before a barge-in."""
-        if not self._speaks(reply):
+        if not self._speaks(reply, now):
             self._counts.stale_chunks += 1
             return False
         self._play(self._turn.speak(wav), reply)
@@ -132,13 +146,17 @@ class AgentSpeech:
         """Take a segment of what the agent says. False if it is left over from before a barge-in."""
         text = text.strip()
         segment = hash((reply, text))
-        if not text or (reply and segment in self._told_segments) or not self._speaks(reply):
+        if not text or (reply and segment in self._told_segments) or not self._speaks(reply, now, words=True):
             return False
         self._told_segments.append(segment)
         self._turn.add_text(text)
         self.owes_voice = self.owes_voice or reply != self._voiced
         self._expect_more(_VOICE_GAP_SECONDS, now)
         return True
+
+    def user_turn(self) -> None:
+        """The caller has said something."""
+        self._turn.user_turn()
 
     def tool_asked(self, now: float, *, last_words: bool = False) -> None:
         """A tool call ends what has been said so far, unless more of it comes before that has been heard.
@@ -166,7 +184,7 @@ class AgentSpeech:
         self._over_at = inf
         self._close_turn()
         self._tool_asked = False
-        self._turn.cut_off()
+        self._turn.cut_off(now)
         self._playout.audit.barge_in(now, announced=not self._barge_in_told)
         heard = self._playout.heard(now)
         unheard = self._playout.queued - heard + (self._gap[0] if heard < self._gap[1] else 0.0)
@@ -194,6 +212,7 @@ class AgentSpeech:
         elif not text:
             self._transcripts.caller_turn(now, during=self.speaking)
         self._told_segments.clear()
+        self.user_turn()
         self._tell_heard(now)
 
     def caller_words(self, text: str, now: float) -> None:
@@ -209,14 +228,12 @@ class AgentSpeech:
         self._over_at = inf
         self._wake(now)
 
-    def _speaks(self, reply: str) -> bool:
+    def _speaks(self, reply: str, now: float, *, words: bool = False) -> bool:
         """Whether this is part of what the agent says now; if so, it has taken up speaking again."""
         another = not self._turn.knows(reply)
-        if not self._turn.admits(reply):
+        if not self._turn.admits(reply, now, words=words):
             return False
-        if (
-            another and self._transcripts.interjected
-        ):  # not the answer that they spoke during, but one to what they said
+        if another and self._transcripts.interjected:  # not what they spoke into, but an answer to it
             self._close_turn()
         self._barge_in_told = False
         if self._begins is None:

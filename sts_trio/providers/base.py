@@ -7,11 +7,11 @@ this module: no JSON, no sockets, no vendor's words. Events carry no time: the r
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 from math import inf
 from typing import TYPE_CHECKING, Protocol
 
-from sts_trio.errors import ConversationGone, ProviderLost, ProviderRefused
+from sts_trio.errors import ConversationGone, ProviderBusy, ProviderLost, ProviderProtocolError, ProviderRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from sts_trio.audio.wav import Wav
     from sts_trio.errors import ProviderError
-    from sts_trio.providers.dial import Endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +99,7 @@ class SessionEndKind(Enum):
     GOODBYE = auto()  # the agent has ended the conversation
     LOST = auto()  # the connection broke, or the provider let the session go: another may well do better
     DEAD = auto()  # lost as well, and the provider had stopped to answer pings
+    FULL = auto()  # the provider works, and has no room for the session at the moment
     REFUSED = auto()  # the provider gives no session (key, configuration, credit): trying again will not help
     FORGOTTEN = auto()  # the provider does not know the conversation to resume: a new one may be begun
     PROTOCOL_ERROR = auto()  # the provider sent what its protocol does not allow
@@ -121,6 +121,26 @@ class AgentFault:
     ends: SessionEndKind | None = None
 
 
+class OddKind(StrEnum):
+    """What is wrong with a message that is of no use. One word for one thing in metrics."""
+
+    EMPTY = "empty"  # nothing is said: no text, `null`, `[]`, `"ping"`
+    BINARY = "binary"
+    JSON = "json"  # it is none, or no object
+    TYPE = "type"  # it has none
+    FIELD = "field"  # one that the call needs is missing, or of another kind
+    AUDIO = "audio"  # it cannot be played
+    SIZE = "size"
+
+
+@dataclass(frozen=True, slots=True)
+class OddMessage:
+    """The provider said what cannot be used; it is skipped. `about` says what is wrong with it, and repeats nothing."""
+
+    kind: OddKind
+    about: str
+
+
 AgentEvent = (
     AgentReady
     | UserTurn
@@ -131,6 +151,7 @@ AgentEvent = (
     | UserInterruption
     | ToolCall
     | AgentFault
+    | OddMessage
     | SessionEnd
 )
 
@@ -139,6 +160,10 @@ def never_ready(end: SessionEnd) -> ProviderError:
     """Make the exception that a link raises when a session ends before it was ready."""
     if end.kind is SessionEndKind.FORGOTTEN:
         return ConversationGone(end.cause)
+    if end.kind is SessionEndKind.PROTOCOL_ERROR:
+        return ProviderProtocolError(end.cause)
+    if end.kind is SessionEndKind.FULL:
+        return ProviderBusy(end.cause)
     lost = end.kind in (SessionEndKind.LOST, SessionEndKind.DEAD)
     return ProviderLost(end.cause) if lost else ProviderRefused(end.cause)
 
@@ -172,13 +197,15 @@ class CallInfo:
     """What is known of a call when its agent session is opened.
 
     `id` names the call in logs and at the provider; `uuid` is Core's own id when it gave a usable one (call control
-    needs it); `resume` is an `AgentReady.resume` of an earlier session of this same call.
+    needs it); `resume` is an `AgentReady.resume` of an earlier session of this same call; `again`: the last try to
+    open this session has failed.
     """
 
     id: str
     uuid: str | None = None
     query: Mapping[str, str] = field(default_factory=dict, repr=False)
     resume: object | None = None
+    again: bool = False
     session_config: SessionConfig = field(default_factory=SessionConfig)
 
 
@@ -191,11 +218,7 @@ class AgentLink(Protocol):
         ...
 
     async def receive(self) -> AgentEvent:
-        """Wait for the next event. After `SessionEnd` there is none.
-
-        Raises:
-            ProviderError: the provider broke its protocol.
-        """
+        """Wait for the next event. After `SessionEnd` there is none."""
         ...
 
     async def send_audio(self, pcm: bytes) -> bool:
@@ -246,10 +269,3 @@ class OpenAgent(Protocol):
     """
 
     def __call__(self, call: CallInfo) -> AbstractAsyncContextManager[AgentLink]: ...
-
-
-class AgentProvider(OpenAgent, Protocol):
-    """An `OpenAgent` that says where it calls."""
-
-    @property
-    def endpoint(self) -> Endpoint: ...

@@ -55,7 +55,7 @@ FAST_PATH = "fast_path"  # the key of the connection's `FastPath` in ASGI's stat
 # and after a stall of a minute all of them at once. Twenty thousand a second, which one peer can, cost a whole CPU.
 UNITS_PER_SECOND = 500
 UNITS_SAVED = 5000
-_UNIT_BYTES = 1024
+UNIT_BYTES = 1024
 
 Answer = Callable[[CallerSocket, Arrival], Awaitable[None]]
 """Hold one call; awaited for each accepted WebSocket. Nothing it raises touches another call."""
@@ -241,7 +241,7 @@ class GuardedWSStream(WSStream):
         that is too long only when the peer closes, and answers broken framing or UTF-8 without a close frame.
         """
         for event in self.connection.events():
-            cost = 1 + len(event.data) / _UNIT_BYTES if isinstance(event, Message) else 1
+            cost = 1 + len(event.data) / UNIT_BYTES if isinstance(event, Message) else 1
             if self._limit.take(cost, trio.current_time()) < cost:
                 await self.fail_flood()
                 return

@@ -268,6 +268,12 @@ class WorkerPool:
                 slot.process.send_signal(number)
 
 
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """The signals that stop the service. SIGHUP is left alone where whoever started us had it ignored (``nohup``)."""
+    hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+    return (signal.SIGTERM, signal.SIGINT, *((signal.SIGHUP,) if hangs_up else ()))
+
+
 def worker_count(wanted: int, most_calls: int) -> int:
     """Return how many workers to start: as many as `wanted`, 0 for one a core; never more than calls."""
     workers = wanted or usable_cores()

@@ -15,11 +15,11 @@ from sts_trio.errors import WorkerFailed
 from sts_trio.web.connections import LOG_AGAIN_SECONDS, listen, notice_dead_peers, raise_file_limit, url_of
 from sts_trio.workers.channel import Channel, Report, ScrapeRequest, ScrapeResult, open_pair, read_text
 from sts_trio.workers.metrics import MetricsCollector
-from sts_trio.workers.pool import Backoff, WorkerPool, shares
+from sts_trio.workers.pool import Backoff, WorkerPool, shares, stop_signals
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from sts_trio.settings.service import ServiceSettings
     from sts_trio.workers.pool import WorkerSlot
@@ -33,11 +33,14 @@ _LATE_SECONDS = 20.0
 _NO_ROOM_SECONDS = 0.1
 
 
-async def run_supervisor(settings: ServiceSettings, workers: int, command: Sequence[str]) -> None:
-    """Serve with so many workers until SIGTERM or SIGINT, and until the last of their calls is over.
+async def run_supervisor(
+    settings: ServiceSettings, workers: int, command: Sequence[str], lines_dropped: Callable[[], int] = lambda: 0
+) -> None:
+    """Serve with so many workers until SIGTERM, SIGINT or SIGHUP, and until the last of their calls is over.
 
     `command` is that of this process: with `--worker` and its numbers added it starts a worker. The first worker is
-    started ahead of the others, so that what is wrong with the settings is logged once.
+    started ahead of the others, so that what is wrong with the settings is logged once. `lines_dropped` says how many
+    lines this process's log has lost.
 
     Raises:
         OSError: the address cannot be listened on.
@@ -45,10 +48,10 @@ async def run_supervisor(settings: ServiceSettings, workers: int, command: Seque
     """
     raise_file_limit()
     pool = WorkerPool(shares(settings.max_calls, workers))
-    collector = MetricsCollector(pool)
+    collector = MetricsCollector(pool, lines_dropped)
     with listen(settings.host, settings.port) as bound:
         notice_dead_peers(bound, settings.core_dead_seconds)
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        with trio.open_signal_receiver(*stop_signals()) as signals:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_forward_signals, signals, pool)
                 nursery.start_soon(_accept, bound, pool)
@@ -99,8 +102,9 @@ async def _tell_others(pool: WorkerPool) -> None:
 
 async def _forward_signals(signals: AsyncIterator[int], pool: WorkerPool) -> None:
     """Pass each signal on. Connections are accepted until the last worker has ended, so that /ready can say 503."""
-    async for _ in signals:
-        log.info("stopping: the workers are told", calls=sum(slot.load.live for slot in pool))
+    async for number in signals:
+        name = signal.Signals(number).name
+        log.info("stopping: the workers are told", signal=name, calls=sum(slot.load.live for slot in pool))
         pool.stop()
 
 

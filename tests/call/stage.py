@@ -111,11 +111,12 @@ class Caller:
     async def say(self, **message: object) -> None:
         await self.socket.send_message(msgspec.json.encode(message).decode())
 
-    async def speak(self, pcm: bytes) -> None:
-        """Send audio at real time, in frames."""
-        for start in range(0, len(pcm), 320):
-            await self.say(type="audio", audio=pcm[start : start + 320])
-            await trio.sleep(0.02)
+    async def speak(self, pcm: bytes, seconds: float = 0.02) -> None:
+        """Send audio at real time, in frames of so many seconds."""
+        size = round(seconds * 16_000)
+        for start in range(0, len(pcm), size):
+            await self.say(type="audio", audio=pcm[start : start + size])
+            await trio.sleep(seconds)
 
     async def hear(self) -> dict[str, object]:
         """Wait for the next message."""

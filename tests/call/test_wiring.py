@@ -132,6 +132,7 @@ def test_the_rules_of_calls_are_the_operators_in_seconds() -> None:
 async def test_a_stored_configuration_holds_the_prompt(config: str | None, prompt: str | None) -> None:
     chosen = make_settings(instructions="Be brief.", config_id=config)
     services = reach_services(chosen, open_http(), None)
+    assert services.instructions is not None
     assert await services.instructions(CallInfo(id="call-1")) == prompt
 
 
@@ -268,6 +269,7 @@ async def test_what_becomes_of_the_telephone_call_when_ours_is_over(
 ) -> None:
     ami = FakeAmi(transfers=transfers)
     services = reach_services(make_settings(**chosen), open_http(), ami)  # type: ignore[arg-type]  # it has what is used of one
+    assert services.release is not None
     goes_on = await services.release("u", cause)
     assert ami.told == told
     assert goes_on is (told == [MOVED])

@@ -12,7 +12,6 @@ import trio.testing
 from hypercorn.protocol.events import Data
 
 from sts_trio.web.call_socket import GuardedWSStream
-from sts_trio.web.guards import GuardedTCPServer
 from sts_trio.websocket.fast_path import FastPath
 from sts_trio.websocket.frames import BINARY, PING, TEXT, Flood, FrameParser, TokenBucket, frame
 from tests.fakes import raw_client
@@ -271,15 +270,14 @@ async def test_a_caller_who_speaks_at_once_takes_the_fast_path_unless_bytes_are_
             long_way.append(event)
         await handle(self, event)
 
-    write = GuardedTCPServer._write
+    write = FastPath.send_all
 
-    async def slow_to_go_on(self: GuardedTCPServer, data: bytes) -> bool:
-        written = await write(self, data)
+    async def slow_to_go_on(self: FastPath, data: bytes) -> None:
+        await write(self, data)
         await trio.sleep(0.1)  # as on a busy machine: the caller's answer is there before
-        return written
 
     monkeypatch.setattr(GuardedWSStream, "handle", watched)
-    monkeypatch.setattr(GuardedTCPServer, "_write", slow_to_go_on)
+    monkeypatch.setattr(FastPath, "send_all", slow_to_go_on)
     heard: list[object] = []
 
     async def answer(socket: CallerSocket, arrival: Arrival) -> None:

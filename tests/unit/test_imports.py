@@ -55,6 +55,7 @@ ONLY_IN = {  # library: where it may be imported
     "h11": {"web", "lab"},
     "trio_websocket": {"providers.socket", "lab"},
     "decouple": {"settings"},
+    "soundfile": {"lab"},
     "soxr": {"lab"},
     "httpx": {"http_client"},
     "prometheus_client": {"metrics", "workers"},

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 from math import inf
+from types import FunctionType, ModuleType
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -170,6 +173,103 @@ def test_turns_that_nobody_hears_do_not_pile_up() -> None:
         s.speech.text("a", f"{number}", s.now)
         s.speech.turn_end(s.now)
     assert len(s.playout.left_over()) + 64 == 200
+
+
+def test_before_a_word_is_said_there_is_nothing_to_do_and_a_barge_in_is_told() -> None:
+    s = Stage()
+    s.speech.expire(s.now)
+    assert s.deadlines[Deadline.SPEECH] == inf
+    s.speech.barge_in(s.now)
+    s.wait(0.1)
+    assert s.told == [(0.0, Interruption())]
+    assert s.counts.interruptions == 1
+
+
+def test_what_is_left_of_an_interrupted_reply_is_refused() -> None:
+    s = Stage()
+    quarter = Wav(8000, 1, memoryview(bytes(4000)))
+    assert s.speech.text("a", "One.", s.now)
+    assert s.speech.audio("a", quarter, s.now)
+    s.speech.barge_in(s.now)
+    assert not s.speech.text("a", "Two.", s.now)
+    assert not s.speech.audio("a", quarter, s.now)
+    assert not s.speech.speaking
+    assert s.counts.stale_chunks == 1
+
+
+def test_a_voice_without_an_id_is_heard_after_a_barge_in_too() -> None:
+    s = Stage()
+    for _ in range(3):
+        s.say("", "Hm.", 1.0)
+        s.speech.barge_in(s.now)
+    assert s.counts.stale_chunks == 0
+    assert s.counts.downstream_seconds == 3.0
+
+
+def test_a_reply_that_is_said_in_many_pieces_stays_one() -> None:
+    s = Stage()
+    s.say("a", "First.", 0.1)
+    for _ in range(100):
+        s.say("b", "On and on.", 0.1)
+    s.speech.barge_in(s.now)
+    assert not s.speech.text("a", "First.", s.now), "it is forgotten as if a hundred replies had come"
+
+
+def test_every_turn_counts_once() -> None:
+    s = Stage()
+    for number in range(3):
+        s.say(f"r{number}", "One.", 0.1)
+        s.speech.text(f"r{number}", "Two.", s.now)
+        s.speech.turn_end(s.now)
+    assert s.counts.agent_turns == 3
+
+
+def test_of_a_turn_in_countless_segments_the_first_200_are_told() -> None:
+    s = Stage()
+    for _ in range(300):
+        s.speech.text("", "x", s.now)
+    s.speech.turn_end(s.now)
+    s.wait(0.1)
+    assert s.told == [(0.0, Transcript("agent", " ".join("x" * 200)))]
+
+
+@pytest.mark.parametrize(("first", "told"), [(9_999, "yes y"), (10_000, "yes")])
+def test_a_turn_is_told_to_its_last_character_that_fits(first: int, told: str) -> None:
+    s = Stage()
+    for text in ("yes".rjust(first, "-"), "yz", "no"):
+        s.speech.text("a", text, s.now)
+    s.speech.turn_end(s.now)
+    s.wait(0.1)
+    ((_, transcript),) = s.told
+    assert isinstance(transcript, Transcript)
+    assert transcript.text.lstrip("-") == told
+
+
+def held(root: object) -> int:
+    """How many objects are reached from this one, beside code."""
+    seen, waiting = {id(root): root}, [root]
+    while waiting:
+        for each in gc.get_referents(waiting.pop()):
+            if id(each) not in seen and not isinstance(each, type | ModuleType | FunctionType):
+                seen[id(each)] = each
+                waiting.append(each)
+    return len(seen)
+
+
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_a_call_of_many_replies_holds_no_more_than_one_of_some(interrupted: bool) -> None:
+    s = Stage()
+    sizes = []
+    for number in range(600):
+        s.say(f"reply {number}", f"Number {number}.", 0.1)
+        if interrupted:
+            s.speech.barge_in(s.now)
+        else:
+            s.speech.turn_end(s.now)
+        s.wait(0.2)
+        s.told.clear()
+        sizes.append(held(s.speech))
+    assert max(sizes[300:]) <= max(sizes[:300])
 
 
 @given(st.lists(st.tuples(st.sampled_from(["say", "end", "wait", "barge"]), st.floats(0.01, 3)), max_size=40))

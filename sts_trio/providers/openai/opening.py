@@ -17,10 +17,11 @@ from urllib.parse import parse_qsl, quote
 import msgspec
 
 from sts_trio.errors import ProviderRefused
-from sts_trio.providers.base import AgentReady, SessionEnd, never_ready
+from sts_trio.providers.base import AgentReady, SessionEnd, SessionEndKind, never_ready
 from sts_trio.providers.openai import wire
-from sts_trio.providers.openai.dialect import OPENAI, Dialect, describe, fault
+from sts_trio.providers.openai.dialect import OPENAI, Dialect, describe, fault, is_limit
 from sts_trio.providers.openai.wire import message_item
+from sts_trio.providers.reading import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -226,7 +227,7 @@ def other_format(updated: object, codec: Codec) -> str | None:
         if isinstance(format_, dict) and any(
             format_.get(key, wanted) != wanted for key, wanted in codec.format.items()
         ):
-            return " ".join(str(format_.get(key, ""))[:40] for key in ("type", "rate")).strip()
+            return shown(" ".join(shown(format_.get(key), 40) for key in ("type", "rate")))
     return None
 
 
@@ -275,6 +276,7 @@ class SessionSetup:
         self._settings = session(options, codec, session_config)
         self._created: wire.Created | None = None
         self._reported = ""
+        self._limited = False  # what was reported is that there were too many
 
     def take(self, message: wire.FromService | SessionEnd, now: float) -> AgentReady | None:
         """Take a message; return `AgentReady` once the settings are in force. `now` is Unix time.
@@ -283,20 +285,22 @@ class SessionSetup:
             ProviderError: the service reported an error, closed, or will speak in another format than `codec`'s.
         """
         match message:
-            case wire.SessionCreated(session=created) if self._created is None:
-                self._created = created
+            case wire.SessionCreated() if self._created is None:
+                self._created = message.created
                 self.out.append(wire.SessionUpdate(_SETTINGS, self._settings))
             case wire.SessionUpdated(session=updated) if self._created is not None:
                 self._check(updated)
                 if self._resumed and (self._asked is None or self._history.conversation != self._asked):
                     self.out += [wire.ItemCreate("seed", item) for item in self._history.items()]
-                return AgentReady(self._created.id or "", self._history, lasts(self._created.expires_at, now))
+                return AgentReady(shown(self._created.id), self._history, lasts(self._created.expires_at, now))
             case wire.ConversationCreated(conversation=conversation):
                 if self._dialect.resumes and conversation.id:
                     self._history.conversation = conversation.id
             case wire.ServiceError():
                 self._take_error(message.cause)
             case SessionEnd(cause=cause, kind=kind):
+                if self._limited and kind is not SessionEndKind.DEAD:
+                    kind = SessionEndKind.FULL
                 raise never_ready(SessionEnd(self.complaint(f"{cause} before the session began"), kind))
             case _:
                 pass
@@ -322,4 +326,4 @@ class SessionSetup:
                 f"{self._dialect.name} did not take the session's settings: {describe(cause)}; "
                 f"check the {self._dialect.prefix}_ settings"
             )
-        self._reported = describe(cause)
+        self._reported, self._limited = describe(cause), is_limit(cause)
