@@ -95,6 +95,7 @@ def build_rules(settings: Settings, tools: tuple[Tool, ...]) -> CallRules:
         tool_grace=calls.call_control_grace_ms / 1000,
         keypad=calls.dtmf_mode,
         keypad_gap=calls.dtmf_gap_ms / 1000,
+        keys_interrupt=calls.dtmf_interrupts,
         emotion_rules=calls.emotion_rules,
         emotions=calls.emotions,
         init_seconds=calls.init_seconds,

@@ -165,6 +165,14 @@ class AssistantInput(msgspec.Struct, tag_field="type", tag="assistant_input"):
     text: str
 
 
+class Pause(msgspec.Struct, tag_field="type", tag="pause_assistant_message"):
+    """EVI says nothing until `Resume`."""
+
+
+class Resume(msgspec.Struct, tag_field="type", tag="resume_assistant_message"):
+    """EVI answers the last turn, and no other that came since `Pause`."""
+
+
 class ToolAnswer(msgspec.Struct, tag_field="type", tag="tool_response"):
     """A result is text, whatever it is: an object goes as its JSON (docs/protocols/evi.md 2.4)."""
 
@@ -180,7 +188,7 @@ class ToolErrorAnswer(msgspec.Struct, tag_field="type", tag="tool_error"):
     content: str
 
 
-ToHume = SessionSettings | UserInput | AssistantInput | ToolAnswer | ToolErrorAnswer
+ToHume = SessionSettings | UserInput | AssistantInput | Pause | Resume | ToolAnswer | ToolErrorAnswer
 
 
 # Writes one message for a text frame; EVI takes nothing but audio in binary ones.
