@@ -1,15 +1,31 @@
-"""Words of others: for one line of a log, an error or a terminal; and messages that could not be read. Pure."""
+"""Words of others, made fit for one line of a log, an error or a terminal. Pure.
+
+Whatever a peer chooses (an id, a code, a name, the reason of a close) passes `one_line` before it is logged or told.
+"""
 
 from __future__ import annotations
 
-import msgspec
+import re
 
-from sts_trio.errors import ProviderProtocolError
+# What a terminal takes for a command (ECMA-48, 5): a control sequence, a string, or an escape and one character. The
+# lone escape goes the way of other control characters.
+_ESCAPES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b[\]P^_X][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?|\x1b[ -/]*[0-~]"
+)
+_MARGIN = 4  # characters looked at for each one that is kept: what is cut out may stand at the beginning
 
 
-def one_line(text: str) -> str:
-    """Bring text onto one printable line: line breaks, control characters and runs of blanks become one blank each."""
-    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
+def one_line(text: str, most: int | None = None) -> str:
+    """Bring text onto one printable line of at most `most` characters.
+
+    A terminal's escape sequences are cut out. Line breaks, control characters, marks of direction, halves of characters
+    and runs of blanks become one blank each.
+    """
+    if most is not None:
+        text = text[: _MARGIN * most]
+    text = _ESCAPES.sub("", text)
+    line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    return line if most is None else line[:most].rstrip()
 
 
 def first_error(error: BaseException) -> BaseException:
@@ -17,33 +33,3 @@ def first_error(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-# What a decoder raises for text that is no JSON, no UTF-8, nested too deeply, or of another shape.
-UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
-
-
-class _Typed(msgspec.Struct):
-    type: str
-
-
-_decode_type = msgspec.json.Decoder(_Typed).decode
-
-
-def known_types(base: type[msgspec.Struct]) -> frozenset[object]:
-    """The `type` of each message that is derived from `base`."""
-    return frozenset(kind.__struct_config__.tag for kind in base.__subclasses__())
-
-
-def refuse_broken(peer: str, message: str | bytes, known: frozenset[object], reason: Exception) -> None:
-    """Return if `message` has a `type` that is not `known`: it may be skipped. `peer` is who sent it.
-
-    Raises:
-        ProviderProtocolError: it is no JSON object with a `type`, or of a known type with fields of the wrong shape.
-    """
-    try:
-        type_ = _decode_type(message).type
-    except UNREADABLE:
-        raise ProviderProtocolError(f"{peer} sent a message that is no JSON object with a type: {reason}") from reason
-    if type_ in known:
-        raise ProviderProtocolError(f"{peer} sent a broken {type_}: {reason}") from reason

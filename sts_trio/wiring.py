@@ -17,7 +17,7 @@ import structlog
 from sts_trio.audio.pcm import BYTES_PER_SECOND, RATE, is_loud
 from sts_trio.audio.resample import TelephoneResampler, prepare
 from sts_trio.audio.wav import WavError, parse_wav
-from sts_trio.call.config import CallRules, NoInputRules, ResumeRules, Services, SessionPolicy
+from sts_trio.call.config import CallRules, NoInputRules, Prompt, ResumeRules, Services, SessionPolicy
 from sts_trio.call.handler import CallHandler
 from sts_trio.call.meter import Cause, Meter
 from sts_trio.call.playout import Pace
@@ -34,8 +34,8 @@ from sts_trio.websocket.tls import client_context
 
 if TYPE_CHECKING:
     from sts_trio.call.handler import Registry
-    from sts_trio.providers.base import AgentProvider, CallInfo
-    from sts_trio.providers.dial import Dial
+    from sts_trio.providers.base import CallInfo
+    from sts_trio.providers.dial import AgentProvider, Dial
     from sts_trio.settings import Settings
     from sts_trio.tools.tool import Tool
 
@@ -70,6 +70,7 @@ def build_handler(
         services=reach_services(settings, http, ami, dial, meter),
         registry=registry,
         log_transcripts=settings.service.log_transcripts,
+        provider=settings.provider.name,
     )
 
 
@@ -123,9 +124,9 @@ def reach_services(
     calls = settings.calls
     sources = read_instructions(settings, http)
 
-    async def instructions(call: CallInfo) -> str | None:
+    async def instructions(call: CallInfo) -> Prompt:
         # A stored configuration holds the prompt.
-        return None if settings.provider.config_id else await sources.load(call.uuid)
+        return Prompt(None, "config") if settings.provider.config_id else Prompt(*await sources.find(call.uuid))
 
     async def release(uuid: str, cause: Cause) -> bool:
         if ami is None:
@@ -182,7 +183,10 @@ def open_provider(settings: Settings, dial: Dial | None = None) -> AgentProvider
     provider = find_provider(chosen.name)
     if chosen.api_key is None:
         raise ConfigError([f"{chosen.prefix}_API_KEY is not set; it is required"])
-    times = SocketTimes(open=settings.calls.ready_seconds, dead=settings.calls.provider_dead_seconds)
+    calls = settings.calls
+    times = SocketTimes(
+        open=calls.ready_seconds, dead=calls.provider_dead_seconds, garbage=calls.provider_garbage_seconds
+    )
     return provider.open(chosen, chosen.api_key.reveal(), dial or TcpDial(trust(settings)), times)
 
 

@@ -35,12 +35,14 @@ from sts_trio.providers.base import (
     AgentReady,
     AgentText,
     AgentTurnEnd,
+    OddMessage,
     SessionEnd,
     ToolCall,
     UserInterruption,
     UserTurn,
     UserWords,
 )
+from sts_trio.text import one_line
 
 if TYPE_CHECKING:
     from sts_trio.call.actions import Action, Actions, Deadlines
@@ -54,7 +56,8 @@ if TYPE_CHECKING:
 
 _LONGEST_TEXT = 10_000  # characters of a caller's turn; some ten minutes of speech
 _LISTEN_SECONDS = 0.1  # every fifth frame: nobody says a word in less
-_NOTES = 5  # log lines a call about messages that were not understood; the rest are counted
+_NOTES = 5  # log lines a call, and side, about messages that were not understood; the rest are counted
+_LONGEST_NOTE = 200  # characters
 
 
 class CallState(Enum):
@@ -87,7 +90,7 @@ class Bridge:
         self._keys = DtmfEntries(rules.keypad, rules.keypad_gap, self.deadlines, self.counts)
         self._no_input = NoInputTimer(rules.silence, self.deadlines)
         self._speech = AgentSpeech(playout, self.deadlines)
-        self._tools = ToolCalls(playout, self.deadlines, rules.tool_grace)
+        self._tools = ToolCalls(playout, self._speech, self.deadlines, rules.tool_grace)
         self._emotions = Emotions(rules.emotion_rules, self._tools, self.counts)
         self._ending = Ending(rules, playout, self._speech, self._tools, self.deadlines, now)
         self._lifeline = ResumePolicy(rules.lifeline, self.counts)
@@ -178,16 +181,16 @@ class Bridge:
             return self._moved(self._session_ended(event, session, now))
         if session != self._lifeline.current:
             return ()
-        if isinstance(event, AgentFault):
-            return self._moved(self._reported(event, now))
+        if isinstance(event, AgentFault | OddMessage):
+            return self._odd(event) if isinstance(event, OddMessage) else self._moved(self._reported(event, now))
         if not self._agent_heard:
             self._agent_heard = True
             self._lifeline.on_event()
         match event:
             case AgentAudio(reply=reply, wav=wav):
-                self._agent_speaks(self._speech.audio(reply, wav, now), aloud=True)
+                return self._agent_speaks(self._speech.audio(reply, wav, now), aloud=True)
             case AgentText(reply=reply, text=text):
-                self._agent_speaks(self._speech.text(reply, text, now))
+                return self._agent_speaks(self._speech.text(reply, text, now))
             case AgentTurnEnd():
                 self._speech.turn_end(now)
                 return self._tools.agent_turn_end()
@@ -229,6 +232,13 @@ class Bridge:
             self._ending.tell(fault.message)
         return ()
 
+    def _odd(self, sent: OddMessage) -> Actions:
+        self.counts.count_odd(sent.kind)
+        if self.counts.odd > _NOTES:
+            return ()
+        fields = {"kind": str(sent.kind), "sent": one_line(sent.about, _LONGEST_NOTE)}
+        return (LogWarning("the provider sent what cannot be used; ignored", fields),)
+
     def _session_ended(self, end: SessionEnd, session: int, now: float) -> Actions:
         in_use = session == self._lifeline.current
         found = self._lifeline.ended(end, session, now)
@@ -246,23 +256,29 @@ class Bridge:
         found = self._lifeline.expire(now, quiet=self._quiet(now))
         return (*closed, *(self._ending.agent_gone(found, now) if isinstance(found, SessionEnd) else found))
 
-    def _agent_speaks(self, speaks: bool, *, aloud: bool = False) -> None:
+    def _agent_speaks(self, speaks: bool, *, aloud: bool = False) -> Actions:
         if not speaks:
-            return
+            return ()
         if aloud:
             self.deadlines[Deadline.ANSWER] = inf
+            if self.deadlines[Deadline.TOOLS] < inf:
+                self._tools.look()
         self._agent_until = self._speech.heard_until
-        if self._last_fault.close_by < inf:
+        if self._last_fault.pending:
             self._last_fault.survived()
             self._moved(())
         if self._reply_due:
             self._reply_due = False
             self._keys.taken_up()
+        if not self._speech.overfull:
+            return ()
+        self._speech.overfull = False
+        return (LogWarning("more speech than is held for a caller; the newest is dropped"),)
 
     def _barge_in(self, now: float) -> Actions:
-        if self.deadlines[Deadline.TOOLS] < inf:  # a tool waits for the good-bye
-            self._tools.barge_in()
-        return (Truncate(self._speech.barge_in(now)),)
+        unheard = self._speech.barge_in(now)
+        self._tools.barge_in(now)
+        return (Truncate(unheard),)
 
     def _user_turn(self, turn: UserTurn, now: float) -> Actions:
         self._last_fault.over()
@@ -276,6 +292,7 @@ class Bridge:
         if turn.text:
             self._playout.post(Transcript("user", turn.text[:_LONGEST_TEXT], emotions or None))
         self._tools.user_turn()
+        self._speech.user_turn()
         return self._moved(self._emotions.user_turn(turn.emotions, now))
 
     def _moved(self, actions: Actions) -> Actions:
@@ -325,6 +342,7 @@ class Bridge:
                 return self._too_silent(now)
             case Deadline.SPEECH:
                 self._speech.expire(now)
+                self._tools.look()
                 return ()
             case Deadline.TOOLS:
                 return self._tools.expire(now)

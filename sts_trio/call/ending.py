@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 
 class NoInputTimer:
-    """How long neither side has made a sound that may be a word, and whether the caller has been asked if they are there."""
+    """How long neither side has said a word, and whether the caller has been asked if they are still there.
+
+    Any sound of the caller's that is loud enough may be a word.
+    """
 
     def __init__(self, rules: NoInputRules, deadlines: Deadlines) -> None:
         self._rules = rules
@@ -111,7 +114,8 @@ class Ending:
         if end.kind is not SessionEndKind.GOODBYE:
             return self.fail(end.cause, now)
         self._speech.turn_end(now)
-        return self.hear_out(CallOutcome(Cause.AGENT_ENDED, 1000, end.cause), now)
+        dropped = self._tools.session_over()
+        return (*dropped, *self.hear_out(CallOutcome(Cause.AGENT_ENDED, 1000, end.cause), now))
 
     def fail(self, message: str, now: float) -> Actions:
         """End the call because the agent's side has failed for good; before, the caller hears the fallback."""

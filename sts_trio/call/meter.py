@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 
 from sts_trio.errors import ProviderError, ProviderLost, ProviderRefused, ProviderTimeout
+from sts_trio.providers.base import OddKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,6 +113,9 @@ _LATE_ANSWERS = Series(
 )
 _FAULTS = Series("sts_provider_faults", "Errors that the provider reported")
 _NOT_UNDERSTOOD = Series("sts_not_understood", "Messages of Core that were not understood")
+_ODD = Series(
+    "sts_provider_not_understood", "Messages of the provider that could not be used, and were skipped", "kind"
+)
 
 
 @dataclass(slots=True)
@@ -146,6 +150,23 @@ class CallCounts:
     late_answers: int = field(default=0, metadata=_shown(_LATE_ANSWERS))
     provider_faults: int = field(default=0, metadata=_shown(_FAULTS))
     not_understood: int = field(default=0, metadata=_shown(_NOT_UNDERSTOOD))
+    odd_empty: int = field(default=0, metadata=_shown(_ODD, OddKind.EMPTY))
+    odd_binary: int = field(default=0, metadata=_shown(_ODD, OddKind.BINARY))
+    odd_json: int = field(default=0, metadata=_shown(_ODD, OddKind.JSON))
+    odd_type: int = field(default=0, metadata=_shown(_ODD, OddKind.TYPE))
+    odd_field: int = field(default=0, metadata=_shown(_ODD, OddKind.FIELD))
+    odd_audio: int = field(default=0, metadata=_shown(_ODD, OddKind.AUDIO))
+    odd_size: int = field(default=0, metadata=_shown(_ODD, OddKind.SIZE))
+
+    @property
+    def odd(self) -> int:
+        """How many messages of the provider could not be used."""
+        return sum(getattr(self, f"odd_{kind}") for kind in OddKind)
+
+    def count_odd(self, kind: OddKind) -> None:
+        """The provider sent a message that cannot be used."""
+        name = f"odd_{kind}"
+        setattr(self, name, getattr(self, name) + 1)
 
 
 WEBSOCKET, HTTP = "websocket", "http"
@@ -153,6 +174,8 @@ LEGS = (WEBSOCKET, HTTP)  # how Core's side is connected
 CANCELLED = "cancelled"  # the cause of a call's end that is no `Cause`: the server gave it up
 CONNECT_KINDS = ("first", "resume", "renewal")
 CONNECT_RESULTS = ("ready", "refused", "timeout", "lost", "protocol", "closed", "given up", "failed")
+# The operator's URL, file or setting; the provider's own; what the call brought; a stored configuration.
+PROMPT_SOURCES = ("url", "file", "text", "default", "call", "config")
 TOOL_RESULTS = ("done", "failed", "stopped")
 
 
@@ -172,6 +195,15 @@ class Meter:
 
     def call_ended(self, call: CallRecord, cause: str, seconds: float, mood: str | None) -> None:
         """It is over: why, how long it took, and the caller's strongest emotion over all of it, if there was one."""
+
+    def prompted(self, source: str) -> None:
+        """Where the agent's prompt comes from: one of `PROMPT_SOURCES`."""
+
+    def session_opened(self, session: str) -> None:
+        """A session is ready; the provider calls it so."""
+
+    def spoke(self, now: float) -> None:
+        """Core got the first audio of the call."""
 
     def connected(self, kind: str, result: str, seconds: float) -> None:
         """A try to open a session is over; `kind` and `result` are those of the lists above."""

@@ -26,7 +26,8 @@ _FIRST_PAUSE_SECONDS = 0.25  # before the second try; doubled with each, up to
 _LONGEST_PAUSE_SECONDS = 3.0
 # A reconnect counts as success after 5 s with any event, or 60 s in silence; the loss of any other spends the same
 # `resume_seconds` again. But a caller on hold makes every session silent, and a provider may restart one node after the
-# other: up to 5 silent sessions of 5 s in a row count as success, too (1 if it had stopped to answer pings).
+# other: up to 5 silent sessions of 5 s in a row count as success, too (1 if it
+# had stopped to answer pings, or to make sense).
 _STEADY_SECONDS = 5.0
 _STEADY_SILENT_SECONDS = 60.0
 _SILENT_IN_A_ROW = 5
@@ -43,7 +44,7 @@ _CLOSE_SECONDS = 5.0
 _CLOSE_LOST_SECONDS = 1.0
 _FAULTS_TOLD = 20  # errors of the provider that a call passes on to Core; the rest are counted
 _NOT_RESUMED = "it could not be resumed"
-_RESUMABLE = (SessionEndKind.LOST, SessionEndKind.DEAD, SessionEndKind.FULL)
+_RESUMABLE = (SessionEndKind.LOST, SessionEndKind.DEAD, SessionEndKind.PROTOCOL_ERROR, SessionEndKind.FULL)
 
 
 class LastFault:
@@ -54,12 +55,15 @@ class LastFault:
 
     def __init__(self) -> None:
         self.close_by = inf
+        self.pending = False
+        """Nothing shows yet that the session survives it. An attribute: each chunk of audio asks for it."""
         self._fault: AgentFault | None = None
         self._told = 0
 
     def report(self, fault: AgentFault, now: float) -> bool:
         """Take an error of the provider's. True: Core should hear of it now."""
         self._fault = fault
+        self.pending = True
         resumable = fault.ends in _RESUMABLE
         if fault.ends is not None:
             self.close_by = now + (_CLOSE_LOST_SECONDS if resumable else _CLOSE_SECONDS)
@@ -88,12 +92,19 @@ class LastFault:
         return SessionEnd(fault.message, fault.ends)
 
     def survived(self) -> None:
-        """The session still works: cancel the forced close. The fault is kept, to explain a close that follows."""
+        """The session still works: cancel the forced close.
+
+        A fault that should have ended it is kept, to explain a close that follows; any other is over.
+        """
         self.close_by = inf
+        self.pending = False
+        if self._fault is not None and self._fault.ends is None:
+            self._fault = None
 
     def over(self) -> None:
         """The conversation goes on, or the session is gone: the error explains nothing that comes now."""
         self._fault = None
+        self.pending = False
         self.close_by = inf
 
 
@@ -233,7 +244,8 @@ class ResumePolicy:
         if kind not in _RESUMABLE or self._call.resume is None:
             return None
         lived = now - self._ready_at if self._ready_at is not None else 0.0
-        if self._was_steady(lived, dead=kind is SessionEndKind.DEAD) or self._give_up_at == inf:
+        unable = kind in (SessionEndKind.DEAD, SessionEndKind.PROTOCOL_ERROR)
+        if self._was_steady(lived, dead=unable) or self._give_up_at == inf:
             self._give_up_at = now + self._rules.resume_seconds
             self._tries = 0
         if self._give_up_at <= now:

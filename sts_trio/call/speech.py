@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 
 _MOST_SEGMENTS = 200  # of one turn, kept for its transcript
-_MOST_CHARACTERS = 10_000  # of one turn; some ten minutes of speech, five times what may wait to be heard
+_MOST_CHARACTERS = 10_000  # of one turn; some ten minutes of speech, which is what may wait to be heard
 _LONGEST_ID = 128  # of a reply, as far as it is remembered; EVI's have 32 characters
+# How long after a barge-in audio of the interrupted reply may still be on its way, with the caller's words before it.
+_LATE_SECONDS = 1.0
 _MOST_REPLIES = 64  # ids remembered, to tell late audio of an interrupted reply from new audio
 
 
@@ -37,12 +39,19 @@ class AgentTurn:
         self._room = _MOST_CHARACTERS
         self._replies: deque[str] = deque(maxlen=_MOST_REPLIES)
         self._interrupted: deque[str] = deque(maxlen=_MOST_REPLIES)
+        self._late_until = -inf  # audio of an interrupted reply may still come
+        self._caller_spoke = False  # since the barge-in
 
-    def admits(self, reply: str) -> bool:
-        """Whether this reply is said now, and not left over from before a barge-in. Without an id it always is."""
+    def admits(self, reply: str, now: float, *, words: bool = False) -> bool:
+        """Whether this reply is said now, and not left over from before a barge-in. Without an id it always is.
+
+        A provider may use an id again: once the caller has spoken, words are new, and audio that is no longer late.
+        """
         reply = reply[:_LONGEST_ID]
         if reply in self._interrupted:
-            return False
+            if not self._caller_spoke or (not words and now < self._late_until):
+                return False
+            self._interrupted.remove(reply)
         if reply and reply not in self._replies:
             self._replies.append(reply)
         return True
@@ -71,9 +80,14 @@ class AgentTurn:
         voice, self._voice = self._voice, None
         return b"" if voice is None else voice.flush()
 
-    def cut_off(self) -> None:
+    def user_turn(self) -> None:
+        """The caller has said something: what the agent says now may be new, whatever its id."""
+        self._caller_spoke = True
+
+    def cut_off(self, now: float) -> None:
         """Barge-in: forget the voice, and admit no reply of this turn any more."""
         self._voice = None
+        self._late_until, self._caller_spoke = now + _LATE_SECONDS, False
         self._interrupted.extend(self._replies)
         self._replies.clear()
 
@@ -83,18 +97,31 @@ class AgentTurn:
 _REPLY_GAP_SECONDS = 1.0
 # Words come before their voice, which may take its time; for so long they are not taken for over.
 _VOICE_GAP_SECONDS = 5.0
-# Turns said but not yet heard. The playout holds two minutes, a handful of turns; beyond, the oldest is told at once.
+# After a tool call no end of the turn need come (docs/protocols/evi.md 5.4). If no more of the voice has come when all
+# but so much has been heard, it is over: early enough for the rest to follow without a hole.
+_BEFORE_LAST_SECONDS = 0.1
+# Turns said but not yet heard. The playout holds ten minutes, a handful of turns; beyond, the oldest is told at once.
 _MOST_UNHEARD = 64
 _TOLERANCE_SECONDS = 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """A turn whose text is complete; `begins` and `ends` are positions in the playout's audio, in seconds."""
+    """A turn whose text is complete; `begins` and `ends` are positions in the playout's audio, in seconds.
+
+    `whole`: there was room for all of it.
+    """
 
     text: str
     begins: float
     ends: float
+    whole: bool = True
+
+    def told(self, heard: float) -> Transcript:
+        """Return what Core is told when the caller has heard so much, and no more will follow."""
+        missed = not self.whole or self.ends - heard > _TOLERANCE_SECONDS
+        heard_ms = round(max(min(heard, self.ends) - self.begins, 0) * 1000) if missed else None
+        return Transcript("agent", self.text, heard_ms=heard_ms)
 
 
 class AgentSpeech:
@@ -102,6 +129,7 @@ class AgentSpeech:
 
     def __init__(self, playout: Playout, deadlines: Deadlines) -> None:
         self.heard_until = -inf  # when the caller will have heard what the agent has said so far
+        self.overfull = False  # some of what is said has been dropped, and nobody was told yet
         self._deadlines = deadlines
         self._playout = playout
         self._counts = playout.counts
@@ -110,6 +138,11 @@ class AgentSpeech:
         self._unheard: deque[_Said] = deque()
         self._over_at = inf
         self._barge_in_told = False
+        self._voiced: str | None = None  # the reply whose voice came last
+        self._tool_asked = False  # since the turn began: no end of it need be announced
+        self.owes_voice = False  # words have come whose voice has not
+        self._lost = 0.0  # seconds of this turn for which there was no room
+        self._gap = (0.0, 0.0)  # what was dropped since the last barge-in, in seconds, and up to where in the audio
 
     @property
     def speaking(self) -> bool:
@@ -118,20 +151,36 @@ class AgentSpeech:
 
     def audio(self, reply: str, wav: Wav, now: float) -> bool:
         """Take a chunk of the agent's voice. False if it is left over from before a barge-in."""
-        if not self._speaks(reply):
+        if not self._speaks(reply, now):
             self._counts.stale_chunks += 1
             return False
         self._play(self._turn.speak(wav), reply)
-        self._expect_more(_REPLY_GAP_SECONDS, now)
+        self._voiced, self.owes_voice = reply, False
+        self._expect_more(-_BEFORE_LAST_SECONDS if self._tool_asked else _REPLY_GAP_SECONDS, now)
         return True
 
     def text(self, reply: str, text: str, now: float) -> bool:
         """Take a segment of what the agent says. False if it is left over from before a barge-in."""
-        if not self._speaks(reply):
+        if not self._speaks(reply, now, words=True):
             return False
         self._turn.add_text(text)
+        self.owes_voice = self.owes_voice or reply != self._voiced
         self._expect_more(_VOICE_GAP_SECONDS, now)
         return True
+
+    def user_turn(self) -> None:
+        """The caller has said something."""
+        self._turn.user_turn()
+
+    def tool_asked(self, now: float, *, last_words: bool = False) -> None:
+        """A tool call ends what has been said so far, unless more of it comes before that has been heard.
+
+        With `last_words` a good-bye may be all to come.
+        """
+        self._tool_asked = self.speaking or last_words
+        if self.speaking and not self.owes_voice:
+            self._expect_more(-_BEFORE_LAST_SECONDS, now)
+            self.expire(now)
 
     def turn_end(self, now: float) -> None:
         """The turn is complete; the caller may still be listening to it."""
@@ -148,10 +197,12 @@ class AgentSpeech:
         """
         self._over_at = inf
         self._close_turn()
-        self._turn.cut_off()
+        self._tool_asked = False
+        self._turn.cut_off(now)
         self._playout.audit.barge_in(now, announced=not self._barge_in_told)
         heard = self._playout.heard(now)
-        unheard = self._playout.queued - heard
+        unheard = self._playout.queued - heard + (self._gap[0] if heard < self._gap[1] else 0.0)
+        self._gap = (0.0, 0.0)
         self._playout.clear(now)
         if not self._barge_in_told:
             self._barge_in_told = True
@@ -175,9 +226,9 @@ class AgentSpeech:
         self._over_at = inf
         self._wake(now)
 
-    def _speaks(self, reply: str) -> bool:
+    def _speaks(self, reply: str, now: float, *, words: bool = False) -> bool:
         """Whether this is part of what the agent says now; if so, it has taken up speaking again."""
-        if not self._turn.admits(reply):
+        if not self._turn.admits(reply, now, words=words):
             return False
         self._barge_in_told = False
         if self._begins is None:
@@ -188,6 +239,10 @@ class AgentSpeech:
         dropped = self._playout.push(pcm, reply)
         self._counts.downstream_seconds += len(pcm) / BYTES_PER_SECOND - dropped
         self._counts.downstream_dropped_seconds += dropped
+        if dropped:
+            self.overfull = self.overfull or not self._lost
+            self._lost += dropped
+            self._gap = (self._gap[0] + dropped, self._playout.queued)
 
     def _expect_more(self, gap: float, now: float) -> None:
         self.heard_until = self._playout.played_at(now)
@@ -196,22 +251,24 @@ class AgentSpeech:
 
     def _close_turn(self) -> None:
         begins, self._begins = self._begins, None
+        self._tool_asked = self._tool_asked and begins is None
+        self.owes_voice = False
         if text := self._turn.take_text():
             ends = self._playout.queued
-            self._unheard.append(_Said(text, ends if begins is None else begins, ends))
+            self._unheard.append(_Said(text, ends if begins is None else begins, ends, whole=not self._lost))
             self._counts.agent_turns += 1
+        self._lost = 0.0
 
     def _tell_heard(self, now: float) -> None:
         heard = self._playout.heard(now) + _TOLERANCE_SECONDS
         while self._unheard and (self._unheard[0].ends <= heard or len(self._unheard) > _MOST_UNHEARD):
-            self._playout.post(Transcript("agent", self._unheard.popleft().text))
+            said = self._unheard.popleft()
+            self._playout.post(said.told(max(heard, said.ends)))
         self._wake(now)
 
     def _tell_all(self, heard: float) -> None:
         for said in self._unheard:
-            missed = said.ends - heard > _TOLERANCE_SECONDS
-            heard_ms = round(max(heard - said.begins, 0) * 1000) if missed else None
-            self._playout.post(Transcript("agent", said.text, heard_ms=heard_ms))
+            self._playout.post(said.told(heard))
         self._unheard.clear()
 
     def _wake(self, now: float) -> None:

@@ -8,6 +8,7 @@ the other: raw audio both ways over a streaming HTTP request (docs/protocols/cor
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qsl
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 MAX_PARAMETERS = 256
 MAX_NAME = 64
 MAX_VALUE = 1024
+_PLUS_OF_NUMBER = re.compile(r"(?:(?<=[=:])|(?<=%3A))\+(?=[0-9])", re.IGNORECASE)  # also in `sip:+49...`
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +50,12 @@ def parse_query(query: bytes) -> dict[str, str]:
     """Read a query string leniently; never raises.
 
     The last of a repeated name wins; the first `MAX_PARAMETERS` names are kept, names cut at `MAX_NAME` and values at
-    `MAX_VALUE` characters. Broken percent-encoding stays as it is, bytes that are no UTF-8 become U+FFFD.
+    `MAX_VALUE` characters. Broken percent-encoding stays as it is, bytes that are no UTF-8 become U+FFFD. A plus stands
+    for a blank (as in forms), but for one that begins a telephone number: whoever writes a URL by hand forgets that.
     """
     kept: dict[str, str] = {}
-    for name, value in parse_qsl(query.decode(errors="replace"), keep_blank_values=True, errors="replace"):
+    text = _PLUS_OF_NUMBER.sub("%2B", query.decode(errors="replace"))
+    for name, value in parse_qsl(text, keep_blank_values=True, errors="replace"):
         short = name[:MAX_NAME]
         if short in kept or len(kept) < MAX_PARAMETERS:
             kept[short] = value[:MAX_VALUE]

@@ -7,11 +7,11 @@ this module: no JSON, no sockets, no vendor's words. Events carry no time: the r
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 from math import inf
 from typing import TYPE_CHECKING, Protocol
 
-from sts_trio.errors import ConversationGone, ProviderBusy, ProviderLost, ProviderRefused
+from sts_trio.errors import ConversationGone, ProviderBusy, ProviderLost, ProviderProtocolError, ProviderRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from sts_trio.audio.wav import Wav
     from sts_trio.errors import ProviderError
-    from sts_trio.providers.dial import Endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +121,26 @@ class AgentFault:
     ends: SessionEndKind | None = None
 
 
+class OddKind(StrEnum):
+    """What is wrong with a message that is of no use. One word for one thing in metrics."""
+
+    EMPTY = "empty"  # nothing is said: no text, `null`, `[]`, `"ping"`
+    BINARY = "binary"
+    JSON = "json"  # it is none, or no object
+    TYPE = "type"  # it has none
+    FIELD = "field"  # one that the call needs is missing, or of another kind
+    AUDIO = "audio"  # it cannot be played
+    SIZE = "size"
+
+
+@dataclass(frozen=True, slots=True)
+class OddMessage:
+    """The provider said what cannot be used; it is skipped. `about` says what is wrong with it, and repeats nothing."""
+
+    kind: OddKind
+    about: str
+
+
 AgentEvent = (
     AgentReady
     | UserTurn
@@ -132,6 +151,7 @@ AgentEvent = (
     | UserInterruption
     | ToolCall
     | AgentFault
+    | OddMessage
     | SessionEnd
 )
 
@@ -140,6 +160,8 @@ def never_ready(end: SessionEnd) -> ProviderError:
     """Make the exception that a link raises when a session ends before it was ready."""
     if end.kind is SessionEndKind.FORGOTTEN:
         return ConversationGone(end.cause)
+    if end.kind is SessionEndKind.PROTOCOL_ERROR:
+        return ProviderProtocolError(end.cause)
     if end.kind is SessionEndKind.FULL:
         return ProviderBusy(end.cause)
     lost = end.kind in (SessionEndKind.LOST, SessionEndKind.DEAD)
@@ -196,11 +218,7 @@ class AgentLink(Protocol):
         ...
 
     async def receive(self) -> AgentEvent:
-        """Wait for the next event. After `SessionEnd` there is none.
-
-        Raises:
-            ProviderError: the provider broke its protocol.
-        """
+        """Wait for the next event. After `SessionEnd` there is none."""
         ...
 
     async def send_audio(self, pcm: bytes) -> bool:
@@ -244,10 +262,3 @@ class OpenAgent(Protocol):
     """
 
     def __call__(self, call: CallInfo) -> AbstractAsyncContextManager[AgentLink]: ...
-
-
-class AgentProvider(OpenAgent, Protocol):
-    """An `OpenAgent` that says where it calls."""
-
-    @property
-    def endpoint(self) -> Endpoint: ...

@@ -5,7 +5,9 @@ When sessions cannot be opened, call after call, new calls fail at once, and one
 
 from __future__ import annotations
 
+import base64
 import os
+import re
 import socket
 import ssl
 from contextlib import asynccontextmanager
@@ -26,6 +28,7 @@ from sts_trio.errors import (
     ProviderUnavailable,
 )
 from sts_trio.names import names_for, new_lookups
+from sts_trio.providers.base import OpenAgent
 from sts_trio.text import first_error, one_line
 from sts_trio.websocket.tls import TlsStream
 
@@ -33,12 +36,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
-    from sts_trio.providers.base import AgentLink, CallInfo, OpenAgent
+    from sts_trio.providers.base import AgentLink, CallInfo
 
 
 _LONGEST_DETAIL = 200
 # A shorter key is a test's, and no secret; replacing it could replace parts of ordinary words.
 _SHORTEST_KEY = 8
+_LONGEST_QUOTE = 10_000  # characters of a peer's text; what is shown of one is far less
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +111,34 @@ class TcpDial:
 
 
 def without_key(text: str, key: str) -> str:
-    """Replace the key by ``***``: a peer may repeat it in a refusal, an error or the reason of a close."""
-    return text.replace(key, "***") if len(key) >= _SHORTEST_KEY else text
+    """Replace the key by ``***``: a peer may repeat it in a refusal, an error or the reason of a close.
+
+    Also where it is spelled otherwise: escaped as in JSON, XML or a URL (twice, perhaps), in base64 as part of
+    something, in hexadecimal. More than the first `_LONGEST_QUOTE` characters of a text are not kept.
+    """
+    if len(key) < _SHORTEST_KEY:
+        return text
+    raw = key.encode()
+    forms = [key, raw.hex(), *(_base64_within(raw, before) for before in range(3))]
+    forms += [form.replace("+", "-").replace("/", "_") for form in forms[2:]]
+    spellings = "|".join(_spelled(form) for form in dict.fromkeys(forms))
+    return re.sub(f"{spellings}|(?i:{raw.hex()})", "***", text[:_LONGEST_QUOTE])
+
+
+def _base64_within(raw: bytes, before: int) -> str:
+    """The characters that stand for `raw` alone in the base64 of something with `before` bytes (of three) before it."""
+    first, bits = -(-before * 8 // 6), (before + len(raw)) * 8
+    return base64.b64encode(bytes(before) + raw).decode()[first : bits // 6]
+
+
+def _spelled(text: str) -> str:
+    """A pattern of a text whose every character may be escaped. Repeats are bounded: a peer writes what it is for."""
+    spellings = []
+    for each in text:
+        code = ord(each)
+        escaped = rf"\\{{1,4}}[ux](?:00)?{code:02x}|%(?:25){{0,3}}{code:02x}|&#0{{0,4}}{code};|&#x0{{0,4}}{code:x};"
+        spellings.append(rf"(?:\\{{0,4}}{re.escape(each)}|(?i:{escaped}))")
+    return "".join(spellings)
 
 
 def first_line(exc: BaseException) -> str:
@@ -222,3 +252,10 @@ async def _counted(open_agent: OpenAgent, breaker: Breaker, call: CallInfo) -> A
     finally:
         if not decided and probing:
             breaker.undecided()
+
+
+class AgentProvider(OpenAgent, Protocol):
+    """An `OpenAgent` that says where it calls."""
+
+    @property
+    def endpoint(self) -> Endpoint: ...

@@ -189,7 +189,7 @@ class CallSettings:
         "CALL_CONTROL_GRACE_MS",
         3000,
         parsers.whole(0, 30_000),
-        "How long a transfer or hang-up waits at most until the caller has heard the agent out",
+        "How long a transfer or hang-up waits for a good-bye that has not begun; one that has is heard out",
     )
     tools_dir: str = setting(
         "TOOLS_DIR",
@@ -242,6 +242,12 @@ class CallSettings:
         20.0,
         parsers.seconds(2, 600),
         "Without an answer to a ping for so long, the provider is gone",
+    )
+    provider_garbage_seconds: float = setting(
+        "PROVIDER_GARBAGE_SECONDS",
+        5.0,
+        parsers.seconds(1, 60),
+        "A provider that says only what nobody understands for so long is broken: another session is opened",
     )
     answer_seconds: float = setting(
         "ANSWER_SECONDS", 10.0, parsers.seconds(1, 120), "An agent that answers later than this is logged"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # what the vendors of language models agree on
 _WHERE = re.compile(r"(?P<what>.*) - at `\$\.(?P<path>.+)`", re.DOTALL)  # how msgspec says where a value is wrong
+_FENCE = re.compile(r"```[a-zA-Z0-9]*\s(.*)```", re.DOTALL)
 
 
 class NotATool(Exception):
@@ -175,17 +176,31 @@ def _kinds(hint: Any) -> set[Any]:
 
 
 def _read_object(arguments: str) -> dict[str, Any]:
-    if not arguments.strip():
-        return {}
-    try:
-        given = msgspec.json.decode(arguments)
-    except (ValueError, RecursionError) as exc:
-        raise ToolError(f"the arguments are no JSON that can be read: {_reason(exc)}") from exc
+    """Read an object as models write it: also in a code fence, or as JSON text in JSON."""
+    given: object = arguments
+    for _ in range(2):
+        if isinstance(given, str):
+            given = _read_json(_unfenced(given))
     if given is None:
         return {}
     if not isinstance(given, dict):
         raise ToolError("the arguments must be a JSON object")
     return given
+
+
+def _read_json(text: str) -> object:
+    if not text:
+        return None
+    try:
+        return msgspec.json.decode(text)
+    except (ValueError, RecursionError) as exc:
+        raise ToolError(f"the arguments are no JSON that can be read: {_reason(exc)}") from exc
+
+
+def _unfenced(text: str) -> str:
+    text = text.strip()
+    fence = _FENCE.fullmatch(text)
+    return fence[1].strip() if fence else text
 
 
 def _number_as_text(value: object) -> object:

@@ -44,6 +44,7 @@ class FastPath(trio.abc.Stream):
     seconds. Without it a write has no time limit, and a cancellation may leave half a frame, which ends the connection.
     At most `read_bytes` are read at once: this bounds how many tiny messages are parsed in one turn of the event loop.
     A write that fails ends the stream for the reader, too.
+    With `library_bytes` the library gets no more than that at once, for the same reason: it takes longer.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class FastPath(trio.abc.Stream):
         make: Callable[[int, bytes], bytes] = frame,
         patience: float = inf,
         read_bytes: int = _READ_BYTES,
+        library_bytes: int | None = None,
     ) -> None:
         self._stream = stream
         self._parser = parser
@@ -62,6 +64,7 @@ class FastPath(trio.abc.Stream):
         self._most = queued
         self._patience = patience
         self._read_bytes = read_bytes
+        self._library_bytes = library_bytes
         self._tls = stream if isinstance(stream, TlsStream) else None
         self._wire = stream if self._tls is None else self._tls.transport  # beneath TLS, if there is any
         self._socket = self._wire.socket if isinstance(self._wire, trio.SocketStream) else None
@@ -174,14 +177,21 @@ class FastPath(trio.abc.Stream):
                 await self._library.park()
             if waiting.cancelled_caught and not self._reading and not self._closed:  # the receiver is busy
                 await (self._fetch() if len(self._messages) < self._most else self._room.park())
-        if self._others:
-            others, self._others = self._others, b""
+        if not self._others:
+            if self._flooded:
+                self._flooded = False
+                raise Flood
+            data = await self._read(max_bytes)
+            if self._library_bytes is None or len(data) <= self._library_bytes:
+                return data
+            self._others += data
+        elif self._library_bytes is not None:
+            await trio.lowlevel.checkpoint()  # between two of its turns
+        most = self._library_bytes or len(self._others)
+        others, self._others = self._others[:most], self._others[most:]
+        if not self._others:
             self._receiver.unpark_all()
-            return others
-        if self._flooded:
-            self._flooded = False
-            raise Flood
-        return await self._read(max_bytes)
+        return others
 
     async def send_all(self, data: _Bytes) -> None:
         """Write; writes that come meanwhile wait for their turn.
@@ -283,6 +293,8 @@ class FastPath(trio.abc.Stream):
 
     async def _read(self, max_bytes: int | None) -> bytes:
         """Read. First wait, then read: trio does it the other way round, but an awaited frame is seldom there yet."""
+        if self._parser.rest_until > self._heard_at:  # by its own clock, which is the time of the last read
+            await trio.sleep_until(self._parser.rest_until)
         while self._direct and self._socket is not None:
             if self._tls is not None and self._tls.over:  # the socket may have nothing more to say, and stay open
                 await trio.lowlevel.checkpoint()

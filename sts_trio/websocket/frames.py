@@ -7,6 +7,7 @@ Each call has fifty frames a second in each direction. A library that knows all 
 from __future__ import annotations
 
 import os
+from math import inf
 
 TEXT, BINARY, PING, PONG = 0x81, 0x82, 0x89, 0x8A  # first bytes of a final frame
 _LENGTH16, _LENGTH64 = 126, 127
@@ -39,6 +40,12 @@ class TokenBucket:
         self._left, self._at = left - taken, now
         return taken
 
+    def charge(self, units: float, now: float) -> float:
+        """Take `units`, on credit if there are fewer; return the seconds until the debt is paid."""
+        self._left = min(self._burst, self._left + (now - self._at) * self._rate) - units
+        self._at = now
+        return max(-self._left / self._rate, 0.0)
+
 
 class FrameParser:
     """Cuts a peer's bytes into plain messages, and the rest, which is the library's.
@@ -47,6 +54,8 @@ class FrameParser:
     Pings and pongs are part of the rest. So is anything else (a fragment, a close, an error), with all bytes after it:
     from then on `closed` is true. The rest always begins and, unless `closed`, ends at a whole frame.
     """
+
+    rest_until = -inf  # before this time no more is to be read; here there is a `limit` instead
 
     def __init__(self, *, masked: bool, most: int) -> None:
         self.closed = False

@@ -115,7 +115,7 @@ class FakeAgent:
     """
 
     ready_after: float = 0.0
-    failure: ProviderError | None = None
+    failure: Exception | None = None
     calls: list[CallInfo] = field(default_factory=list)
     audio: list[bytes] = field(default_factory=list)
     said: list[str] = field(default_factory=list)

@@ -41,7 +41,7 @@ _REFUSALS = {
     "429": Script(handshake=Refuse(429)),
     "502": Script(handshake=Refuse(502)),
     "503": Script(handshake=Refuse(503)),
-    "reset": Script(handshake=Drop()),
+    "reset": Script(handshake=Drop(reset=True)),
     "full": Script(metadata=False, steps=(SendError(0.1, "rate_limit_exceeded"), CloseWith(0.2, 1013))),
 }
 READY = {"humeai": "chat_metadata", "openai": "session.updated", "xai": "session.updated"}

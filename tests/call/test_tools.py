@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from sts_trio.call.config import CallRules, NoInputRules, Services, SessionPolicy
+from sts_trio.call.config import CallRules, NoInputRules, Prompt, Services, SessionPolicy
 from sts_trio.call.meter import Cause
 from sts_trio.core.wire import Digit, Error, PlayoutAudio, Transcript
 from sts_trio.providers.base import (
@@ -157,19 +157,6 @@ async def test_a_transfer_comes_after_the_last_frame_of_the_good_bye(
     scene.core.hang_up()
 
 
-async def test_a_long_good_bye_is_cut_at_the_grace_time(
-    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
-) -> None:
-    transfer = Bench("dsai_transfer")
-    scene = await begin(nursery, rules=control_rules(transfer, grace=3.0), uuid=UUID)
-    began = trio.current_time()
-    scene.agent.feed(AgentText("r", "A long story."), *[spoken(0.1, "r") for _ in range(100)])
-    scene.agent.feed(call_tool("dsai_transfer"))
-    await trio.sleep(5)
-    assert transfer.runs[0][0] - began == pytest.approx(3.0, abs=0.02)
-    scene.core.hang_up()
-
-
 async def test_who_takes_it_back_is_not_transferred(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -190,7 +177,7 @@ async def test_a_hang_up_that_core_does_not_follow_ends_on_our_side(
     hangup = Bench("dsai_hangup")
     scene = await begin(nursery, rules=control_rules(hangup), uuid=UUID)
     scene.agent.feed(call_tool("dsai_hangup"))
-    with trio.fail_after(5):
+    with trio.fail_after(7):
         await scene.over.wait()
     assert scene.core.closed == (1000, Cause.HUNG_UP)
     assert scene.core.closed_at - hangup.runs[0][0] == pytest.approx(3.0, abs=0.02)
@@ -339,7 +326,7 @@ async def test_a_hang_up_has_no_error_to_tell(nursery: trio.Nursery, autojump_cl
     scene = await begin(nursery, rules=control_rules(Bench("dsai_hangup")), uuid=UUID)
     scene.agent.feed(AgentFault("Hume reports an error: a hiccup (E0100)"))
     scene.agent.feed(call_tool("dsai_hangup"))
-    with trio.fail_after(5):
+    with trio.fail_after(7):
         await scene.over.wait()
     assert scene.core.messages == [Error("Hume reports an error: a hiccup (E0100)")]
 
@@ -554,9 +541,9 @@ async def test_the_summary_tells_how_the_caller_sounded_and_nothing_of_what_he_s
 async def test_instructions_are_loaded_for_each_call_that_brings_none(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
-    async def instructions(call: object) -> str:
+    async def instructions(call: object) -> Prompt:
         await trio.sleep(0.5)
-        return "Be brief."
+        return Prompt("Be brief.", "text")
 
     scene = await begin(nursery, services=partial(Services, instructions=instructions))
     await trio.sleep(1)
@@ -568,7 +555,7 @@ async def test_instructions_are_loaded_for_each_call_that_brings_none(
 async def test_a_call_that_brings_its_own_prompt_loads_none(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, own: str
 ) -> None:
-    async def instructions(_: object) -> str:
+    async def instructions(_: object) -> Prompt:
         raise AssertionError("nobody needs them")
 
     rules = CallRules(session_policy=SessionPolicy(overrides=True))

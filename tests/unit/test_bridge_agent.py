@@ -86,8 +86,9 @@ def test_an_answer_is_measured_from_the_end_of_the_callers_turn() -> None:
     playout = Playout(Pace(0.5), CallCounts(), meter)
     bridge = Bridge(CallRules(), playout, CallInfo("x"), 0.0)
     bridge.on_core(Init(UUID), 0.0)
-    for event, now in [(AgentReady("s"), 0.0), (UserTurn("So?"), 2.0), (voice(1.0), 2.5)]:
-        bridge.on_agent(event, 1, now)
+    bridge.on_agent(AgentReady("s"), 1, 0.0)
+    bridge.on_agent(UserTurn("So?"), 1, 2.0)
+    bridge.on_agent(voice(1.0), 1, 2.5)
     while (message := playout.take(2.75)) is not None:
         playout.sent(message, 2.75)
     assert meter.answers == [750]

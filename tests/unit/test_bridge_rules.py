@@ -13,6 +13,7 @@ from sts_trio.call.actions import (
     CancelTool,
     CloseSession,
     End,
+    LogWarning,
     OpenSession,
     RunTool,
     Say,
@@ -136,7 +137,7 @@ def test_a_barge_in_gives_the_agent_time_to_drop_a_transfer() -> None:
     c.says(ask("dsai_transfer"))
     c.wait(0.5)
     c.says(UserInterruption())
-    assert RunTool not in kinds(c.wait(2.4)), "the good-bye is over, but the caller has cut it off"
+    assert RunTool not in kinds(c.wait(2.9)), "the good-bye is over, but the caller has cut it off"
     assert RunTool in kinds(c.wait(0.2)), "the grace of 3 s is over"
 
 
@@ -272,10 +273,23 @@ def test_words_of_any_length_are_bounded(event: UserTurn | UserWords) -> None:
 
 def test_audio_for_which_there_is_no_room_is_never_heard() -> None:
     c = Conversation()
-    c.says(voice(121.0))
-    c.wait(130)
-    assert c.playout.heard(c.now) == pytest.approx(120)
-    assert (c.bridge.counts.downstream_seconds, c.bridge.counts.downstream_dropped_seconds) == (120, 1)
+    c.says(AgentText("r", "A very long story."))
+    assert kinds(c.says(voice(601.0))) == [LogWarning], "at once"
+    assert c.says(voice(1.0)) == (), "and once a turn"
+    c.says(AgentTurnEnd())
+    c.wait(610)
+    assert c.playout.heard(c.now) == pytest.approx(600)
+    assert (c.bridge.counts.downstream_seconds, c.bridge.counts.downstream_dropped_seconds) == (600, 2)
+    assert c.told == [Transcript("agent", "A very long story.", heard_ms=600_000)]
+
+
+def test_the_agent_learns_that_speech_for_which_there_was_no_room_was_not_heard() -> None:
+    c = Conversation()
+    c.says(voice(610.0))
+    c.wait(10)
+    (unheard,) = c.says(UserInterruption())
+    assert isinstance(unheard, Truncate)
+    assert unheard.unheard == pytest.approx(600)
 
 
 def test_the_silence_that_fills_a_frame_takes_time_and_is_no_speech() -> None:

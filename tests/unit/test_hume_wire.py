@@ -28,7 +28,8 @@ from sts_trio.providers.base import (
     UserTurn,
 )
 from sts_trio.providers.hume import wire
-from sts_trio.providers.hume.wire import EMOTIONS, closed, describe, parse_from_hume, to_event
+from sts_trio.providers.hume.settings import EMOTIONS
+from sts_trio.providers.hume.wire import closed, describe, parse_from_hume, to_event
 from tests.unit.signals import chunk, fmt, riff
 
 SOUND = bytes(range(40))

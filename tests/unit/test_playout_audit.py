@@ -50,10 +50,11 @@ class Line:
 
     def listen(self, writing: float = 0.0) -> None:
         """Take all that is due; each message needs `writing` seconds."""
-        while (message := self.playout.take(self.now)) is not None:
+        message = self.playout.take(self.now)
+        while message is not None:
             self.now += writing
-            self.playout.sent(message, self.now)
             self.heard.append(message)
+            message = self.playout.after(message, self.now)
 
     def wait(self, length: float) -> None:
         until = self.now + length
@@ -84,7 +85,7 @@ def test_a_conversation_with_barge_ins_sends_nothing_stale() -> None:
 
 
 def test_late_audio_that_is_let_through_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(AgentTurn, "admits", lambda self, reply: True)
+    monkeypatch.setattr(AgentTurn, "admits", lambda self, *_, **__: True)
     line = Line()
     line.say("a", 1.0)
     line.wait(0.2)
@@ -122,7 +123,7 @@ def test_stale_audio_of_several_replies_in_one_message_is_all_counted(monkeypatc
 
 
 def test_a_frame_that_is_stale_in_part_counts_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(AgentTurn, "admits", lambda self, reply: True)
+    monkeypatch.setattr(AgentTurn, "admits", lambda self, *_, **__: True)
     line = Line()
     line.say("a", 0.02)
     line.barge_in()
@@ -290,7 +291,7 @@ def test_the_trail_always_knows_as_many_bytes_as_the_playout_holds(steps: list[t
                 line.speech.turn_end(line.now)
             case "wait":
                 line.wait(size / 1000)
-        assert sum(part.size for part in line.playout.audit._parts) == len(line.playout._audio)
+        assert sum(part.size for part in line.playout.audit._parts) == line.playout._audio.size
         assert line.counts.stale_frames_sent == 0
     most = line.counts.downstream_seconds + 0.02 * len(steps)  # with silence that fills last frames
     assert line.counts.downstream_peak_seconds <= most

@@ -202,6 +202,99 @@ def test_a_voice_without_an_id_is_heard_after_a_barge_in_too() -> None:
     assert s.counts.downstream_seconds == 3.0
 
 
+def test_an_id_that_is_used_again_is_heard_once_the_caller_has_spoken() -> None:
+    s = Stage()
+    quarter = Wav(8000, 1, memoryview(bytes(4000)))
+    s.say("a", "One.", 1.0)
+    s.speech.barge_in(s.now)
+    s.wait(2.0)
+    assert not s.speech.audio("a", quarter, s.now), "nobody has spoken since"
+    s.speech.user_turn()
+    assert s.speech.audio("a", quarter, s.now)
+    s.speech.barge_in(s.now)
+    assert not s.speech.text("a", "Two.", s.now), "the caller spoke before this barge-in"
+
+
+def test_just_after_a_barge_in_words_are_new_and_a_voice_is_late() -> None:
+    s = Stage()
+    quarter = Wav(8000, 1, memoryview(bytes(4000)))
+    s.say("a", "One.", 1.0)
+    s.speech.barge_in(s.now)
+    s.speech.user_turn()
+    s.wait(0.9)
+    assert not s.speech.audio("a", quarter, s.now)
+    assert s.speech.text("a", "Two.", s.now)
+    assert s.speech.audio("a", quarter, s.now)
+
+
+def over_after(s: Stage) -> float:
+    """Wait until the turn is over; return how long that took."""
+    began = s.now
+    while s.speech.speaking:
+        s.wait(0.01)
+    return round(s.now - began, 1)
+
+
+def test_a_turn_without_end_is_over_a_second_after_it_was_heard() -> None:
+    s = Stage()
+    s.say("a", "One moment.", 2.0)
+    assert over_after(s) == 3.0
+
+
+def test_a_tool_call_ends_a_turn_just_before_it_has_been_heard() -> None:
+    s = Stage()
+    s.say("a", "One moment.", 2.0)
+    s.speech.tool_asked(s.now)
+    assert over_after(s) == 1.9
+    s.say("b", "It is open.", 2.0)
+    assert over_after(s) == 3.1, "the next turn, after the last 0.1 s of this, has an end of its own"
+
+
+def test_what_a_tool_call_ends_is_played_to_its_last_sample() -> None:
+    s = Stage()
+    s.say("a", "Hm.", 0.03)
+    s.speech.tool_asked(s.now)
+    assert not s.speech.speaking
+    assert round(s.playout.queued, 3) == 0.04
+
+
+def test_a_tool_call_waits_for_the_voice_of_words_that_came_before() -> None:
+    s = Stage()
+    s.speech.text("a", "One moment.", s.now)
+    s.speech.tool_asked(s.now)
+    s.wait(1.0)
+    assert s.speech.speaking
+    s.speech.audio("a", Wav(8000, 1, memoryview(bytes(32_000))), s.now)
+    assert over_after(s) == 1.9
+
+
+@pytest.mark.parametrize(("last_words", "over"), [(False, 3.0), (True, 1.9)])
+def test_a_tool_call_before_a_word_ends_only_a_good_bye_to_come(last_words: bool, over: float) -> None:
+    s = Stage()
+    s.speech.tool_asked(s.now, last_words=last_words)
+    s.say("a", "Good-bye.", 2.0)
+    assert over_after(s) == over
+
+
+def test_a_tool_call_before_a_barge_in_ends_nothing_after_it() -> None:
+    s = Stage()
+    s.say("a", "One moment.", 2.0)
+    s.speech.tool_asked(s.now)
+    s.speech.barge_in(s.now)
+    s.say("b", "Sorry?", 2.0)
+    assert over_after(s) == 3.0
+
+
+def test_what_was_dropped_is_unheard_until_the_caller_is_past_it() -> None:
+    s = Stage()
+    s.say("a", "A very long story.", 601.0)
+    s.say("a", "And more.", 1.0)
+    assert round(s.speech.barge_in(s.now), 2) == 602.0
+    s.say("b", "Another.", 601.0)
+    s.wait(601.0)
+    assert round(s.speech.barge_in(s.now), 2) == 0.0
+
+
 def test_a_reply_that_is_said_in_many_pieces_stays_one() -> None:
     s = Stage()
     s.say("a", "First.", 0.1)
@@ -252,12 +345,13 @@ def held(root: object) -> int:
     return len(seen)
 
 
-def test_a_call_of_many_replies_holds_no_more_than_one_of_some() -> None:
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_a_call_of_many_replies_holds_no_more_than_one_of_some(interrupted: bool) -> None:
     s = Stage()
     sizes = []
     for number in range(600):
         s.say(f"reply {number}", f"Number {number}.", 0.1)
-        if number % 3 == 0:
+        if interrupted:
             s.speech.barge_in(s.now)
         else:
             s.speech.turn_end(s.now)

@@ -179,7 +179,7 @@ class Conversation:
             case SendJunk(kind=kind):
                 await self._faulty.send_all(malformed_frame(kind, self._session.chat.malformed))
             case Flood():
-                for frames in flood_of(item):
+                for frames in flood_of(item.kind, item.count, item.each):
                     await self._faulty.send_all(frames)
             case SendRaw(data=data) | SendBinary(data=data):
                 await self._connection.send_message(data)

@@ -16,7 +16,6 @@ from sts_trio.lab.websocket import BINARY, CONTINUATION, PING, PONG, TEXT, encod
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from sts_trio.lab.emulator.steps import Flood
 
 # A text goes in a text frame, bytes in a binary one.
 Odd = str | bytes | Callable[[], str]
@@ -90,16 +89,16 @@ def half_a_frame() -> bytes:
 AT_ONCE = 1000  # frames of a flood that are written in one go: 3 kB
 
 
-def flood_of(flood: Flood) -> Iterator[bytes]:
+def flood_of(kind: str, count: int, each: int) -> Iterator[bytes]:
     """Give the frames of a flood, some `AT_ONCE` at a time, and never a part of a message."""
-    if flood.kind in ("pongs", "pings"):
-        frame = encode_frame(PONG if flood.kind == "pongs" else PING, b"")
-        for sent in range(0, flood.count, AT_ONCE):
-            yield frame * min(AT_ONCE, flood.count - sent)
+    if kind in ("pongs", "pings"):
+        frame = encode_frame(PONG if kind == "pongs" else PING, b"")
+        for sent in range(0, count, AT_ONCE):
+            yield frame * min(AT_ONCE, count - sent)
         return
-    message = _in_fragments(flood.each, empty=flood.kind == "empty_fragments")
-    messages = max(flood.count // flood.each, 1)
-    together = max(AT_ONCE // flood.each, 1)
+    message = _in_fragments(each, empty=kind == "empty_fragments")
+    messages = max(count // each, 1)
+    together = max(AT_ONCE // each, 1)
     for sent in range(0, messages, together):
         yield message * min(together, messages - sent)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -13,18 +14,27 @@ import trio
 
 from sts_trio.audio.pcm import RATE
 from sts_trio.errors import ProviderLost, ProviderTimeout
-from sts_trio.providers.base import AgentFault, AgentReady, SessionEnd, SessionEndKind, never_ready
+from sts_trio.providers.base import (
+    AgentAudio,
+    AgentFault,
+    AgentReady,
+    OddMessage,
+    SessionEnd,
+    SessionEndKind,
+    never_ready,
+)
 from sts_trio.providers.dial import without_key
 from sts_trio.providers.hume import wire
 from sts_trio.providers.hume.wire import SessionSettings, ToolDeclaration, closed, to_event
+from sts_trio.providers.reading import Reader, shown
 from sts_trio.providers.socket import SocketEnd, SocketTimes, open_socket
-from sts_trio.text import one_line
 from sts_trio.websocket.frames import BINARY, TEXT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
+    from sts_trio.audio.wav import Wav
     from sts_trio.providers.base import AgentEvent, CallInfo, ToolOffer
     from sts_trio.providers.dial import Dial, Endpoint
     from sts_trio.providers.socket import ProviderSocket
@@ -133,6 +143,8 @@ log = structlog.get_logger(__name__)
 
 _MOST_WARNINGS = 5  # log lines a chat; their texts may quote the caller, so they are left out
 _LONGEST_ID = 64
+_MOST_EARLY = 16  # odd messages before the chat has begun, kept to be counted
+_NO_SOUND = memoryview(b"")
 
 _HINTS = {
     401: "check HUMEAI_API_KEY",
@@ -176,9 +188,10 @@ class HumeProvider:
             dial=self.dial,
             times=self.times,
             hints=_HINTS,
+            fits=wire.LANGUAGE.fits,
             hide=self._without_key,
         ) as socket:
-            link = HumeLink(socket, self._without_key)
+            link = HumeLink(socket, Reader(wire.LANGUAGE, "Hume", self.times.garbage), self._without_key)
             with trio.move_on_at(ready_by) as waiting:
                 await link.wait_ready(opening.late)
             if waiting.cancelled_caught:
@@ -194,10 +207,13 @@ class HumeProvider:
 class HumeLink:
     """An open chat; see `providers.base.AgentLink`."""
 
-    def __init__(self, socket: ProviderSocket, hide: Callable[[str], str]) -> None:
+    def __init__(self, socket: ProviderSocket, reader: Reader[wire.HumeMessage], hide: Callable[[str], str]) -> None:
         self._socket = socket
+        self._read = reader.read
         self._hide = hide
-        self._ready: AgentReady | None = None
+        self._is_ready = False
+        self._early: deque[AgentEvent] = deque(maxlen=_MOST_EARLY)  # what `wait_ready` saw
+        self._wav: Wav | None = None  # the format of the voice, good for samples without a header
         self._warnings_logged = 0
 
     @property
@@ -222,32 +238,36 @@ class HumeLink:
                     pass
                 case SessionEnd(cause=cause, kind=kind):
                     raise never_ready(SessionEnd(reported or f"{cause} before the chat began", kind))
+                case OddMessage() as odd:
+                    self._early.append(odd)
                 case _:
                     pass
         if late is not None:
             with suppress(ProviderLost):  # `receive` will tell why
                 await self._send(late)
-        self._ready = ready
+        self._is_ready = True
+        self._early.appendleft(ready)
 
     async def receive(self) -> AgentEvent:
         """See `AgentLink.receive`; the first event is the `AgentReady` that `wait_ready` saw."""
-        if self._ready is not None:
-            ready, self._ready = self._ready, None
-            return ready
-        return await self._next()
+        return self._early.popleft() if self._early else await self._next()
 
     async def _next(self) -> AgentEvent:
         while True:
             message = await self._socket.receive()
             if isinstance(message, SocketEnd):
                 return closed(message.code, self._hide(message.reason))
-            heard = wire.parse_from_hume(message)
+            heard = self._read(message, trio.current_time())
+            if isinstance(heard, OddMessage | SessionEnd):
+                return heard
             if isinstance(heard, wire.HumeError):
                 heard = wire.HumeError(
                     *(self._hide(str(part or "")) for part in (heard.code, heard.slug, heard.message))
                 )
-            event = to_event(heard) if heard is not None else None
-            if event is not None:
+            event = to_event(heard, self._wav) if heard is not None else None
+            if isinstance(event, AgentAudio) and (self._wav is None or self._wav.rate != event.wav.rate):
+                self._wav = replace(event.wav, pcm=_NO_SOUND)
+            if event is not None and not (self._is_ready and isinstance(event, AgentReady)):  # it may be said again
                 return event
             self._warn_of(heard)
 
@@ -257,10 +277,10 @@ class HumeLink:
             return
         match heard:
             case wire.HumeError(code=code, slug=slug):
-                log.warning("Hume warns", code=code, slug=slug)
+                log.warning("Hume warns", code=shown(code), slug=shown(slug))
             case wire.ToolFailure(tool_call_id=tool_call_id):
-                shown = one_line(self._hide(str(tool_call_id or "")))[:_LONGEST_ID]
-                log.warning("Hume reports a tool call that failed", tool_call_id=shown)
+                id_ = shown(self._hide(str(tool_call_id or "")), _LONGEST_ID)
+                log.warning("Hume reports a tool call that failed", tool_call_id=id_)
             case _:
                 return
         self._warnings_logged += 1

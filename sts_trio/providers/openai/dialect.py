@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sts_trio.providers.base import AgentFault, SessionEnd, SessionEndKind
+from sts_trio.providers.reading import shown
 
 if TYPE_CHECKING:
     from sts_trio.providers.openai.wire import Cause
@@ -41,7 +42,9 @@ _LIMITS = {"rate_limit_exceeded", "inference_rate_limit_exceeded"}
 _BUSY = ("conversation_already_has_active_response", "already has an active response")
 _BROKEN = ("server_error", "internal_error", "timeout")
 _WORTH_RESUMING = frozenset({1001, 1005, 1006, 1011, 1012, 1013, 1014, 1015})
+_BROKEN_FRAMES = frozenset({1002, 1007, 1009})  # it is mostly we who find one, and fail the connection
 _LONGEST_DETAIL = 200
+_LOOKED_AT = 1000  # characters of what an error says, for words that we know
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ def hints(dialect: Dialect) -> dict[int, str]:
 
 def fault(cause: Cause, dialect: Dialect) -> AgentFault | None:
     """What an `error` means to a call; None for one that changes nothing."""
-    code, kind, said = _text(cause.code), _text(cause.type), _text(cause.message)
+    code, kind, said = shown(cause.code), shown(cause.type), shown(cause.message, _LOOKED_AT)
     if code in _HARMLESS or any(words in said for words in _HARMLESS_WORDS):
         return None
     message = f"{dialect.name} reports an error: {describe(cause)}"
@@ -99,24 +102,24 @@ def fault(cause: Cause, dialect: Dialect) -> AgentFault | None:
 
 def is_busy(cause: Cause) -> bool:
     """Whether a response was refused only because another is under way."""
-    return _text(cause.code) == _BUSY[0] or _BUSY[1] in _text(cause.message)
+    return shown(cause.code) == _BUSY[0] or _BUSY[1] in shown(cause.message, _LOOKED_AT)
 
 
 def is_limit(cause: Cause) -> bool:
     """Whether there were too many requests, or tokens, in too short a time."""
-    return bool({_text(cause.code), _text(cause.type)} & _LIMITS)
+    return bool({shown(cause.code), shown(cause.type)} & _LIMITS)
 
 
 def may_pass(cause: Cause) -> bool:
     """Whether a response that failed like this may well succeed in a moment."""
-    names = (_text(cause.code), _text(cause.type))
+    names = (shown(cause.code), shown(cause.type))
     return not any(name in _FATAL for name in names)
 
 
 def describe(cause: Cause) -> str:
     """One line for a person: what the service said, its code and the field that it is about."""
-    said = _text(cause.message)[:_LONGEST_DETAIL]
-    name = " ".join(part for part in (_text(cause.code) or _text(cause.type), _text(cause.param)) if part)
+    said = shown(cause.message, _LONGEST_DETAIL)
+    name = " ".join(part for part in (shown(cause.code) or shown(cause.type), shown(cause.param)) if part)
     name = name[:_LONGEST_DETAIL]
     return f"{said} ({name})" if said and name else said or name or "no details given"
 
@@ -127,7 +130,7 @@ def closed(code: int, reason: str, dialect: Dialect) -> SessionEnd:
     expired = _EXPIRED_WORDS in reason or any(part in _EXPIRED for part in parts)
     if code == 1000 and not expired and not any(part in _FATAL for part in parts):
         return SessionEnd(f"{dialect.name} ended the session (close 1000)", SessionEndKind.GOODBYE)
-    said = f": {_text(reason)[:_LONGEST_DETAIL]}" if reason else ""
+    said = f": {shown(reason, _LONGEST_DETAIL)}" if reason else ""
     if code == 1006:
         # No peer can send this code; with a reason it is `socket`'s own, for a ping that was not answered.
         kind = SessionEndKind.DEAD if reason else SessionEndKind.LOST
@@ -138,6 +141,8 @@ def closed(code: int, reason: str, dialect: Dialect) -> SessionEnd:
             return SessionEnd(_with_hint(cause, part, dialect), SessionEndKind.REFUSED)
     if any(part in _LIMITS for part in parts):
         return SessionEnd(cause, SessionEndKind.FULL)
+    if code in _BROKEN_FRAMES and not expired:
+        return SessionEnd(cause, SessionEndKind.PROTOCOL_ERROR)
     lost = expired or code in _WORTH_RESUMING
     return SessionEnd(cause, SessionEndKind.LOST if lost else SessionEndKind.REFUSED)
 
@@ -145,7 +150,3 @@ def closed(code: int, reason: str, dialect: Dialect) -> SessionEnd:
 def _with_hint(message: str, name: str, dialect: Dialect) -> str:
     hint = _FATAL[name].format(prefix=dialect.prefix, current=dialect.current)
     return f"{message}; {hint}" if hint else message
-
-
-def _text(value: object) -> str:
-    return " ".join(str(value).split()) if value is not None else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from math import inf
@@ -13,13 +14,14 @@ import trio
 
 from sts_trio.audio.pcm import FRAME_BYTES, FRAME_SECONDS
 from sts_trio.errors import ProviderError, ProviderLost, ProviderTimeout
-from sts_trio.providers.base import SessionEnd
+from sts_trio.providers.base import OddMessage, SessionEnd
 from sts_trio.providers.dial import without_key
 from sts_trio.providers.openai import wire
 from sts_trio.providers.openai.audio import open_codec
 from sts_trio.providers.openai.dialect import closed, hints
 from sts_trio.providers.openai.opening import History, SessionSetup, credentials, target
 from sts_trio.providers.openai.protocol import RealtimeProtocol
+from sts_trio.providers.reading import Reader
 from sts_trio.providers.socket import SocketEnd, SocketTimes, open_socket
 from sts_trio.websocket.frames import TEXT
 
@@ -40,6 +42,7 @@ log = structlog.get_logger(__name__)
 # After this gap we send silence ourselves, until the turn is over, or for so long (semantic detection waits up to 8 s).
 _GAP_SECONDS = 0.5
 _MOST_SILENCE_SECONDS = 10.0
+_MOST_EARLY = 16  # odd messages before the session is ready, kept to be counted
 _SILENCE_BYTES = int(_GAP_SECONDS / FRAME_SECONDS) * FRAME_BYTES
 
 
@@ -95,9 +98,11 @@ class RealtimeProvider:
             dial=self.dial,
             times=self.times,
             hints=hints(options.dialect),
+            fits=wire.LANGUAGE.fits,
             hide=self._without_key,
         ) as socket:
-            link = RealtimeLink(socket, options.dialect, codec, protocol, self._without_key)
+            reader = Reader(wire.LANGUAGE, options.dialect.name, self.times.garbage)
+            link = RealtimeLink(socket, reader, options.dialect, codec, protocol, self._without_key)
             try:
                 with trio.move_on_at(ready_by) as waiting:
                     await link.wait_ready(setup)
@@ -123,12 +128,14 @@ class RealtimeLink:
     def __init__(
         self,
         socket: ProviderSocket,
+        reader: Reader[wire.FromService],
         dialect: Dialect,
         codec: Codec,
         protocol: RealtimeProtocol,
         hide: Callable[[str], str],
     ) -> None:
         self._socket = socket
+        self._read = reader.read
         self._dialect = dialect
         self._encode = codec.encode
         self._protocol = protocol
@@ -153,13 +160,17 @@ class RealtimeLink:
             ProviderError: the service reported an error, or closed, instead.
         """
         ready = None
+        early: deque[OddMessage] = deque(maxlen=_MOST_EARLY)
         while ready is None:
-            if (message := await self._next()) is not None:
+            message = await self._next()
+            if isinstance(message, OddMessage):
+                early.append(message)
+            elif message is not None:
                 ready = setup.take(message, time())
             with suppress(ProviderLost):  # the next message tells why
                 while setup.out:
                     await self._send(setup.out.popleft())
-        self._protocol.events.append(ready)
+        self._protocol.events += (ready, *early)
 
     # Receiving.
 
@@ -171,7 +182,7 @@ class RealtimeLink:
             with trio.CancelScope(deadline=self._wake_at()):
                 message = await self._next()
             now = trio.current_time()
-            if isinstance(message, SessionEnd):
+            if isinstance(message, SessionEnd | OddMessage):
                 return message
             if message is not None:
                 self._take(message, now)
@@ -181,12 +192,12 @@ class RealtimeLink:
                 await self._flush()
         return events.popleft()
 
-    async def _next(self) -> wire.FromService | SessionEnd | None:
+    async def _next(self) -> wire.FromService | OddMessage | SessionEnd | None:
         """Wait for the next message; None for one that we do not know."""
         message = await self._socket.receive()
         if isinstance(message, SocketEnd):
             return closed(message.code, self._hide(message.reason), self._dialect)
-        read = wire.parse_from_service(message, self._dialect.name)
+        read = self._read(message, trio.current_time())
         if isinstance(read, wire.ServiceError):
             cause = read.cause
             shown = {name: getattr(cause, name) for name in ("type", "code", "message", "param")}

@@ -21,6 +21,7 @@ from sts_trio.providers.base import AgentReady, SessionEnd, SessionEndKind, neve
 from sts_trio.providers.openai import wire
 from sts_trio.providers.openai.dialect import OPENAI, Dialect, describe, fault, is_limit
 from sts_trio.providers.openai.wire import message_item
+from sts_trio.providers.reading import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -226,7 +227,7 @@ def other_format(updated: object, codec: Codec) -> str | None:
         if isinstance(format_, dict) and any(
             format_.get(key, wanted) != wanted for key, wanted in codec.format.items()
         ):
-            return " ".join(str(format_.get(key, ""))[:40] for key in ("type", "rate")).strip()
+            return shown(" ".join(shown(format_.get(key), 40) for key in ("type", "rate")))
     return None
 
 
@@ -284,14 +285,14 @@ class SessionSetup:
             ProviderError: the service reported an error, closed, or will speak in another format than `codec`'s.
         """
         match message:
-            case wire.SessionCreated(session=created) if self._created is None:
-                self._created = created
+            case wire.SessionCreated() if self._created is None:
+                self._created = message.created
                 self.out.append(wire.SessionUpdate(_SETTINGS, self._settings))
             case wire.SessionUpdated(session=updated) if self._created is not None:
                 self._check(updated)
                 if self._resumed and (self._asked is None or self._history.conversation != self._asked):
                     self.out += [wire.ItemCreate("seed", item) for item in self._history.items()]
-                return AgentReady(self._created.id or "", self._history, lasts(self._created.expires_at, now))
+                return AgentReady(shown(self._created.id), self._history, lasts(self._created.expires_at, now))
             case wire.ConversationCreated(conversation=conversation):
                 if self._dialect.resumes and conversation.id:
                     self._history.conversation = conversation.id

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from sts_trio.providers.base import AgentAudio, AgentText, AgentTurnEnd, ToolCall, UserInterruption, UserTurn, UserWords
 from sts_trio.providers.openai import wire
 from sts_trio.providers.openai.audio import PlaybackEstimate
 from sts_trio.providers.openai.dialect import fault
 from sts_trio.providers.openai.responses import Responses
+from sts_trio.providers.reading import shown
 
 if TYPE_CHECKING:
     from sts_trio.providers.base import AgentEvent
@@ -78,9 +81,9 @@ class RealtimeProtocol:
                 self._saying = (*named, (before + (message.delta or ""))[:_LONGEST_TEXT])
             case wire.WordsDone(response_id=response, item_id=item) if not self._responses.is_over(response):
                 self._say_words(response or "", item or "", message.transcript or "")
-            case wire.ResponseCreated(response=response):
+            case wire.ResponseCreated(id=id_):
                 self._asking = None
-                self._responses.created(response.id or "")
+                self._responses.created(id_)
             case wire.ItemDone(item=item):
                 self._ask(item, message.response_id or "")
             case wire.ResponseDone(response=response):
@@ -146,8 +149,9 @@ class RealtimeProtocol:
             return
         self._seen_calls.append(id_)
         if len(self._calls) < _MOST_CALLS:
-            given = item.arguments if isinstance(item.arguments, str) else ""
-            call = ToolCall(id_, item.name or "", given or "{}", response_required=True, stays_open=True)
+            given = item.arguments
+            arguments = given if isinstance(given, str) else msgspec.json.encode(given).decode() if given else ""
+            call = ToolCall(id_, shown(item.name), arguments or "{}", response_required=True, stays_open=True)
             self._calls[id_] = call, response
             self._asking = response or None
             self.events.append(call)
@@ -157,11 +161,10 @@ class RealtimeProtocol:
 
     def _response_done(self, response: wire.Response, now: float) -> None:
         id_, over = response.id or "", self._responses.is_over(response.id)
-        if response.usage is not None:
-            used = response.usage
-            self.tokens = (self.tokens[0] + (used.input_tokens or 0), self.tokens[1] + (used.output_tokens or 0))
+        used = response.tokens
+        self.tokens = (self.tokens[0] + used[0], self.tokens[1] + used[1])
         if response.status not in ("cancelled", "failed"):
-            for item in response.output or ():
+            for item in response.items:
                 self._ask(item, id_)
         asked = self._waits_for_answers(id_)
         if id_ and id_ == self._asking:
@@ -177,7 +180,7 @@ class RealtimeProtocol:
         self._responses.done()
 
     def _failed(self, response: wire.Response, now: float) -> None:
-        cause = (response.status_details and response.status_details.error) or wire.Cause()
+        cause = response.cause
         if self._responses.failed(cause, now):
             return
         if (told := fault(cause, self._dialect)) is not None:
@@ -245,7 +248,7 @@ class RealtimeProtocol:
         """The text that we typed for the caller, when the service takes it up."""
         if not (item.id or "").startswith(f"typed_{self._session}_"):
             return None
-        return "".join(part.text or "" for part in item.content or ())
+        return item.text
 
     def _id(self, kind: str) -> str:
         self._count += 1

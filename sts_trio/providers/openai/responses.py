@@ -57,6 +57,8 @@ class Responses:
 
     def created(self, id_: str) -> None:
         """A response has begun: ours, or an answer of the service's own."""
+        if id_ in self._cancelled:
+            self._cancelled.remove(id_)  # an id that is used again
         if self._active is None:
             self._asked = None
         elif self._active == "" and self._asked is not None and self.caller_speaks:

@@ -1,24 +1,24 @@
 """The Realtime protocol's messages: JSON text to structs, structs to JSON text. Pure.
 
 The shapes are those of the general release (docs/protocols/realtime.md 2 to 7); a test reads all that we write with
-the vendor's own types. Read leniently: unknown types and fields are ignored, and what we do not need may be absent.
+the vendor's own types. Read leniently: unknown types and fields are ignored, and what we do not need may be absent or
+odd.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from sts_trio.text import UNREADABLE, known_types, refuse_broken
+from sts_trio.providers.reading import Id, Language, mended
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# What a service says.
+Part = TypeVar("Part", bound=msgspec.Struct)
 
-# Services' ids have some 30 characters, ours of a tool 64. They are remembered, so that an absurd one is a fault.
-Name = Annotated[str, msgspec.Meta(max_length=256)] | None
+# What a service says.
 
 
 class _FromService(msgspec.Struct, tag_field="type"):
@@ -26,18 +26,23 @@ class _FromService(msgspec.Struct, tag_field="type"):
 
 
 class _Named(msgspec.Struct):
-    id: Name = None
+    id: Id = None
 
 
 class Created(msgspec.Struct):
     """A session. `expires_at`: seconds of Unix time."""
 
-    id: Name = None
+    id: Id = None
     expires_at: object = None
 
 
 class SessionCreated(_FromService, tag="session.created"):
-    session: Created
+    session: object = None
+
+    @property
+    def created(self) -> Created:
+        """What it says of the session, as far as that makes sense."""
+        return part(self.session, Created) or Created()
 
 
 class SessionUpdated(_FromService, tag="session.updated"):
@@ -50,22 +55,23 @@ class ConversationCreated(_FromService, tag="conversation.created"):
     conversation: _Named
 
 
-class Part(msgspec.Struct):
-    type: str | None = None
-    text: str | None = None
-
-
 class Item(msgspec.Struct):
     """An item of the conversation: a message, or a call of a function. Taken in nearly any shape."""
 
-    id: Name = None
-    type: str | None = None
-    role: str | None = None
-    status: str | None = None
-    content: list[Part] | None = None
-    name: Name = None
-    call_id: Name = None
+    id: Id = None
+    type: object = None
+    status: object = None
+    content: object = None
+    name: object = None
+    call_id: Id = None
     arguments: object = None
+
+    @property
+    def text(self) -> str:
+        """What a message says."""
+        parts = self.content if isinstance(self.content, list) else ()
+        texts = (each.get("text") for each in parts if isinstance(each, dict))
+        return "".join(text for text in texts if isinstance(text, str))
 
 
 class ItemAdded(_FromService, tag="conversation.item.added"):
@@ -81,40 +87,45 @@ class SpeechStopped(_FromService, tag="input_audio_buffer.speech_stopped"):
 
 
 class Committed(_FromService, tag="input_audio_buffer.committed"):
-    item_id: Name = None
+    item_id: Id = None
 
 
 class CallerWords(_FromService, tag="conversation.item.input_audio_transcription.completed"):
-    item_id: Name = None
+    item_id: Id = None
     transcript: str | None = None
-    status: str | None = None
+    status: object = None
 
 
 class ResponseCreated(_FromService, tag="response.created"):
-    response: _Named
+    response: object = None
+
+    @property
+    def id(self) -> str:
+        """The response's id."""
+        return (part(self.response, _Named) or _Named()).id or ""
 
 
 class AudioDelta(_FromService, tag="response.output_audio.delta"):
     delta: bytes
-    response_id: Name = None
-    item_id: Name = None
+    response_id: Id = None
+    item_id: Id = None
 
 
 class WordsDelta(_FromService, tag="response.output_audio_transcript.delta"):
     delta: str | None = None
-    response_id: Name = None
-    item_id: Name = None
+    response_id: Id = None
+    item_id: Id = None
 
 
 class WordsDone(_FromService, tag="response.output_audio_transcript.done"):
     transcript: str | None = None
-    response_id: Name = None
-    item_id: Name = None
+    response_id: Id = None
+    item_id: Id = None
 
 
 class ItemDone(_FromService, tag="response.output_item.done"):
     item: Item
-    response_id: Name = None
+    response_id: Id = None
 
 
 class Cause(msgspec.Struct):
@@ -127,22 +138,33 @@ class Cause(msgspec.Struct):
     event_id: object = None
 
 
-class Details(msgspec.Struct):
-    reason: str | None = None
-    error: Cause | None = None
-
-
-class Usage(msgspec.Struct):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-
-
 class Response(msgspec.Struct):
-    id: Name = None
-    status: str | None = None
-    status_details: Details | None = None
-    output: list[Item] | None = None
-    usage: Usage | None = None
+    """Its end must not get lost for something odd in it."""
+
+    id: Id = None
+    status: object = None
+    status_details: object = None
+    output: object = None
+    usage: object = None
+
+    @property
+    def cause(self) -> Cause:
+        """Why it failed."""
+        details = self.status_details
+        return part(details.get("error"), Cause) or Cause() if isinstance(details, dict) else Cause()
+
+    @property
+    def items(self) -> list[Item]:
+        """What it has made."""
+        output = self.output if isinstance(self.output, list) else ()
+        return [item for each in output if (item := part(each, Item)) is not None]
+
+    @property
+    def tokens(self) -> tuple[int, int]:
+        """What it has cost, in and out."""
+        used = self.usage if isinstance(self.usage, dict) else {}
+        incoming, outgoing = (used.get(name) for name in ("input_tokens", "output_tokens"))
+        return (incoming if isinstance(incoming, int) else 0), (outgoing if isinstance(outgoing, int) else 0)
 
 
 class ResponseDone(_FromService, tag="response.done"):
@@ -179,21 +201,15 @@ FromService = (
 )
 
 
-_decode: Callable[[str | bytes], FromService] = msgspec.json.Decoder(FromService).decode
-_KNOWN = known_types(_FromService)
-
-
-def parse_from_service(message: str | bytes, service: str) -> FromService | None:
-    """Read one message of the service of this name; None for a type that we do not know.
-
-    Raises:
-        ProviderProtocolError: no JSON object with a `type`, or a known type with fields that are not as they must be.
-    """
+def part(value: object, kind: type[Part]) -> Part | None:
+    """Return a part of a message as `kind`; None if it is none."""
     try:
-        return _decode(message)
-    except UNREADABLE as exc:
-        refuse_broken(service, message, _KNOWN, exc)
+        return msgspec.convert(mended(value), kind) if isinstance(value, dict) else None
+    except (msgspec.ValidationError, RecursionError):
         return None
+
+
+LANGUAGE: Language[FromService] = Language(FromService, _FromService, AudioDelta, "delta")
 
 
 # What we say. `event_id` is ours, and comes back in an error about the message.

@@ -58,7 +58,7 @@ def test_junk_of_any_length_comes_in_a_whole_frame(table: Any, kind: str) -> Non
 @pytest.mark.parametrize("kind", ["fragments", "empty_fragments"])
 def test_a_flood_of_fragments_is_whole_messages_of_an_unknown_type(kind: Any) -> None:
     reader, messages, frames = client(), [], 0
-    for data in flood_of(Flood(kind=kind, count=10_000, each=500)):
+    for data in flood_of(kind, 10_000, 500):
         text = ""
         reader.receive_data(data)
         for event in reader.events():
@@ -76,7 +76,7 @@ def test_a_flood_of_fragments_is_whole_messages_of_an_unknown_type(kind: Any) ->
 @pytest.mark.parametrize(("kind", "event"), [("pongs", wsproto.events.Pong), ("pings", wsproto.events.Ping)])
 def test_a_flood_of_control_frames(kind: Any, event: type) -> None:
     reader = client()
-    for data in flood_of(Flood(kind=kind, count=2500)):
+    for data in flood_of(kind, 2500, Flood(kind=kind).each):
         reader.receive_data(data)
     events = list(reader.events())
     assert len(events) == 2500

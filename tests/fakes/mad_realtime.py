@@ -1,0 +1,162 @@
+"""A Realtime service in a process of its own: good sessions, and mad ones, by the voice that a session asks for.
+
+`python -m tests.fakes.mad_realtime PORT`. Each session has threads of its own, so that a mad one, which writes as fast
+as it is read, holds up no good one. A good session says 100 ms of audio each 100 ms, and keeps the longest time without
+a frame of the caller's; a line on standard input is answered with that time, in seconds, of all of them.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+import sys
+import threading
+import time
+from contextlib import suppress
+from hashlib import sha1
+
+from sts_trio.lab.websocket import PING, PONG, TEXT, encode_frame
+
+MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+MANY = 15 * 2**20
+
+
+def text(**message: object) -> bytes:
+    return encode_frame(TEXT, json.dumps(message).encode())
+
+
+def delta(audio: bytes, **more: object) -> bytes:
+    data = base64.b64encode(audio).decode()
+    return text(type="response.output_audio.delta", response_id="r", item_id="i", delta=data, **more)
+
+
+def begun(opcode: int) -> bytes:
+    return bytes((opcode, 0))
+
+
+def madness(kind: str) -> tuple[bytes, bytes]:
+    """What a mad session says once, and then again and again."""
+    numbers = "0.5," * 1_000_000 + "0"
+    inner = {"usage": f'"usage":[{numbers}]', "output": '"output":[' + "[]," * 5_000_000 + "[]]"}
+    match kind:
+        case "empty fragments":
+            return begun(TEXT), begun(0) * 30_000
+        case "tiny fragments":
+            return begun(TEXT), (begun(0)[:1] + b"\x01x") * 20_000
+        case "empty pongs":
+            return b"", encode_frame(PONG, b"") * 30_000
+        case "pings":
+            return b"", encode_frame(PING, b"") * 30_000
+        case "empty texts":
+            return b"", encode_frame(TEXT, b"") * 30_000
+        case "small oddities":
+            return b"", encode_frame(TEXT, b'{"type":"response.done","response":7}') * 1000
+        case "usage" | "output":
+            return b"", encode_frame(TEXT, ('{"type":"response.done","response":{%s}}' % inner[kind]).encode())
+        case "errors":
+            return b"", encode_frame(TEXT, ('{"type":"error","error":[%s]}' % numbers).encode())
+        case "scores below the limit":
+            return b"", encode_frame(
+                TEXT, ('{"type":"response.done","response":{"usage":[%s]}}' % numbers[:200_000]).encode()
+            )
+        case "audio with more in it":
+            more = "0," * (7 * 2**19) + "0"
+            return b"", encode_frame(
+                TEXT, ('{"type":"response.output_audio.delta","delta":"****","x":[%s]}' % more).encode()
+            )
+        case "large audio":
+            return b"", delta(b"\xff" * (5 * 2**20))
+        case "too large audio":
+            return b"", delta(b"\xff" * (MANY * 3 // 4))
+        case "ids":
+            return b"", text(type="response.created", response={"id": "x" * 12_000_000})
+    raise ValueError(kind)
+
+
+KINDS = (
+    *("empty fragments", "tiny fragments", "empty pongs", "pings", "empty texts", "small oddities"),
+    *("usage", "output", "errors", "scores below the limit", "audio with more in it", "large audio"),
+    *("too large audio", "ids"),
+)
+
+
+class Session:
+    """One session, from the first byte of its connection."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.gap = 0.0
+        self._connection = connection
+        self._data = b""
+
+    def serve(self) -> None:
+        with suppress(OSError, EOFError), self._connection:
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                head += self._connection.recv(1)
+            key = next(
+                line[19:].strip() for line in head.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key")
+            )
+            accept = base64.b64encode(sha1(key + MAGIC).digest())
+            self._connection.sendall(
+                b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+            )
+            self._connection.sendall(text(type="session.created", session={"id": "s"}))
+            update = json.loads(self._read())
+            self._connection.sendall(text(type="session.updated", session={}))
+            voice = update["session"]["audio"]["output"]["voice"].replace("-", " ")
+            if voice in KINDS:
+                self._connection.sendall(text(type="response.created", response={"id": "r"}))
+                once, again = madness(voice)
+                self._connection.sendall(once)
+                while True:
+                    self._connection.sendall(again)
+            threading.Thread(target=self._speak, daemon=True).start()
+            heard = 0.0
+            while True:
+                self._read()
+                now = time.monotonic()
+                self.gap, heard = max(self.gap, now - heard if heard else 0.0), now
+
+    def _speak(self) -> None:
+        with suppress(OSError):
+            self._connection.sendall(text(type="response.created", response={"id": "r"}))
+            while True:
+                self._connection.sendall(delta(b"\x80" * 800))
+                time.sleep(0.1)
+
+    def _read(self) -> bytes:
+        """The payload of the next frame."""
+        while True:
+            if len(self._data) >= 2:
+                size, at = self._data[1] & 0x7F, 2
+                if size == 126:
+                    size, at = int.from_bytes(self._data[2:4]), 4
+                if len(self._data) >= at + 4 + size:
+                    key, payload = self._data[at : at + 4], self._data[at + 4 : at + 4 + size]
+                    self._data = self._data[at + 4 + size :]
+                    return bytes(byte ^ key[count % 4] for count, byte in enumerate(payload))
+            if not (more := self._connection.recv(65536)):
+                raise EOFError
+            self._data += more
+
+
+def main() -> None:
+    sessions: list[Session] = []
+
+    def accept() -> None:
+        while True:
+            sessions.append(Session(listener.accept()[0]))
+            threading.Thread(target=sessions[-1].serve, daemon=True).start()
+
+    listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+    threading.Thread(target=accept, daemon=True).start()
+    for _ in sys.stdin:
+        print(max((session.gap for session in sessions), default=0.0), flush=True)
+        for session in sessions:
+            session.gap = 0.0
+
+
+if __name__ == "__main__":
+    main()
