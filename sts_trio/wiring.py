@@ -157,7 +157,7 @@ def open_http() -> HttpClient:
 
 def open_ami(settings: Settings, http: HttpClient) -> AmiClient | None:
     """Build the way to the AMI service, if there is one."""
-    return AmiClient(settings.calls.ami_url, http) if settings.calls.ami_url else None
+    return AmiClient(settings.calls.ami_url, http.apart()) if settings.calls.ami_url else None
 
 
 def read_instructions(settings: Settings, http: HttpClient) -> InstructionSource:
@@ -167,7 +167,7 @@ def read_instructions(settings: Settings, http: HttpClient) -> InstructionSource
         url=settings.provider.url_instructions,
         file=settings.provider.file_instructions,
         seconds=settings.calls.instructions_seconds,
-        http=http,
+        http=http.apart(),
     )
 
 
