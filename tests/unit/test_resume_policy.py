@@ -60,7 +60,7 @@ def test_what_cannot_be_resumed_is_the_end(resume: str | None, end: SessionEnd) 
     assert line.ended(end, 1, 100) == end
 
 
-@pytest.mark.parametrize("end", [LOST, DEAD, FULL])
+@pytest.mark.parametrize("end", [LOST, DEAD, FULL, SessionEnd("odd", SessionEndKind.PROTOCOL_ERROR)])
 def test_a_first_session_that_does_not_open_is_tried_again_for_a_while(end: SessionEnd) -> None:
     line = lifeline(ready_seconds=10)
     line.begin(CALL, 5)
@@ -89,8 +89,8 @@ def test_a_first_session_that_opens_at_the_third_try_is_a_call_like_any_other() 
     assert line.deadline == 3 + 15
 
 
-@pytest.mark.parametrize("end", [REFUSED])
-def test_a_refusal_that_will_not_pass_is_the_end_at_once(end: SessionEnd) -> None:
+def test_a_refusal_that_will_not_pass_is_the_end_at_once() -> None:
+    end = REFUSED
     line = lifeline()
     line.begin(CALL, 0)
     assert line.ended(end, 1, 1) == SessionEnd(end.cause, SessionEndKind.LOST)
