@@ -11,7 +11,7 @@ import os
 import socket
 import ssl
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ import structlog
 import trio
 
 from sts_trio.errors import StsError
+from sts_trio.names import names_for, new_lookups
 from sts_trio.settings.parsers import shown_url
 from sts_trio.text import first_error, one_line
 
@@ -55,11 +56,16 @@ class HttpClient:
     """
 
     tls: ssl.SSLContext
+    _lookups: trio.CapacityLimiter = field(default_factory=new_lookups, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Have httpx import what it needs now: it takes 50 ms, which would hold up every call in the first request."""
         self._client()
         codecs.lookup("idna")
+
+    def apart(self) -> HttpClient:
+        """Return the same client for another purpose: a name that hangs there starves nobody here."""
+        return HttpClient(self.tls)
 
     async def get(self, url: str, *, seconds: float, headers: Mapping[str, str] | None = None) -> HttpReply:
         """Fetch `url`.
@@ -80,7 +86,7 @@ class HttpClient:
         self, method: str, url: str, seconds: float, *, headers: dict[str, str], json: object = None
     ) -> HttpReply:
         try:
-            with trio.move_on_after(seconds):  # not `fail_after`: see `open_socket`
+            with trio.move_on_after(seconds), names_for(self._lookups):  # not `fail_after`: see `open_socket`
                 async with (
                     _closing_connection() as trace,
                     self._client() as client,

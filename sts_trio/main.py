@@ -153,6 +153,7 @@ async def run_service(
             ping_seconds=pings,
             dead_seconds=dead,
             shutdown_trigger=stop,
+            refusals=shared.registry.refused,
             task_status=task_status,
         )
     else:
@@ -160,7 +161,9 @@ async def run_service(
             worker,
             app,
             shared.registry,
-            make_config(ping_seconds=pings, dead_seconds=dead, most=most_connections()),
+            make_config(
+                ping_seconds=pings, dead_seconds=dead, most=most_connections(), refusals=shared.registry.refused
+            ),
             scrape=lambda: shared.metrics.scrape()[0],
             shutdown_trigger=stop,
             ready=partial(task_status.started, []),
@@ -196,7 +199,7 @@ def build_app(
         lost = {"log_lines_dropped": dropped} if (dropped := lines_dropped()) else {}
         return {"calls": calls, "version": version("sts-trio")} | shut | lost
 
-    return create_app(answer, answer_stream, admission, status, scrape, authorizer)
+    return create_app(answer, answer_stream, admission, status, scrape, authorizer, registry.refused)
 
 
 async def _drain(registry: Registry, limit: float, until_told: Callable[[], Awaitable[object]]) -> None:

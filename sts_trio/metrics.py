@@ -29,7 +29,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from sts_trio.audio.pcm import BYTES_PER_SECOND
-from sts_trio.call.handler import REASONS
+from sts_trio.call.handler import OTHER_REASONS, REASONS
 from sts_trio.call.meter import CANCELLED, CONNECT_KINDS, CONNECT_RESULTS, LEGS, TOOL_RESULTS, CallCounts, Cause, Meter
 
 if TYPE_CHECKING:
@@ -229,8 +229,11 @@ class Metrics(Collector, Meter):
         """Put all series together. Must be called in the event loop's thread."""
         yield from self._totals.calls()
         yield gauge("sts_calls_limit", "MAX_CALLS; 0: no limit", None, {"": self._calls.most})
-        refused = {reason: self._calls.refused[reason] for reason in REASONS}
+        counts = self._calls.refused.counts
+        refused = {reason: counts[reason] for reason in REASONS}
         yield counter("sts_calls_refused", "Calls that were refused with 503, by reason", "reason", refused)
+        others = {reason: counts[reason] for reason in OTHER_REASONS}
+        yield counter("sts_refused", "What else was turned away at the door, by reason", "reason", others)
         ready = self._calls.refusal() is None
         yield gauge("sts_accepting_calls", "1: a new call would be taken now; 0: refused", None, {"": int(ready)})
         away = {"": int(self._breaker_open)}

@@ -17,7 +17,7 @@ import structlog
 from sts_trio.audio.pcm import BYTES_PER_SECOND, RATE, is_loud
 from sts_trio.audio.resample import TelephoneResampler, prepare
 from sts_trio.audio.wav import WavError, parse_wav
-from sts_trio.call.config import CallRules, NoInputRules, ResumeRules, Services, SessionPolicy
+from sts_trio.call.config import CallRules, NoInputRules, Prompt, ResumeRules, Services, SessionPolicy
 from sts_trio.call.handler import CallHandler
 from sts_trio.call.meter import Cause, Meter
 from sts_trio.call.playout import Pace
@@ -34,8 +34,8 @@ from sts_trio.websocket.tls import client_context
 
 if TYPE_CHECKING:
     from sts_trio.call.handler import Registry
-    from sts_trio.providers.base import AgentProvider, CallInfo
-    from sts_trio.providers.dial import Dial
+    from sts_trio.providers.base import CallInfo
+    from sts_trio.providers.dial import AgentProvider, Dial
     from sts_trio.settings import Settings
     from sts_trio.tools.tool import Tool
 
@@ -70,6 +70,7 @@ def build_handler(
         services=reach_services(settings, http, ami, dial, meter),
         registry=registry,
         log_transcripts=settings.service.log_transcripts,
+        provider=settings.provider.name,
     )
 
 
@@ -94,6 +95,7 @@ def build_rules(settings: Settings, tools: tuple[Tool, ...]) -> CallRules:
         tool_grace=calls.call_control_grace_ms / 1000,
         keypad=calls.dtmf_mode,
         keypad_gap=calls.dtmf_gap_ms / 1000,
+        keys_interrupt=calls.dtmf_interrupts,
         emotion_rules=calls.emotion_rules,
         emotions=calls.emotions,
         init_seconds=calls.init_seconds,
@@ -102,11 +104,17 @@ def build_rules(settings: Settings, tools: tuple[Tool, ...]) -> CallRules:
 
 
 def find_fallback(settings: Settings) -> bytes:
-    """Load what a caller hears when the agent has failed; for a file that cannot be used the tone, and a log line."""
+    """Load what a caller hears when the agent has failed; for a file that cannot be read the tone, and a log line.
+
+    Raises:
+        SilentFallbackError: nothing can be heard in the file.
+    """
     if settings.calls.fallback_wav is None:
         return b""
     try:
         return load_fallback(settings.calls.fallback_wav)
+    except SilentFallbackError:
+        raise  # it would do what it is there to prevent
     except ConfigError as exc:
         log.error("callers whose agent fails will hear the tone", problem=str(exc))
         return load_fallback(TONE)
@@ -123,9 +131,9 @@ def reach_services(
     calls = settings.calls
     sources = read_instructions(settings, http)
 
-    async def instructions(call: CallInfo) -> str | None:
+    async def instructions(call: CallInfo) -> Prompt:
         # A stored configuration holds the prompt.
-        return None if settings.provider.config_id else await sources.load(call.uuid)
+        return Prompt(None, "config") if settings.provider.config_id else Prompt(*await sources.find(call.uuid))
 
     async def release(uuid: str, cause: Cause) -> bool:
         if ami is None:
@@ -155,7 +163,7 @@ def open_http() -> HttpClient:
 
 def open_ami(settings: Settings, http: HttpClient) -> AmiClient | None:
     """Build the way to the AMI service, if there is one."""
-    return AmiClient(settings.calls.ami_url, http) if settings.calls.ami_url else None
+    return AmiClient(settings.calls.ami_url, http.apart()) if settings.calls.ami_url else None
 
 
 def read_instructions(settings: Settings, http: HttpClient) -> InstructionSource:
@@ -165,7 +173,7 @@ def read_instructions(settings: Settings, http: HttpClient) -> InstructionSource
         url=settings.provider.url_instructions,
         file=settings.provider.file_instructions,
         seconds=settings.calls.instructions_seconds,
-        http=http,
+        http=http.apart(),
     )
 
 
@@ -253,11 +261,16 @@ _LEVEL = 0.1  # of full scale: -20 dBFS, what exchanges send is -10 dBm0 and les
 _EDGE_SECONDS = 0.005  # faded, so that nothing clicks
 
 
+class SilentFallbackError(ConfigError):
+    """The fallback is silence."""
+
+
 def load_fallback(choice: str) -> bytes:
     """Return telephone PCM: the WAV file `choice`, 30 s of it at most, or, for ``tone``, the network's congestion tone.
 
     Raises:
-        ConfigError: the file cannot be read, or holds no audio that we understand, or nothing that can be heard.
+        ConfigError: the file cannot be read, or holds no audio that we understand.
+        SilentFallbackError: nothing can be heard in it.
     """
     if choice == TONE:
         return congestion_tone(_TONE_PERIODS)
@@ -270,7 +283,7 @@ def load_fallback(choice: str) -> bytes:
     pcm = b"".join(resampler.feed(part) for part in wav.cut(1.0)) + resampler.flush()
     pcm = pcm[: _LONGEST_SECONDS * BYTES_PER_SECOND]
     if not is_loud(pcm):
-        raise ConfigError(
+        raise SilentFallbackError(
             [f"FALLBACK_WAV is {choice}, in which nothing can be heard; the caller would wait in silence"]
         )
     return pcm

@@ -240,6 +240,8 @@ class PlayoutAudit:
     def written(self, message: ToCore, now: float) -> None:
         """Core has been sent this, and its connection has taken it."""
         if isinstance(message, PlayoutAudio):
+            if not self._counts.written_seconds:
+                self._meter.spoke(now)
             self._counts.written_seconds += len(message.audio) / BYTES_PER_SECOND
             if self._answered_turn is not None:
                 self._meter.answered(now - self._answered_turn)

@@ -19,8 +19,7 @@ from sts_trio.settings.service import ProviderSettings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sts_trio.providers.base import AgentProvider
-    from sts_trio.providers.dial import Dial
+    from sts_trio.providers.dial import AgentProvider, Dial
     from sts_trio.providers.socket import SocketTimes
 
 Table = TypeVar("Table", bound=ProviderSettings)

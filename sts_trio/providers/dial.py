@@ -11,7 +11,7 @@ import re
 import socket
 import ssl
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil, inf
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
@@ -27,6 +27,8 @@ from sts_trio.errors import (
     ProviderRefused,
     ProviderUnavailable,
 )
+from sts_trio.names import names_for, new_lookups
+from sts_trio.providers.base import OpenAgent
 from sts_trio.text import first_error, one_line
 from sts_trio.websocket.tls import TlsStream
 
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
-    from sts_trio.providers.base import AgentLink, CallInfo, OpenAgent
+    from sts_trio.providers.base import AgentLink, CallInfo
 
 
 _LONGEST_DETAIL = 200
@@ -85,10 +87,12 @@ class TcpDial:
     """Dial over TCP, with TLS verified by `tls` where the endpoint asks for it."""
 
     tls: ssl.SSLContext
+    _lookups: trio.CapacityLimiter = field(default_factory=new_lookups, init=False, repr=False)
 
     async def __call__(self, endpoint: Endpoint) -> trio.abc.Stream:
         """Raises: OSError for the connection, ProviderRefused for a certificate that is not trusted."""
-        stream = await trio.open_tcp_stream(endpoint.host, endpoint.port)
+        with names_for(self._lookups):
+            stream = await trio.open_tcp_stream(endpoint.host, endpoint.port)
         if not endpoint.tls:
             return stream
         try:
@@ -248,3 +252,10 @@ async def _counted(open_agent: OpenAgent, breaker: Breaker, call: CallInfo) -> A
     finally:
         if not decided and probing:
             breaker.undecided()
+
+
+class AgentProvider(OpenAgent, Protocol):
+    """An `OpenAgent` that says where it calls."""
+
+    @property
+    def endpoint(self) -> Endpoint: ...

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 # Messages read but not yet taken by the call, which does so at once; the rest waits in TCP, at the provider.
 _QUEUED_MESSAGES = 16
-# One minute of 48 kHz audio in one message, as base64. A session that sends such messages costs 25 MiB for a moment.
-_MAX_MESSAGE_BYTES = 8 * 2**20
+# 48 s of 48 kHz audio in one message, as base64. A session that sends such messages costs 20 MiB for a moment.
+_MAX_MESSAGE_BYTES = 6 * 2**20
 # Bounds what is parsed in one turn of the event loop: 8,000 empty frames take 10 ms.
 _READ_BYTES = 2**14
 # The library takes 25 µs for a pong of two bytes: 256 of them in a turn.
@@ -43,6 +43,8 @@ _UNITS_PER_SECOND = 2000
 _UNITS_SAVED = 10_000
 # Far above a round trip, in which a ping is answered.
 _PING_OVERDUE_SECONDS = 1.0
+# A deadline that is noticed so late passed while this process did not run (SIGSTOP, a suspended machine).
+_AWAY_SECONDS = 0.5
 _MOST_HANDSHAKE_BYTES = 2**17
 _REFUSAL_BODY_CHARACTERS = 200
 _REASON_CHARACTERS = 123  # as many bytes as a close frame holds (RFC 6455, 5.5)
@@ -242,15 +244,20 @@ class ProviderSocket:
 
     async def keep_alive(self, stream: trio.abc.Stream, dead: float) -> None:
         """Ping, and cut the connection when nothing answers for `dead` seconds; `receive` then tells of it."""
+        pause = dead / 2
         try:
             while True:
-                await trio.sleep(dead / 2)
+                await trio.sleep(pause)
                 self._pinged_at = trio.current_time()
-                with trio.move_on_after(dead / 2) as waiting:  # not `fail_after`: see `open_socket`
+                due, pause = self._pinged_at + dead / 2, dead / 2
+                with trio.move_on_at(due) as waiting:  # not `fail_after`: see `open_socket`
                     await self._connection.ping()
-                if waiting.cancelled_caught:
+                if not waiting.cancelled_caught:
+                    self._pinged_at = math.inf
+                elif trio.current_time() - due < _AWAY_SECONDS:
                     break
-                self._pinged_at = math.inf
+                else:
+                    pause = 0.0  # we were away ourselves: the answer may have come, and is not read yet
         except tws.ConnectionClosed:
             return
         self._dead = f"no answer to a ping for {dead:g} s"

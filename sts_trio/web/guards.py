@@ -23,6 +23,7 @@ from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.trio.task_group import TaskGroup, _handle
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 
+from sts_trio.call.meter import HTTP
 from sts_trio.web.auth import json_reply
 from sts_trio.web.call_socket import (
     FAST_PATH,
@@ -54,6 +55,9 @@ SEND_SECONDS = 3.0
 # For a peer that there is no room for, to read our 503 and to leave.
 _FULL_SECONDS = 0.5
 _BAD_REQUEST = 400
+# The last part of a peer's time begins when we look, not when it was due: after a pause of our own (SIGSTOP, a
+# suspended machine) what they have sent is still to be read, and our ping to be answered.
+_LAST_LOOK_SECONDS = 1.0
 _HEAD_TOO_LONG = 431  # Request Header Fields Too Large (RFC 6585, 5)
 _TOO_MANY_REQUESTS = 429  # RFC 6585, 4
 _REQUEST_UNITS = 10.0  # what a request costs of a connection's units: fifty a second; a health check sends one
@@ -118,9 +122,10 @@ class BoundedHeads(h11.Connection):
     between us and the peer may have read another request in it.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, flooded: Callable[[], None] = lambda: None) -> None:
         super().__init__(h11.SERVER, max_incomplete_event_size=most)
         self._most = most
+        self._flooded = flooded
         self._limit = TokenBucket(UNITS_PER_SECOND, UNITS_SAVED, trio.current_time())
 
     def next_event(self) -> h11.Event | type[NEED_DATA] | type[PAUSED]:
@@ -142,6 +147,7 @@ class BoundedHeads(h11.Connection):
 
     def _take(self, cost: float) -> None:
         if self._limit.take(cost, trio.current_time()) < cost:
+            self._flooded()
             self._fail("too many requests or chunks", _TOO_MANY_REQUESTS)
 
     def _fail(self, why: str, status: int) -> NoReturn:
@@ -182,7 +188,9 @@ class Http1Only(H11Protocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.connection = BoundedHeads(self.config.h11_max_incomplete_size)
+        refusals = cast("ServerConfig", self.config).connections.refusals
+        self._refused = refusals.note
+        self.connection = BoundedHeads(self.config.h11_max_incomplete_size, lambda: refusals.note("flood", leg=HTTP))
 
     async def _create_stream(self, request: h11.Request) -> None:
         if isinstance(self.connection, h11.Connection) and self.connection.trailing_data[0]:
@@ -200,6 +208,8 @@ class Http1Only(H11Protocol):
         await super()._maybe_recycle()
 
     async def _send_error_response(self, status_code: int) -> None:
+        if status_code != _TOO_MANY_REQUESTS:  # which has been told
+            self._refused("head" if status_code == _HEAD_TOO_LONG else "malformed", status=status_code)
         await super()._send_error_response(status_code)
         await self.send(EarlyResponse(by_reader=True))
 
@@ -299,10 +309,18 @@ class GuardedTCPServer(TCPServer):
         """Wait for data. b"": the peer has ended it. None: the connection broke, or was silent for too long."""
         stream = cast("H11Protocol", self.protocol.protocol).stream
         patience = (self.config.read_timeout or inf) if isinstance(stream, WSStream) else inf
+        look = min(patience / 4, _LAST_LOOK_SECONDS)
         try:
-            while (silent_at := self._fast_path.heard_at + patience) > trio.current_time():
-                with trio.move_on_at(silent_at):  # messages on the fast path move it, and do not come by here
+            while True:
+                heard_at = self._fast_path.heard_at  # messages on the fast path move it, and do not come by here
+                with trio.move_on_at(heard_at + patience - look):
                     return await self._fast_path.receive_some(MAX_RECV)
+                if self._fast_path.heard_at == heard_at:
+                    with trio.move_on_after(look):
+                        return await self._fast_path.receive_some(MAX_RECV)
+                    if self._fast_path.heard_at == heard_at:
+                        await trio.aclose_forcefully(self._fast_path)  # the call, which may be reading, wakes
+                        break
         except Flood:
             await cast("GuardedWSStream", stream).fail_flood()
             return await self._read()

@@ -15,7 +15,7 @@ from sts_trio.errors import WorkerFailed
 from sts_trio.web.connections import LOG_AGAIN_SECONDS, listen, notice_dead_peers, raise_file_limit, url_of
 from sts_trio.workers.channel import Channel, Report, ScrapeRequest, ScrapeResult, open_pair, read_text
 from sts_trio.workers.metrics import MetricsCollector
-from sts_trio.workers.pool import Backoff, WorkerPool, shares, stop_signals
+from sts_trio.workers.pool import MISSED_SECONDS, Backoff, WorkerPool, shares, stop_signals
 
 if TYPE_CHECKING:
     import socket
@@ -97,7 +97,27 @@ async def _announce(url: str, pool: WorkerPool) -> None:
 async def _tell_others(pool: WorkerPool) -> None:
     while True:
         pool.tell_others()
-        await trio.sleep(_TELL_SECONDS)
+        due = trio.current_time() + _TELL_SECONDS
+        await trio.sleep_until(due)
+        if trio.current_time() - due < MISSED_SECONDS:  # else we were away, and their reports are still to be read
+            watch_beats(pool)
+
+
+def watch_beats(pool: WorkerPool) -> None:
+    """Tell of workers that stop answering, or answer again; connections that they have not received go to others."""
+    for slot in pool.running:
+        stuck = slot.load.is_stuck(trio.current_time())
+        handed_on = pool.relieve(slot) if stuck else 0
+        if stuck and (handed_on or not slot.silent):
+            log.warning(
+                "a worker does not answer: new calls go to others",
+                worker=slot.number,
+                calls=slot.load.live,
+                handed_on=handed_on,
+            )
+        elif slot.silent and not stuck:
+            log.warning("a worker answers again", worker=slot.number, calls=slot.load.live)
+        slot.silent = stuck
 
 
 async def _forward_signals(signals: AsyncIterator[int], pool: WorkerPool) -> None:
@@ -183,9 +203,8 @@ async def _run_process(
             pass_fds=[theirs.fileno()],
             start_new_session=True,
         )
-        theirs.close()
         channel = Channel(ours)
-        slot.attach(process, channel)
+        slot.attach(process, channel, theirs)
         if pool.stopping.is_set():  # while it was being started
             process.terminate()
         try:
@@ -197,6 +216,8 @@ async def _run_process(
         finally:
             live = slot.load.live
             pool.detach(slot)
+            if handed_on := pool.hand_on(theirs):
+                log.warning("connections of a worker that has ended go to others", worker=slot.number, number=handed_on)
             collector.retire(slot)
             if process.returncode is None:
                 process.kill()

@@ -137,7 +137,7 @@ async def test_a_scripted_call_is_counted_exactly(nursery: trio.Nursery, autojum
     ],
 )
 async def test_a_connect_that_fails_is_counted_by_what_it_came_to(
-    nursery: trio.Nursery, autojump_clock: Clock, failure: ProviderError, result: str
+    nursery: trio.Nursery, autojump_clock: Clock, failure: Exception, result: str
 ) -> None:
     metrics = Metrics(Registry(), "0")
     agent = FakeAgent(failure=failure)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from sts_trio.call.config import CallRules, NoInputRules, Services, SessionPolicy
+from sts_trio.call.config import CallRules, NoInputRules, Prompt, Services, SessionPolicy
 from sts_trio.call.meter import Cause
 from sts_trio.core.wire import Digit, Error, PlayoutAudio, Transcript
 from sts_trio.providers.base import (
@@ -541,9 +541,9 @@ async def test_the_summary_tells_how_the_caller_sounded_and_nothing_of_what_he_s
 async def test_instructions_are_loaded_for_each_call_that_brings_none(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
-    async def instructions(call: object) -> str:
+    async def instructions(call: object) -> Prompt:
         await trio.sleep(0.5)
-        return "Be brief."
+        return Prompt("Be brief.", "text")
 
     scene = await begin(nursery, services=partial(Services, instructions=instructions))
     await trio.sleep(1)
@@ -555,7 +555,7 @@ async def test_instructions_are_loaded_for_each_call_that_brings_none(
 async def test_a_call_that_brings_its_own_prompt_loads_none(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, own: str
 ) -> None:
-    async def instructions(_: object) -> str:
+    async def instructions(_: object) -> Prompt:
         raise AssertionError("nobody needs them")
 
     rules = CallRules(session_policy=SessionPolicy(overrides=True))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NewType, Optional
 import jsonschema
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sts_trio.tools import CallContext, ToolError
@@ -387,7 +387,6 @@ json_values = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     st.text()
     | json_values.map(json.dumps)
@@ -402,7 +401,6 @@ def test_no_arguments_do_more_than_be_refused(arguments: str) -> None:
         assert bound.keys() <= tool._hints.keys()
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     st.fixed_dictionaries(
         {

@@ -19,13 +19,14 @@ MODULES = sorted(".".join(path.relative_to(SOURCE).with_suffix("").parts) for pa
 # Imports point from a room to those beneath it: `cli → main → workers → web → wiring → call → {core, providers, tools}
 # → {websocket, audio, settings}`. The lab stands on the other side of the wire: a codec shared with the service would
 # hide its own faults.
-BASE = {"errors", "http_client", "text"}
+BASE = {"errors", "http_client", "names", "text"}
 AUDIO = BASE | {"audio"}
 LINK = AUDIO | {"websocket"}
 CALL = LINK | {"core", "logs", "providers", "tools", "call", "settings"}
 MAY_IMPORT = {
     "errors": set(),
-    "http_client": {"errors", "settings", "text"},
+    "http_client": {"errors", "names", "settings", "text"},
+    "names": set(),
     "text": {"errors"},
     "logs": BASE,
     "settings": {"errors", "settings"},

@@ -177,7 +177,10 @@ async def test_the_end_is_told_with_a_close_notify(nursery: trio.Nursery, forcef
     client = TlsStream(await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1]), ours(), "evi.example")
     await client.do_handshake()
     await client.send_all(b"bye")
-    await (trio.aclose_forcefully(client) if forcefully else client.aclose())
+    if forcefully:
+        await trio.aclose_forcefully(client)
+    else:
+        await client.aclose()
     await client.aclose()  # again: nothing
     with trio.fail_after(2):
         await heard.wait()

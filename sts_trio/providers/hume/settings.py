@@ -10,8 +10,7 @@ from sts_trio.settings.service import DEFAULT_INSTRUCTIONS, DEFAULT_WELCOME_MESS
 from sts_trio.settings.variable import REQUIRED, setting
 
 if TYPE_CHECKING:
-    from sts_trio.providers.base import AgentProvider
-    from sts_trio.providers.dial import Dial
+    from sts_trio.providers.dial import AgentProvider, Dial
     from sts_trio.providers.socket import SocketTimes
     from sts_trio.settings.parsers import Secret
 
