@@ -95,6 +95,7 @@ def build_rules(settings: Settings, tools: tuple[Tool, ...]) -> CallRules:
         tool_grace=calls.call_control_grace_ms / 1000,
         keypad=calls.dtmf_mode,
         keypad_gap=calls.dtmf_gap_ms / 1000,
+        keys_interrupt=calls.dtmf_interrupts,
         emotion_rules=calls.emotion_rules,
         emotions=calls.emotions,
         init_seconds=calls.init_seconds,
@@ -103,11 +104,17 @@ def build_rules(settings: Settings, tools: tuple[Tool, ...]) -> CallRules:
 
 
 def find_fallback(settings: Settings) -> bytes:
-    """Load what a caller hears when the agent has failed; for a file that cannot be used the tone, and a log line."""
+    """Load what a caller hears when the agent has failed; for a file that cannot be read the tone, and a log line.
+
+    Raises:
+        SilentFallbackError: nothing can be heard in the file.
+    """
     if settings.calls.fallback_wav is None:
         return b""
     try:
         return load_fallback(settings.calls.fallback_wav)
+    except SilentFallbackError:
+        raise  # it would do what it is there to prevent
     except ConfigError as exc:
         log.error("callers whose agent fails will hear the tone", problem=str(exc))
         return load_fallback(TONE)
@@ -254,11 +261,16 @@ _LEVEL = 0.1  # of full scale: -20 dBFS, what exchanges send is -10 dBm0 and les
 _EDGE_SECONDS = 0.005  # faded, so that nothing clicks
 
 
+class SilentFallbackError(ConfigError):
+    """The fallback is silence."""
+
+
 def load_fallback(choice: str) -> bytes:
     """Return telephone PCM: the WAV file `choice`, 30 s of it at most, or, for ``tone``, the network's congestion tone.
 
     Raises:
-        ConfigError: the file cannot be read, or holds no audio that we understand, or nothing that can be heard.
+        ConfigError: the file cannot be read, or holds no audio that we understand.
+        SilentFallbackError: nothing can be heard in it.
     """
     if choice == TONE:
         return congestion_tone(_TONE_PERIODS)
@@ -271,7 +283,7 @@ def load_fallback(choice: str) -> bytes:
     pcm = b"".join(resampler.feed(part) for part in wav.cut(1.0)) + resampler.flush()
     pcm = pcm[: _LONGEST_SECONDS * BYTES_PER_SECOND]
     if not is_loud(pcm):
-        raise ConfigError(
+        raise SilentFallbackError(
             [f"FALLBACK_WAV is {choice}, in which nothing can be heard; the caller would wait in silence"]
         )
     return pcm

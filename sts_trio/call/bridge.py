@@ -28,7 +28,7 @@ from sts_trio.call.resume import QUIET_SECONDS, ResumePolicy
 from sts_trio.call.speech import AgentSpeech
 from sts_trio.call.tools import ToolCalls
 from sts_trio.call.upstream import UpstreamFrames
-from sts_trio.core.wire import CallerAudio, Digit, Init, NotUnderstood, Transcript
+from sts_trio.core.wire import CallerAudio, Digit, Init, NotUnderstood
 from sts_trio.providers.base import (
     AgentAudio,
     AgentFault,
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
     from sts_trio.providers.base import AgentEvent, CallInfo
     from sts_trio.tools.tool import ToolResult
 
-_LONGEST_TEXT = 10_000  # characters of a caller's turn; some ten minutes of speech
 _LISTEN_SECONDS = 0.1  # every fifth frame: nobody says a word in less
 _NOTES = 5  # log lines a call, and side, about messages that were not understood; the rest are counted
 _LONGEST_NOTE = 200  # characters
@@ -87,7 +86,9 @@ class Bridge:
         self._agent_heard = False  # the session in use has said something
         self._reply_due = False  # the caller has spoken, and the agent has not since
         self._frames = UpstreamFrames(self.counts, now)
-        self._keys = DtmfEntries(rules.keypad, rules.keypad_gap, self.deadlines, self.counts)
+        self._keys = DtmfEntries(
+            rules.keypad, rules.keypad_gap, self.deadlines, self.counts, interrupt=rules.keys_interrupt
+        )
         self._no_input = NoInputTimer(rules.silence, self.deadlines)
         self._speech = AgentSpeech(playout, self.deadlines)
         self._tools = ToolCalls(playout, self._speech, self.deadlines, rules.tool_grace)
@@ -107,14 +108,9 @@ class Bridge:
         return self._emotions.mood
 
     @property
-    def transferred(self) -> bool:
-        """Whether the caller may have been transferred: then nobody of ours hangs up on them."""
-        return self._tools.transferred
-
-    @property
-    def core_leaves_by(self) -> float:
-        """When Core should have closed by itself, since the telephone call was taken away."""
-        return self._ending.core_leaves_by
+    def core_leaves_by(self) -> float | None:
+        """When Core should have closed by itself, since the caller may have been transferred; None if they were not."""
+        return self._ending.core_leaves_by if self._tools.transferred else None
 
     # The caller's side.
 
@@ -157,10 +153,14 @@ class Bridge:
             return ()
         self._agent_until = -inf
         self._no_input.heard_caller(now)
+        ready = self.state is CallState.TALKING
+        heard = self._speech.owes_voice or self._playout.played_at(now) > now
+        stops = ready and heard and self._keys.interrupt
         try:
-            return self._keys.press(digit, now, ready=self.state is CallState.TALKING)
+            told = self._keys.press(digit, now, ready=ready, at_once=stops)
         except UnusableKeyError as exc:
             return self._note(str(exc))
+        return (*self._barge_in(now, by_key=True), *told) if stops else told
 
     def _note(self, sent: str) -> Actions:
         self.counts.not_understood += 1
@@ -199,7 +199,7 @@ class Bridge:
             case UserInterruption():
                 return self._barge_in(now)
             case UserWords(text=text):
-                self._playout.post(Transcript("user", text[:_LONGEST_TEXT]))
+                self._speech.caller_words(text, now)
             case ToolCall():
                 return self._tools.ask(event, now)
         return ()
@@ -275,10 +275,10 @@ class Bridge:
         self._speech.overfull = False
         return (LogWarning("more speech than is held for a caller; the newest is dropped"),)
 
-    def _barge_in(self, now: float) -> Actions:
+    def _barge_in(self, now: float, *, by_key: bool = False) -> Actions:
         unheard = self._speech.barge_in(now)
         self._tools.barge_in(now)
-        return (Truncate(unheard),)
+        return (Truncate(unheard, stop=by_key),)
 
     def _user_turn(self, turn: UserTurn, now: float) -> Actions:
         self._last_fault.over()
@@ -289,10 +289,8 @@ class Bridge:
         self.deadlines[Deadline.ANSWER] = now + self._rules.answer_seconds
         self._playout.audit.user_turn(now)
         emotions = strongest(turn.emotions, STRONGEST) if self._rules.emotions else None
-        if turn.text:
-            self._playout.post(Transcript("user", turn.text[:_LONGEST_TEXT], emotions or None))
+        self._speech.caller_turn(turn.text, emotions or None, now)
         self._tools.user_turn()
-        self._speech.user_turn()
         return self._moved(self._emotions.user_turn(turn.emotions, now))
 
     def _moved(self, actions: Actions) -> Actions:

@@ -254,8 +254,8 @@ class Call:
 
         Returns until when Core should close first, since the caller goes on elsewhere; None if they do not.
         """
-        if self._bridge.transferred:
-            return self._bridge.core_leaves_by
+        if (leaves_by := self._bridge.core_leaves_by) is not None:  # nobody of ours hangs up on them
+            return leaves_by
         uuid, release = self._bridge.call.uuid, self._services.release
         if release is not None and uuid is not None and is_real_uuid(uuid):
             with trio.move_on_after(_RELEASE_SECONDS, shield=True):
@@ -306,7 +306,9 @@ class AgentSessions:
                 await agent.user_text(text)
             case AddContext(text=text):
                 await agent.add_context(text)
-            case Truncate(unheard=unheard):
+            case Truncate(unheard=unheard, stop=stop):
+                if stop:
+                    await agent.stop()
                 await agent.truncate(unheard)
             case AnswerTool(id=id_, result=result) if result.failed:
                 await agent.tool_error(id_, result.content)

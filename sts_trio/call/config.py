@@ -122,6 +122,8 @@ class NoInputRules:
 class CallRules:
     """What an operator decides about calls. Times in seconds; `keypad` is ``input``, ``context`` or ``off``.
 
+    `keys_interrupt`: a key that the agent is to answer stops what it says.
+
     `fallback` is what the caller hears when the agent's side has failed for good: telephone PCM, whole frames.
     """
 
@@ -131,6 +133,7 @@ class CallRules:
     tool_grace: float = 3.0
     keypad: str = "input"
     keypad_gap: float = 1.5
+    keys_interrupt: bool = True
     silence: NoInputRules = field(default_factory=NoInputRules)
     fallback: bytes = field(default=b"", repr=False)
     answer_seconds: float = 10.0

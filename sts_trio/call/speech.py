@@ -7,13 +7,13 @@ waits until then: at a barge-in we know how much of each turn reached the caller
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
 
 from sts_trio.audio.pcm import BYTES_PER_SECOND
 from sts_trio.audio.resample import TelephoneResampler
 from sts_trio.call.actions import Deadline
+from sts_trio.call.transcripts import Said, Transcripts
 from sts_trio.core.wire import Interruption, Transcript
 
 if TYPE_CHECKING:
@@ -41,6 +41,10 @@ class AgentTurn:
         self._interrupted: deque[str] = deque(maxlen=_MOST_REPLIES)
         self._late_until = -inf  # audio of an interrupted reply may still come
         self._caller_spoke = False  # since the barge-in
+
+    def knows(self, reply: str) -> bool:
+        """Whether this is a reply that has begun before."""
+        return reply[:_LONGEST_ID] in self._replies
 
     def admits(self, reply: str, now: float, *, words: bool = False) -> bool:
         """Whether this reply is said now, and not left over from before a barge-in. Without an id it always is.
@@ -100,32 +104,10 @@ _VOICE_GAP_SECONDS = 5.0
 # After a tool call no end of the turn need come (docs/protocols/evi.md 5.4). If no more of the voice has come when all
 # but so much has been heard, it is over: early enough for the rest to follow without a hole.
 _BEFORE_LAST_SECONDS = 0.1
-# Turns said but not yet heard. The playout holds ten minutes, a handful of turns; beyond, the oldest is told at once.
-_MOST_UNHEARD = 64
-_TOLERANCE_SECONDS = 0.001
-
-
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """A turn whose text is complete; `begins` and `ends` are positions in the playout's audio, in seconds.
-
-    `whole`: there was room for all of it.
-    """
-
-    text: str
-    begins: float
-    ends: float
-    whole: bool = True
-
-    def told(self, heard: float) -> Transcript:
-        """Return what Core is told when the caller has heard so much, and no more will follow."""
-        missed = not self.whole or self.ends - heard > _TOLERANCE_SECONDS
-        heard_ms = round(max(min(heard, self.ends) - self.begins, 0) * 1000) if missed else None
-        return Transcript("agent", self.text, heard_ms=heard_ms)
 
 
 class AgentSpeech:
-    """The agent's side of the conversation."""
+    """The agent's side of the conversation, and the transcripts of both."""
 
     def __init__(self, playout: Playout, deadlines: Deadlines) -> None:
         self.heard_until = -inf  # when the caller will have heard what the agent has said so far
@@ -135,7 +117,8 @@ class AgentSpeech:
         self._counts = playout.counts
         self._turn = AgentTurn()
         self._begins: float | None = None  # where the turn that is being said begins
-        self._unheard: deque[_Said] = deque()
+        self._transcripts = Transcripts(playout)
+        self._told_segments: deque[int] = deque(maxlen=_MOST_REPLIES)  # hashes: some providers say a segment twice
         self._over_at = inf
         self._barge_in_told = False
         self._voiced: str | None = None  # the reply whose voice came last
@@ -161,8 +144,11 @@ class AgentSpeech:
 
     def text(self, reply: str, text: str, now: float) -> bool:
         """Take a segment of what the agent says. False if it is left over from before a barge-in."""
-        if not self._speaks(reply, now, words=True):
+        text = text.strip()
+        segment = hash((reply, text))
+        if not text or (reply and segment in self._told_segments) or not self._speaks(reply, now, words=True):
             return False
+        self._told_segments.append(segment)
         self._turn.add_text(text)
         self.owes_voice = self.owes_voice or reply != self._voiced
         self._expect_more(_VOICE_GAP_SECONDS, now)
@@ -208,8 +194,8 @@ class AgentSpeech:
             self._barge_in_told = True
             self._counts.interruptions += 1
             self._playout.post(Interruption())
-        self._tell_all(heard)
-        self._wake(now)
+        self._transcripts.settle(heard)
+        self._tell_heard(now)
         return unheard
 
     def expire(self, now: float) -> None:
@@ -219,17 +205,36 @@ class AgentSpeech:
         else:
             self._tell_heard(now)
 
+    def caller_turn(self, text: str, emotions: dict[str, float] | None, now: float) -> None:
+        """The caller's turn is over; without `text` its words may follow."""
+        if said := text.strip()[:_MOST_CHARACTERS]:
+            self._transcripts.caller(Transcript("user", said, emotions), now, during=self.speaking)
+        elif not text:
+            self._transcripts.caller_turn(now, during=self.speaking)
+        self._told_segments.clear()
+        self.user_turn()
+        self._tell_heard(now)
+
+    def caller_words(self, text: str, now: float) -> None:
+        """Words of the caller have come after their turn."""
+        if said := text.strip()[:_MOST_CHARACTERS]:
+            self._transcripts.caller_words(Transcript("user", said), now, during=self.speaking)
+            self._tell_heard(now)
+
     def finish(self, now: float) -> None:
         """The call is over: tell what has been said, and how much of it was heard."""
         self._close_turn()
-        self._tell_all(self._playout.heard(now))
+        self._transcripts.finish(self._playout.heard(now))
         self._over_at = inf
         self._wake(now)
 
     def _speaks(self, reply: str, now: float, *, words: bool = False) -> bool:
         """Whether this is part of what the agent says now; if so, it has taken up speaking again."""
+        another = not self._turn.knows(reply)
         if not self._turn.admits(reply, now, words=words):
             return False
+        if another and self._transcripts.interjected:  # not what they spoke into, but an answer to it
+            self._close_turn()
         self._barge_in_told = False
         if self._begins is None:
             self._begins = self._playout.queued
@@ -253,26 +258,18 @@ class AgentSpeech:
         begins, self._begins = self._begins, None
         self._tool_asked = self._tool_asked and begins is None
         self.owes_voice = False
+        said = None
         if text := self._turn.take_text():
             ends = self._playout.queued
-            self._unheard.append(_Said(text, ends if begins is None else begins, ends, whole=not self._lost))
+            said = Said(text, ends if begins is None else begins, ends, whole=not self._lost)
             self._counts.agent_turns += 1
+        self._transcripts.agent(said)
         self._lost = 0.0
 
     def _tell_heard(self, now: float) -> None:
-        heard = self._playout.heard(now) + _TOLERANCE_SECONDS
-        while self._unheard and (self._unheard[0].ends <= heard or len(self._unheard) > _MOST_UNHEARD):
-            said = self._unheard.popleft()
-            self._playout.post(said.told(max(heard, said.ends)))
+        self._transcripts.tell(now, self._playout.heard(now))
         self._wake(now)
 
-    def _tell_all(self, heard: float) -> None:
-        for said in self._unheard:
-            self._playout.post(said.told(heard))
-        self._unheard.clear()
-
     def _wake(self, now: float) -> None:
-        at = self._over_at
-        if self._unheard:
-            at = min(at, now + self._unheard[0].ends - self._playout.heard(now))
-        self._deadlines[Deadline.SPEECH] = at
+        told_at = self._transcripts.ready_at(now, self._playout.heard(now))
+        self._deadlines[Deadline.SPEECH] = min(self._over_at, told_at)

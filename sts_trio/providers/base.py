@@ -241,8 +241,15 @@ class AgentLink(Protocol):
         """Give the agent `text` as context for its next reply; it does not answer now."""
         ...
 
+    async def stop(self) -> None:
+        """Stop speaking, and forget what was about to be said: the caller has pressed a key.
+
+        `truncate` and `user_text`, which is answered, follow at once.
+        """
+        ...
+
     async def truncate(self, unheard: float) -> None:
-        """After a `UserInterruption`: the caller did not hear the last `unheard` seconds of the voice so far."""
+        """After a `UserInterruption` or `stop`: the caller did not hear the last `unheard` seconds of the voice."""
         ...
 
     async def tool_response(self, call_id: str, content: str) -> None:

@@ -31,6 +31,7 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _BLANKS = b" \t\r\n"
+_ESCAPED = re.compile(rb"\\[/nr]")  # what JSON's writers escape of base64
 _SHORT = 64  # bytes of JSON that is no object, and no more than a sign of life
 _LONGEST_DETAIL = 80
 _LONGEST_NAME = 64  # characters of a type
@@ -156,7 +157,7 @@ class Reader(Generic[Message]):
         for name in raws.__struct_fields__:
             raw = bytes(getattr(raws, name))
             if name == self._language.field:
-                fields[name] = decode_base64(raw[1:-1].replace(b"\\/", b"/")) if raw[:1] == b'"' else None
+                fields[name] = decode_base64(_ESCAPED.sub(_unescaped, raw[1:-1])) if raw[:1] == b'"' else None
                 if fields[name] is None:
                     return OddMessage(OddKind.AUDIO, f"a {self._language.audio} without base64 that can be read")
             elif len(raw) <= LONGEST_ID:
@@ -170,6 +171,10 @@ class Reader(Generic[Message]):
             return OddMessage(
                 OddKind.FIELD, f"a broken {type_[:_LONGEST_NAME]} ({one_line(str(exc), _LONGEST_DETAIL)})"
             )
+
+
+def _unescaped(escape: re.Match[bytes]) -> bytes:
+    return b"/" if escape[0] == b"\\/" else b""
 
 
 def decode_base64(data: bytes) -> bytes | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import tracemalloc
 from base64 import b64decode
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -238,4 +239,145 @@ async def test_what_is_said_before_a_lookup_is_heard_without_a_hole(provider: st
         assert line.heard == pytest.approx(1.05, abs=0.025)
         assert max(at for at, _ in line.audio) - began <= 1.05
         assert bench.runs
+        nursery.cancel_scope.cancel()
+
+
+# Keys.
+
+
+@ALL
+@pytest.mark.parametrize("speed", [1.0, 10.0])
+async def test_a_key_stops_an_announcement_and_is_told_at_once(
+    provider: str, speed: float, autojump_clock: Clock
+) -> None:
+    """Bar: silence within 30 ms, one `interruption`, nothing stale."""
+    async with (
+        evi_in_memory(provider) as (evi, dial),
+        open_stage(provider=provider, dial=dial, welcome_message="") as stage,
+        trio.open_nursery() as nursery,
+    ):
+        caller = await stage.call(uuid=UUID)
+        line = Line(caller)
+        nursery.start_soon(line.listen)
+        await trio.sleep(0.1)
+        nursery.start_soon(partial(speak, evi, 12.0, speed=speed))
+        await trio.sleep(3.0)
+        before, at = len(evi.messages), trio.current_time()
+        for key in "123":  # several in a row are one interruption
+            await caller.say(type="dtmf_digit", digit=key)
+            await trio.sleep(0.3)
+        await evi.speak(0, 0.5, "r")  # what was on its way
+        await trio.sleep(1)
+        told = evi.messages[before:]
+        if provider == "humeai":
+            texts = [each["text"] for each in told if each["type"] == "user_input"]
+            kinds = ["pause_assistant_message", "user_input", "resume_assistant_message"]
+            assert [each["type"] for each in told][:3] == kinds
+        else:
+            texts = [each["item"]["content"][0]["text"] for each in told if each["type"] == "conversation.item.create"]
+            assert [each["type"] for each in told][:2] == ["response.cancel", "conversation.item.truncate"]
+            assert told[1]["audio_end_ms"] == pytest.approx(3000, abs=20)
+        assert "pressed 1 on" in texts[0]
+        await trio.sleep(1)
+        new = evi.messages[before:]
+        assert any("pressed 1 2 3 on" in str(each) for each in new), "the whole entry, when it is complete"
+        interruptions = [when for when, each in line.messages if each["type"] == "interruption"]
+        print(f"silent after {(interruptions[0] - at) * 1000:.0f} ms")
+        assert len(interruptions) == 1
+        assert interruptions[0] - at <= 0.03
+        assert max(when for when, _ in line.audio) <= at + 0.03
+        await evi.speak(0, 0.5, "r2")
+        await trio.sleep(1)
+        assert sum(length for when, length in line.audio if when > at + 1) == pytest.approx(0.5, abs=0.025)
+        nursery.cancel_scope.cancel()
+
+
+@ALL
+async def test_a_key_during_the_greeting_is_answered(provider: str, autojump_clock: Clock) -> None:
+    async with open_stage(provider=provider) as stage, trio.open_nursery() as nursery:
+        caller = await stage.call(uuid=UUID)
+        line = Line(caller)
+        nursery.start_soon(line.listen)
+        await trio.sleep(0.8)
+        at = trio.current_time()
+        await caller.say(type="dtmf_digit", digit="7")
+        await trio.sleep(6)
+        assert line.kinds().count("interruption") == 1
+        assert sum(length for when, length in line.audio if when > at) > 0.5, "no answer"
+        said = [each["text"] for _, each in line.messages if each["type"] == "transcript" and each["role"] == "user"]
+        assert any("7" in str(text) for text in said)
+        assert stage.emulator.live
+        nursery.cancel_scope.cancel()
+
+
+@ALL
+@pytest.mark.parametrize(
+    "settings", [{"dtmf_interrupts": False}, {"dtmf_mode": "off"}, {"dtmf_mode": "context"}], ids=str
+)
+async def test_a_key_that_nobody_answers_stops_nothing(
+    provider: str, settings: dict[str, Any], autojump_clock: Clock
+) -> None:
+    async with (
+        evi_in_memory(provider) as (evi, dial),
+        open_stage(provider=provider, dial=dial, welcome_message="", **settings) as stage,
+        trio.open_nursery() as nursery,
+    ):
+        caller = await stage.call(uuid=UUID)
+        line = Line(caller)
+        nursery.start_soon(line.listen)
+        await trio.sleep(0.1)
+        await speak(evi, 3.0, speed=10.0)
+        await evi.end_turn(0)
+        await caller.say(type="dtmf_digit", digit="1")
+        await trio.sleep(4)
+        assert line.heard == pytest.approx(3.0, abs=0.025)
+        assert "interruption" not in line.kinds()
+        nursery.cancel_scope.cancel()
+
+
+@ALL
+async def test_a_key_while_nothing_plays_waits_for_the_rest_of_its_entry(provider: str, autojump_clock: Clock) -> None:
+    async with (
+        evi_in_memory(provider) as (evi, dial),
+        open_stage(provider=provider, dial=dial, welcome_message="") as stage,
+        trio.open_nursery() as nursery,
+    ):
+        caller = await stage.call(uuid=UUID)
+        line = Line(caller)
+        nursery.start_soon(line.listen)
+        await trio.sleep(0.1)
+        await speak(evi, 1.0, speed=10.0)
+        await evi.end_turn(0)
+        await trio.sleep(1.5)
+        before = len(evi.messages)
+        for key in "12":
+            await caller.say(type="dtmf_digit", digit=key)
+            await trio.sleep(0.5)
+        assert len(evi.messages) == before
+        await trio.sleep(1.5)
+        assert "pressed 1 2 on" in str(evi.messages[before:])
+        assert "interruption" not in line.kinds()
+        nursery.cancel_scope.cancel()
+
+
+@ALL
+async def test_transcripts_come_in_the_order_of_the_conversation(provider: str, autojump_clock: Clock) -> None:
+    async with (
+        evi_in_memory(provider) as (evi, dial),
+        open_stage(provider=provider, dial=dial, welcome_message="") as stage,
+        trio.open_nursery() as nursery,
+    ):
+        line = Line(await stage.call(uuid=UUID))
+        nursery.start_soon(line.listen)
+        await trio.sleep(0.1)
+        await evi.user_says(0, " What is new? ")
+        await evi.agent_says(0, " A long answer. ")
+        await speak(evi, 6.0, speed=10.0)
+        await evi.end_turn(0)
+        await trio.sleep(1)
+        await evi.user_says(0, "Mhm.")
+        await evi.user_says(0, " ")
+        await trio.sleep(10)
+        said = [(each["role"], each["text"]) for _, each in line.messages if each["type"] == "transcript"]
+        assert said == [("user", "What is new?"), ("agent", "A long answer."), ("user", "Mhm.")]
         nursery.cancel_scope.cancel()

@@ -597,7 +597,7 @@ async def test_the_log_of_transcripts_holds_each_once_and_the_last_words_too(
         core.hang_up()
         await trio.sleep(1)
     said = [(line["role"], line["text"]) for line in logs if line["event"] == "said"]
-    assert said == [("user", "Good morning."), ("user", "Bye."), ("agent", "Good morning to you.")]
+    assert said == [("user", "Good morning."), ("agent", "Good morning to you."), ("user", "Bye.")]
     (summary,) = [line for line in logs if line["event"] == "call ended"]
     assert summary["agent_turns"] == 1
 

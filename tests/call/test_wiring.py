@@ -20,6 +20,7 @@ from sts_trio.providers.base import CallInfo
 from sts_trio.settings.calls import EmotionRule
 from sts_trio.tools.control import AmiFailed
 from sts_trio.wiring import (
+    SilentFallbackError,
     build_handler,
     build_rules,
     find_fallback,
@@ -30,6 +31,7 @@ from sts_trio.wiring import (
     reach_services,
     rule_problems,
 )
+from tests.call.fakes import wav_file
 from tests.call.stage import ALL, KEY, make_settings
 from tests.tools import http_server
 
@@ -297,6 +299,12 @@ async def test_what_becomes_of_the_telephone_call_when_ours_is_over(
     goes_on = await services.release("u", cause)
     assert ami.told == told
     assert goes_on is (told == [MOVED])
+
+
+def test_a_fallback_in_which_nothing_can_be_heard_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "silent.wav").write_bytes(wav_file(bytes(32_000), 8000))
+    with pytest.raises(SilentFallbackError, match="nothing can be heard"):
+        build_handler(make_settings(fallback_wav=str(tmp_path / "silent.wav")), Registry())
 
 
 @pytest.mark.parametrize(("choice", "seconds"), [(None, 0), ("tone", 4), ("gone.wav", 4)])

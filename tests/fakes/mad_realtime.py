@@ -2,7 +2,8 @@
 
 `python -m tests.fakes.mad_realtime PORT`. Each session has threads of its own, so that a mad one, which writes as fast
 as it is read, holds up no good one. A good session says 100 ms of audio each 100 ms, and keeps the longest time without
-a frame of the caller's; a line on standard input is answered with that time, in seconds, of all of them.
+a frame of the caller's; a line on standard input is answered with that time, in seconds, of all of them. It
+says "ready" first.
 """
 
 from __future__ import annotations
@@ -15,8 +16,12 @@ import threading
 import time
 from contextlib import suppress
 from hashlib import sha1
+from typing import TYPE_CHECKING
 
 from sts_trio.lab.websocket import PING, PONG, TEXT, encode_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 MANY = 15 * 2**20
@@ -32,53 +37,38 @@ def delta(audio: bytes, **more: object) -> bytes:
 
 
 def begun(opcode: int) -> bytes:
+    """Return an empty fragment, which is not the last."""
     return bytes((opcode, 0))
 
 
-def madness(kind: str) -> tuple[bytes, bytes]:
-    """What a mad session says once, and then again and again."""
-    numbers = "0.5," * 1_000_000 + "0"
-    inner = {"usage": f'"usage":[{numbers}]', "output": '"output":[' + "[]," * 5_000_000 + "[]]"}
-    match kind:
-        case "empty fragments":
-            return begun(TEXT), begun(0) * 30_000
-        case "tiny fragments":
-            return begun(TEXT), (begun(0)[:1] + b"\x01x") * 20_000
-        case "empty pongs":
-            return b"", encode_frame(PONG, b"") * 30_000
-        case "pings":
-            return b"", encode_frame(PING, b"") * 30_000
-        case "empty texts":
-            return b"", encode_frame(TEXT, b"") * 30_000
-        case "small oddities":
-            return b"", encode_frame(TEXT, b'{"type":"response.done","response":7}') * 1000
-        case "usage" | "output":
-            return b"", encode_frame(TEXT, ('{"type":"response.done","response":{%s}}' % inner[kind]).encode())
-        case "errors":
-            return b"", encode_frame(TEXT, ('{"type":"error","error":[%s]}' % numbers).encode())
-        case "scores below the limit":
-            return b"", encode_frame(
-                TEXT, ('{"type":"response.done","response":{"usage":[%s]}}' % numbers[:200_000]).encode()
-            )
-        case "audio with more in it":
-            more = "0," * (7 * 2**19) + "0"
-            return b"", encode_frame(
-                TEXT, ('{"type":"response.output_audio.delta","delta":"****","x":[%s]}' % more).encode()
-            )
-        case "large audio":
-            return b"", delta(b"\xff" * (5 * 2**20))
-        case "too large audio":
-            return b"", delta(b"\xff" * (MANY * 3 // 4))
-        case "ids":
-            return b"", text(type="response.created", response={"id": "x" * 12_000_000})
-    raise ValueError(kind)
+NUMBERS = "0.5," * 1_000_000 + "0"
+DONE, DELTA = '"type":"response.done","response"', '"type":"response.output_audio.delta","delta"'
 
 
-KINDS = (
-    *("empty fragments", "tiny fragments", "empty pongs", "pings", "empty texts", "small oddities"),
-    *("usage", "output", "errors", "scores below the limit", "audio with more in it", "large audio"),
-    *("too large audio", "ids"),
-)
+def again(text: str) -> tuple[bytes, bytes]:
+    return b"", encode_frame(TEXT, b"{%s}" % text.encode())
+
+
+# What a mad session says once, and then again and again.
+MADNESS: dict[str, Callable[[], tuple[bytes, bytes]]] = {
+    "empty fragments": lambda: (begun(TEXT), begun(0) * 30_000),
+    "tiny fragments": lambda: (begun(TEXT), b"\x00\x01x" * 20_000),
+    "empty pongs": lambda: (b"", encode_frame(PONG, b"") * 30_000),
+    "pings": lambda: (b"", encode_frame(PING, b"") * 30_000),
+    "empty texts": lambda: (b"", encode_frame(TEXT, b"") * 30_000),
+    "small oddities": lambda: (b"", encode_frame(TEXT, b'{"type":"response.done","response":7}') * 1000),
+    "usage": lambda: again(DONE + ':{"usage":[' + NUMBERS + "]}"),
+    "output": lambda: again(DONE + ':{"output":[' + "[]," * 5_000_000 + "[]]}"),
+    "errors": lambda: again('"type":"error","error":[' + NUMBERS + "]"),
+    "usage below the limit": lambda: again(DONE + ':{"usage":[' + NUMBERS[:200_001] + "]}"),
+    "output below the limit": lambda: again(DONE + ':{"output":[' + "[]," * 80_000 + "[]]}"),
+    "NaN below the limit": lambda: again(DONE + ':{"usage":[NaN,' + NUMBERS[:200_001] + "]}"),
+    "audio with more in it": lambda: again(DELTA + ':"****","x":[' + "0," * (7 * 2**19) + "0]"),
+    "large audio": lambda: (b"", delta(b"\xff" * (4 * 2**20))),
+    "too large audio": lambda: (b"", delta(b"\xff" * (MANY * 3 // 4))),
+    "ids": lambda: (b"", text(type="response.created", response={"id": "x" * 12_000_000})),
+}
+KINDS = tuple(MADNESS)
 
 
 class Session:
@@ -108,10 +98,10 @@ class Session:
             voice = update["session"]["audio"]["output"]["voice"].replace("-", " ")
             if voice in KINDS:
                 self._connection.sendall(text(type="response.created", response={"id": "r"}))
-                once, again = madness(voice)
+                once, more = MADNESS[voice]()
                 self._connection.sendall(once)
                 while True:
-                    self._connection.sendall(again)
+                    self._connection.sendall(more)
             threading.Thread(target=self._speak, daemon=True).start()
             heard = 0.0
             while True:
@@ -142,6 +132,12 @@ class Session:
             self._data += more
 
 
+def tell(line: str) -> None:
+    """In one write, so that it is read at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     sessions: list[Session] = []
 
@@ -152,8 +148,9 @@ def main() -> None:
 
     listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
     threading.Thread(target=accept, daemon=True).start()
+    tell("ready")
     for _ in sys.stdin:
-        print(max((session.gap for session in sessions), default=0.0), flush=True)
+        tell(str(max((session.gap for session in sessions), default=0.0)))
         for session in sessions:
             session.gap = 0.0
 

@@ -16,6 +16,8 @@ from sts_trio.providers.base import (
     AgentFault,
     AgentReady,
     CallInfo,
+    OddKind,
+    OddMessage,
     SessionEnd,
     SessionEndKind,
     UserInterruption,
@@ -107,7 +109,32 @@ def test_only_the_first_voice_of_an_answer_takes_up_the_keys() -> None:
     assert "pressed 1 " in both.text
 
 
+def test_speech_for_which_there_is_no_room_is_noted_and_the_rest_is_not() -> None:
+    c = Conversation()
+    assert c.says(voice(1.0)) == ()
+    assert kinds(c.says(voice(600.0))) == [LogWarning]
+    assert c.says(voice(1.0)) == (), "once a turn"
+
+
 # Faults and ends of sessions.
+
+
+def test_what_the_provider_says_oddly_is_counted_and_noted_five_times() -> None:
+    c = Conversation()
+    odd = OddMessage(next(iter(OddKind)), "a number for a name")
+    note = LogWarning(
+        "the provider sent what cannot be used; ignored", {"kind": str(odd.kind), "sent": "a number for a name"}
+    )
+    assert [c.says(odd) for _ in range(7)] == [(note,)] * 5 + [()] * 2
+    assert c.bridge.counts.odd == 7
+    assert c.bridge.counts.provider_faults == 0
+
+
+def test_a_first_session_that_does_not_open_is_tried_again() -> None:
+    c = Conversation(talking=False)
+    c.bridge.on_core(Init(UUID), c.now)
+    assert End not in kinds(c.says(LOST))
+    assert OpenSession in kinds(c.wait(3))
 
 
 def test_faults_are_counted_and_told() -> None:

@@ -25,7 +25,7 @@ from sts_trio.call.bridge import Bridge
 from sts_trio.call.config import CallRules, NoInputRules, ResumeRules, SessionPolicy
 from sts_trio.call.meter import CallCounts, CallOutcome, Cause
 from sts_trio.call.playout import Pace, Playout
-from sts_trio.core.wire import CallerAudio, Digit, Init, PlayoutAudio, Transcript
+from sts_trio.core.wire import CallerAudio, Digit, Init, Interruption, PlayoutAudio, Transcript
 from sts_trio.providers.base import (
     AgentAudio,
     AgentFault,
@@ -352,6 +352,49 @@ def test_before_init_audio_and_keys_go_nowhere() -> None:
     c.bridge.on_core(Init(UUID), c.now)
     assert c.bridge.on_core(CallerAudio(LOUD), c.now) == (SendAudio(LOUD),)
     assert c.says(AgentReady("s")) == (Attach(1),), "no key was kept"
+
+
+def test_a_key_stops_the_agent_and_is_told_at_once() -> None:
+    c = Conversation()
+    c.says(AgentText("r", "An announcement."))
+    c.says(voice(12.0))
+    c.wait(3)
+    assert kinds(c.bridge.on_core(Digit("1"), c.now)) == [Truncate, SendUserText]
+    assert c.playout.played_at(c.now) == c.now
+    assert c.bridge.on_core(Digit("2"), c.now) == (), "nothing is playing any more"
+    c.says(voice(1.0))
+    assert c.playout.played_at(c.now) == c.now, "left over"
+    c.listen()
+    assert c.told == [Interruption(), Transcript("agent", "An announcement.", heard_ms=3000)]
+    (entry,) = c.wait(2)
+    assert isinstance(entry, SendUserText)
+    assert "pressed 1 2 " in entry.text
+    assert c.bridge.counts.interruptions == 1
+
+
+def test_a_key_of_no_telephone_stops_nothing() -> None:
+    c = Conversation()
+    c.says(voice(12.0))
+    c.wait(3)
+    assert kinds(c.bridge.on_core(Digit("x"), c.now)) == [LogWarning]
+    assert c.playout.played_at(c.now) > c.now + 8
+
+
+def test_a_key_stops_no_fallback_and_no_good_bye_of_an_agent_that_is_gone() -> None:
+    c = Conversation()
+    c.says(voice(5.0))
+    c.says(SessionEnd("bye", SessionEndKind.GOODBYE))
+    assert c.bridge.on_core(Digit("1"), c.now) == ()
+    assert c.playout.played_at(c.now) == pytest.approx(c.now + 5)
+
+
+def test_a_key_gives_the_agent_time_to_drop_a_transfer() -> None:
+    c = Conversation()
+    c.says(voice(5.0))
+    c.says(ask("dsai_transfer"))
+    c.wait(4.0)
+    c.bridge.on_core(Digit("0"), c.now)
+    assert RunTool not in kinds(c.wait(2.9))
 
 
 def test_keys_are_given_to_the_agent_once_there_is_one() -> None:

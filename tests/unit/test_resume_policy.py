@@ -300,6 +300,7 @@ def test_a_session_that_breaks_while_it_is_renewed_is_followed_by_the_renewal() 
         (SessionEndKind.REFUSED, GOODBYE, SessionEnd("an error", SessionEndKind.REFUSED)),
         (SessionEndKind.LOST, REFUSED, SessionEnd("an error", SessionEndKind.LOST)),
         (SessionEndKind.REFUSED, SessionEnd("x", SessionEndKind.PROTOCOL_ERROR), None),
+        (None, SessionEnd("x", SessionEndKind.PROTOCOL_ERROR), None),
     ],
 )
 def test_an_error_explains_the_end_that_follows(
@@ -309,6 +310,23 @@ def test_an_error_explains_the_end_that_follows(
     open_first(line, None)
     line.last_fault.report(AgentFault("an error", ends), 50)
     assert line.ended(end, 1, 51) == (cause or end)
+
+
+def test_an_error_that_the_agent_speaks_after_explains_no_good_bye() -> None:
+    line = lifeline()
+    open_first(line)
+    line.last_fault.report(AgentFault("an error"), 50)
+    assert line.last_fault.pending
+    line.last_fault.survived()
+    assert not line.last_fault.pending
+    assert line.ended(GOODBYE, 1, 51) == GOODBYE
+
+
+def test_a_session_that_makes_no_sense_is_replaced() -> None:
+    line = lifeline()
+    open_first(line)
+    nonsense = SessionEnd("nonsense", SessionEndKind.PROTOCOL_ERROR)
+    assert opened(line.ended(nonsense, 1, 50)).number == 2
 
 
 def test_a_session_that_is_held_on_to_after_a_fatal_error_is_overdue_once() -> None:

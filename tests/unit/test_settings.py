@@ -194,6 +194,7 @@ GOOD: dict[str, tuple[str, Any, list[tuple[str, Any]]]] = {
     "DECLARE_TOOLS": ("declare_tools", True, [("false", False)]),
     "DTMF_MODE": ("dtmf_mode", "input", [("context", "context"), ("OFF", "off")]),
     "DTMF_GAP_MS": ("dtmf_gap_ms", 1500, [("100", 100), ("10000", 10_000)]),
+    "DTMF_INTERRUPTS": ("dtmf_interrupts", True, [("false", False), ("off", False)]),
     "EMOTIONS": ("emotions", True, [("false", False), ("off", False)]),
     "EMOTION_RULES": (
         "emotion_rules",

@@ -42,6 +42,9 @@ class Stage:
             self.now = min(until, max(self.now + 0.001, min(self.playout.due(), self.deadlines[Deadline.SPEECH])))
         self.listen()
 
+    def said(self) -> list[str]:
+        return [message.text for _, message in self.told if isinstance(message, Transcript)]
+
     def listen(self) -> None:
         if self.deadlines[Deadline.SPEECH] <= self.now:
             self.speech.expire(self.now)
@@ -150,8 +153,9 @@ def test_a_turn_without_end_is_told_as_far_as_anyone_reads() -> None:
         for _ in range(3):
             s.speech.text("a", "x" * 2_000_000, s.now)
         s.speech.turn_end(s.now)
+        s.speech.caller_turn("So?", None, s.now)
     s.wait(0.1)
-    assert [message.text for _, message in s.told if isinstance(message, Transcript)] == ["x" * 10_000] * 2
+    assert s.said() == ["x" * 10_000, "So?"] * 2
 
 
 def test_text_without_a_voice_is_told_at_once() -> None:
@@ -258,13 +262,14 @@ def test_what_a_tool_call_ends_is_played_to_its_last_sample() -> None:
     assert round(s.playout.queued, 3) == 0.04
 
 
-def test_a_tool_call_waits_for_the_voice_of_words_that_came_before() -> None:
+@pytest.mark.parametrize("reply", ["a", ""])
+def test_a_tool_call_waits_for_the_voice_of_words_that_came_before(reply: str) -> None:
     s = Stage()
-    s.speech.text("a", "One moment.", s.now)
+    s.speech.text(reply, "One moment.", s.now)
     s.speech.tool_asked(s.now)
     s.wait(1.0)
     assert s.speech.speaking
-    s.speech.audio("a", Wav(8000, 1, memoryview(bytes(32_000))), s.now)
+    s.speech.audio(reply, Wav(8000, 1, memoryview(bytes(32_000))), s.now)
     assert over_after(s) == 1.9
 
 
@@ -316,7 +321,7 @@ def test_every_turn_counts_once() -> None:
 def test_of_a_turn_in_countless_segments_the_first_200_are_told() -> None:
     s = Stage()
     for _ in range(300):
-        s.speech.text("a", "x", s.now)
+        s.speech.text("", "x", s.now)
     s.speech.turn_end(s.now)
     s.wait(0.1)
     assert s.told == [(0.0, Transcript("agent", " ".join("x" * 200)))]
@@ -388,3 +393,109 @@ def test_each_turn_is_told_once_and_no_more_is_heard_than_was_said(steps: list[t
     for said in transcripts:
         longest = lengths[said.text.split()[0]] + 0.04
         assert said.heard_ms is None or 0 <= said.heard_ms <= longest * 1000
+
+
+# The order of the conversation.
+
+
+def test_a_short_word_while_the_agent_is_heard_comes_behind_what_it_was_said_into() -> None:
+    s = Stage()
+    s.say("a", "A long answer.", 5.0)
+    s.speech.turn_end(s.now)
+    s.wait(1)
+    s.speech.caller_turn("Mhm.", None, s.now)
+    s.say("b", "Yes?", 1.0)
+    s.speech.turn_end(s.now)
+    s.wait(10)
+    assert s.told == [
+        (5.0, Transcript("agent", "A long answer.")),
+        (5.0, Transcript("user", "Mhm.")),
+        (6.0, Transcript("agent", "Yes?")),
+    ]
+
+
+def test_a_short_word_comes_behind_a_turn_that_has_no_end_yet() -> None:
+    s = Stage()
+    s.say("a", "A long answer.", 5.0)
+    s.speech.caller_turn("Mhm.", None, s.now)
+    s.say("a", "It goes on.", 1.0)
+    s.say("b", "Yes?", 1.0)
+    s.speech.turn_end(s.now)
+    s.wait(10)
+    assert s.said() == ["A long answer. It goes on.", "Mhm.", "Yes?"]
+
+
+def test_words_that_come_late_keep_the_place_of_their_turn() -> None:
+    s = Stage()
+    s.speech.caller_turn("", None, s.now)
+    s.say("a", "Yes.", 0.5)
+    s.speech.turn_end(s.now)
+    s.wait(2)
+    assert s.told == []
+    s.speech.caller_words("Are you there?", s.now)
+    s.wait(1)
+    assert s.said() == ["Are you there?", "Yes."]
+
+
+def test_words_that_come_late_stay_behind_what_they_were_said_into() -> None:
+    s = Stage()
+    s.say("a", "A long answer.", 5.0)
+    s.speech.turn_end(s.now)
+    s.speech.caller_turn("", None, s.now)
+    s.say("b", "Yes?", 1.0)
+    s.speech.turn_end(s.now)
+    s.wait(5.5)
+    s.speech.caller_words("Mhm.", s.now)
+    s.wait(5)
+    assert s.said() == ["A long answer.", "Mhm.", "Yes?"]
+
+
+def test_words_that_never_come_are_waited_for_three_seconds_and_twice() -> None:
+    s = Stage()
+    for number in range(4):
+        s.speech.caller_turn("", None, s.now)
+        s.say(f"{number}", f"{number}", 0.5)
+        s.speech.turn_end(s.now)
+        s.wait(10)
+    assert s.told == [(at, Transcript("agent", f"{number}")) for number, at in enumerate([3.0, 13.0, 20.5, 30.5])]
+    s.speech.caller_words("late", s.now)
+    s.wait(0.1)
+    assert s.said()[-1] == "late", "out of order, and not lost"
+
+
+def test_a_barge_in_and_the_end_of_the_call_keep_the_order() -> None:
+    s = Stage()
+    s.speech.caller_turn("", None, s.now)
+    s.say("a", "An answer.", 5.0)
+    s.wait(1)
+    s.speech.barge_in(s.now)
+    s.speech.caller_turn("Wait.", None, s.now)
+    s.wait(0.1)
+    assert s.said() == []
+    s.speech.caller_words("A question?", s.now)
+    s.wait(0.1)
+    assert s.said() == ["A question?", "An answer.", "Wait."]
+    s.say("b", "Well,", 5.0)
+    s.speech.caller_turn("Bye.", None, s.now)
+    s.wait(1)
+    s.speech.finish(s.now)
+    s.wait(0.1)
+    assert s.told[-2:] == [(2.2, Transcript("agent", "Well,", heard_ms=1000)), (2.2, Transcript("user", "Bye."))]
+
+
+def test_transcripts_are_trimmed_and_neither_blank_nor_told_again() -> None:
+    s = Stage()
+    for text in ("  Hello? ", "Hello?", " ", "\n"):
+        s.speech.caller_turn(text, None, s.now)
+    s.speech.caller_words("  ", s.now)
+    s.say("a", " Hello. ", 1.0)
+    s.speech.text("a", "Hello.", s.now)
+    s.speech.text("a", " ", s.now)
+    s.speech.turn_end(s.now)
+    s.speech.text("a", "Hello.", s.now)
+    s.wait(9)
+    s.speech.caller_turn("Yes.", None, s.now)
+    s.wait(2)
+    s.speech.caller_turn("Yes.", None, s.now)
+    s.wait(2)
+    assert s.said() == ["Hello?", "Hello.", "Yes.", "Yes."]

@@ -15,7 +15,15 @@ from sts_trio.text import first_error, one_line
         ("", ""),
         ("as it is", "as it is"),
         ("  two\r\nlines\t and\x00more  ", "two lines and more"),
-        ("\x1b[31mred\x1b[0m", "[31mred [0m"),
+        ("\x1b[31mred\x1b[0m", "red"),
+        ("\x1b]0;a title\x07text", "text"),
+        ("\x1b]8;;https://x.test\x1b\\link\x1b]8;;\x1b\\", "link"),
+        ("\x9b2Jgone", "gone"),
+        ("half an escape\x1b", "half an escape"),
+        ("\x1bPhidden\x1b\\seen", "seen"),
+        ("a\u202edrow\u2066 s\u2069", "a drow s"),
+        ("a\u2028b\u2029c\x85d", "a b c d"),
+        ("half \ud83d a pair", "half a pair"),
         ("grüße \u2028 ümläut", "grüße ümläut"),
     ],
 )
@@ -28,6 +36,17 @@ def test_any_text_can_be_shown(text: str) -> None:
     line = one_line(text)
     assert line.isprintable()
     assert one_line(line) == line
+
+
+def test_text_is_cut_without_being_read_to_its_end() -> None:
+    assert one_line("x" * 50_000_000, 20) == "x" * 20
+    assert one_line(" \x1b[0m" * 10 + "seen", 20) == "seen"
+    assert one_line("ab cd", 3) == "ab"
+
+
+@given(st.text(), st.integers(1, 30))
+def test_no_more_is_shown_than_is_asked_for(text: str, most: int) -> None:
+    assert len(one_line(text, most)) <= most
 
 
 def test_the_first_of_a_group_is_found_however_deep_it_lies() -> None:

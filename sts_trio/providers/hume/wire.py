@@ -165,6 +165,14 @@ class AssistantInput(msgspec.Struct, tag_field="type", tag="assistant_input"):
     text: str
 
 
+class Pause(msgspec.Struct, tag_field="type", tag="pause_assistant_message"):
+    """EVI says nothing until `Resume`."""
+
+
+class Resume(msgspec.Struct, tag_field="type", tag="resume_assistant_message"):
+    """EVI answers the last turn, and no other that came since `Pause`."""
+
+
 class ToolAnswer(msgspec.Struct, tag_field="type", tag="tool_response"):
     """A result is text, whatever it is: an object goes as its JSON (docs/protocols/evi.md 2.4)."""
 
@@ -180,7 +188,7 @@ class ToolErrorAnswer(msgspec.Struct, tag_field="type", tag="tool_error"):
     content: str
 
 
-ToHume = SessionSettings | UserInput | AssistantInput | ToolAnswer | ToolErrorAnswer
+ToHume = SessionSettings | UserInput | AssistantInput | Pause | Resume | ToolAnswer | ToolErrorAnswer
 
 
 # Writes one message for a text frame; EVI takes nothing but audio in binary ones.
@@ -217,10 +225,10 @@ def to_event(message: HumeMessage, known: Wav | None = None) -> AgentEvent | Non
             if interim is True:
                 return None
             words = _words(message.message)
-            return UserTurn(words, _emotions(message.models)) if words else _without_words("user_message", words)
+            return UserTurn(words, _emotions(message.models)) if words else _without_words("a user_message", words)
         case AssistantMessage():
             words = _words(message.message)
-            return AgentText(message.id or "", words) if words else _without_words("assistant_message", words)
+            return AgentText(message.id or "", words) if words else _without_words("an assistant_message", words)
         case AssistantEnd():
             return AgentTurnEnd()
         case UserInterrupted():
@@ -258,7 +266,7 @@ def _words(message: object) -> str | None:
 
 
 def _without_words(kind: str, words: str | None) -> OddMessage | None:
-    return None if words == "" else OddMessage(OddKind.FIELD, f"a {kind} without words")
+    return None if words == "" else OddMessage(OddKind.FIELD, f"{kind} without words")
 
 
 def _ends(code: str, error: HumeError) -> SessionEndKind | None:
