@@ -214,4 +214,4 @@ async def test_ctrl_c_in_the_first_half_second_is_quiet(after: float, tmp_path: 
             await process.wait()
     assert process.returncode in (0, 1, 130, -signal.SIGINT)  # 1: in the beginning of Python itself
     said = (tmp_path / "log").read_text()
-    assert "sts_trio" not in said  # a traceback through our code; Python's own beginning is not ours
+    assert "Traceback" not in said or "sts_trio" not in said  # Python's own beginning is not ours
