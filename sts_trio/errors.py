@@ -8,6 +8,7 @@ StsError
     │   └── ConversationGone   it does not know the conversation that was to be resumed
     ├── ProviderTimeout      it did not answer in time
     ├── ProviderLost         no connection could be made, or it broke
+    │   └── ProviderBusy       it works, and has no room for another session at the moment
     ├── ProviderUnavailable  it refused call after call, and is not asked at the moment
     └── ProviderProtocolError  it sent what its protocol does not allow
 
@@ -63,10 +64,12 @@ class ProviderLost(ProviderError):
     retryable = True
 
 
-class ProviderUnavailable(ProviderError):
-    """The provider has refused call after call, and is not asked at the moment."""
+class ProviderBusy(ProviderLost):
+    """The provider has no room for another session at the moment (HTTP 429, too many at once). It works."""
 
-    retryable = True
+
+class ProviderUnavailable(ProviderError):
+    """The provider has refused call after call, and is not asked at the moment: a new call is told so at once."""
 
 
 class ProviderProtocolError(ProviderError):

@@ -11,7 +11,7 @@ import os
 import socket
 import ssl
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ import structlog
 import trio
 
 from sts_trio.errors import StsError
+from sts_trio.names import names_for, new_lookups
 from sts_trio.settings.parsers import shown_url
 from sts_trio.text import first_error, one_line
 
@@ -55,11 +56,16 @@ class HttpClient:
     """
 
     tls: ssl.SSLContext
+    _lookups: trio.CapacityLimiter = field(default_factory=new_lookups, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Have httpx import what it needs now: it takes 50 ms, which would hold up every call in the first request."""
         self._client()
         codecs.lookup("idna")
+
+    def apart(self) -> HttpClient:
+        """Return the same client for another purpose: a name that hangs there starves nobody here."""
+        return HttpClient(self.tls)
 
     async def get(self, url: str, *, seconds: float, headers: Mapping[str, str] | None = None) -> HttpReply:
         """Fetch `url`.
@@ -80,15 +86,14 @@ class HttpClient:
         self, method: str, url: str, seconds: float, *, headers: dict[str, str], json: object = None
     ) -> HttpReply:
         try:
-            with trio.fail_after(seconds):
+            with trio.move_on_after(seconds), names_for(self._lookups):  # not `fail_after`: see `open_socket`
                 async with (
                     _closing_connection() as trace,
                     self._client() as client,
                     client.stream(method, url, headers=headers | _PLAIN, json=json, extensions=trace) as response,
                 ):
                     return HttpReply(response.status_code, await _body(response))
-        except trio.TooSlowError:
-            raise HttpFailed(f"{shown_url(url)} did not answer within {seconds:g} s") from None
+            raise HttpFailed(f"{shown_url(url)} did not answer within {seconds:g} s")
         except _Unusable as exc:
             raise HttpFailed(f"{shown_url(url)} {exc}") from None
         except (
@@ -96,7 +101,7 @@ class HttpClient:
             httpx.InvalidURL,
             ValueError,
         ) as exc:  # ValueError: an address or a header that is none
-            raise HttpFailed(f"{shown_url(url)}: {_words(exc)}") from exc
+            raise HttpFailed(f"{shown_url(url)}: {_words(exc)}") from _without_frames(exc)
 
 
 class _Unusable(Exception):
@@ -115,8 +120,9 @@ async def _closing_connection() -> AsyncIterator[dict[str, Any]]:
     try:
         yield {"trace": note}
     finally:
-        for stream in opened:
-            await stream.aclose()  # of a socket: done at once, cancelled or not
+        with trio.CancelScope(shield=True):  # another `Cancelled` than the one that came would make a ring, as above
+            for stream in opened:
+                await stream.aclose()  # of a socket: done at once
 
 
 async def _body(response: httpx.Response) -> bytes:
@@ -132,6 +138,15 @@ async def _body(response: httpx.Response) -> bytes:
     if len(body) > MOST_BYTES:
         raise _Unusable(f"answered with more than {MOST_BYTES} bytes")
     return bytes(body)
+
+
+def _without_frames(exc: BaseException) -> BaseException:
+    """Cut the tracebacks off a chain: httpx and httpcore have made rings of them, as `open_socket` tells."""
+    each: BaseException | None = exc
+    while each is not None:
+        each.__traceback__ = None
+        each = each.__cause__ or each.__context__
+    return exc
 
 
 def _words(exc: BaseException) -> str:

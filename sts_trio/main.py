@@ -27,6 +27,7 @@ from sts_trio.web.auth import Authorizer
 from sts_trio.web.connections import most_connections, raise_file_limit
 from sts_trio.web.server import make_config, serve_app
 from sts_trio.wiring import build_handler
+from sts_trio.workers.pool import stop_signals
 from sts_trio.workers.worker import WorkerAdmission, open_worker, serve_worker
 
 if TYPE_CHECKING:
@@ -52,17 +53,27 @@ _REPORT_SECONDS = 5.0  # how often a drain says how many calls are left
 _LAST_CALLS_SECONDS = 5.0  # for calls that were ended by a drain to say so and close
 
 
-async def serve(settings: Settings, spec: WorkerSpec | None = None) -> None:
-    """Serve until SIGTERM or SIGINT; as one worker of several (`spec`), also until the supervisor has ended."""
+async def serve(
+    settings: Settings, spec: WorkerSpec | None = None, *, lines_dropped: Callable[[], int] = lambda: 0
+) -> None:
+    """Serve until SIGTERM, SIGINT or SIGHUP; as one worker of several (`spec`), also until the supervisor has ended.
+
+    `lines_dropped` says how many lines the log has lost.
+    """
     raise_file_limit()
     sys.setswitchinterval(_SWITCH_SECONDS)
     # Before the signals are ours: an operator's tool is loaded here, and one that hangs must not keep us from dying.
-    shared = build_shared(settings, spec.share if spec else None)
+    shared = build_shared(settings, spec.share if spec else None, lines_dropped)
     _calm_garbage_collector()
     worker = open_worker(spec) if spec else None
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with trio.open_signal_receiver(*stop_signals()) as signals:
+
+        async def until_told() -> None:
+            number = await anext(signals)
+            log.info("told to stop", signal=signal.Signals(number).name)
+
         async with trio.open_nursery() as nursery:
-            serving = partial(run_service, settings, shared, worker, until_told=signals.__anext__)
+            serving = partial(run_service, settings, shared, worker, until_told=until_told)
             urls = await nursery.start(serving)
             if spec is None:
                 log.info("ready for calls", listening=", ".join(urls))
@@ -71,11 +82,12 @@ async def serve(settings: Settings, spec: WorkerSpec | None = None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What is made once for all calls of this process, before the first."""
+    """What is made once for all calls of this process, before the first. `lines_dropped`: by the log, so far."""
 
     handler: CallHandler
     shedder: Shedder
     metrics: Metrics
+    lines_dropped: Callable[[], int] = lambda: 0
 
     @property
     def registry(self) -> Registry:
@@ -83,13 +95,13 @@ class Shared:
         return self.handler.registry
 
 
-def build_shared(settings: Settings, share: int | None = None) -> Shared:
+def build_shared(settings: Settings, share: int | None = None, lines_dropped: Callable[[], int] = lambda: 0) -> Shared:
     """Build what calls share; the operator's tools are loaded here. `share`: this worker's part of MAX_CALLS."""
     most = settings.service.max_calls
     shedder = Shedder(settings.service.shed_lag_ms / 1000)
     registry = Registry(most if share is None else share, shedder, of=most)
-    metrics = Metrics(registry, version("sts-trio"))
-    return Shared(build_handler(settings, registry, meter=metrics), shedder, metrics)
+    metrics = Metrics(registry, version("sts-trio"), lines_dropped)
+    return Shared(build_handler(settings, registry, meter=metrics), shedder, metrics, lines_dropped)
 
 
 async def run_service(
@@ -129,7 +141,8 @@ async def run_service(
             nursery.cancel_scope.cancel()
 
     service = settings.service
-    app = build_app(shared.handler, scrape, Authorizer(service.sts_token, service.allowed_origins), worker)
+    authorizer = Authorizer(service.sts_token, service.allowed_origins)
+    app = build_app(shared.handler, scrape, authorizer, worker, shared.lines_dropped)
     dead = service.core_dead_seconds
     pings = dead / _PINGS_BEFORE_DEAD
     if worker is None:
@@ -140,6 +153,7 @@ async def run_service(
             ping_seconds=pings,
             dead_seconds=dead,
             shutdown_trigger=stop,
+            refusals=shared.registry.refused,
             task_status=task_status,
         )
     else:
@@ -147,7 +161,9 @@ async def run_service(
             worker,
             app,
             shared.registry,
-            make_config(ping_seconds=pings, dead_seconds=dead, most=most_connections()),
+            make_config(
+                ping_seconds=pings, dead_seconds=dead, most=most_connections(), refusals=shared.registry.refused
+            ),
             scrape=lambda: shared.metrics.scrape()[0],
             shutdown_trigger=stop,
             ready=partial(task_status.started, []),
@@ -159,11 +175,12 @@ def build_app(
     scrape: Scrape | None = None,
     authorizer: Authorizer | None = None,
     worker: Worker | None = None,
+    lines_dropped: Callable[[], int] = lambda: 0,
 ) -> App:
     """Build the web application in front of the calls.
 
     `scrape` is what `GET /metrics` tells; `authorizer` says who may call; `worker`: this process is one of
-    several.
+    several; `lines_dropped` says how many lines the log has lost.
     """
 
     async def answer(socket: CallerSocket, arrival: Arrival) -> None:
@@ -179,9 +196,10 @@ def build_app(
         refusal = admission.refusal()
         shut = {"status": refusal.reason} if refusal else {}
         calls = registry.live + (worker.others.live if worker else 0)
-        return {"calls": calls, "version": version("sts-trio")} | shut
+        lost = {"log_lines_dropped": dropped} if (dropped := lines_dropped()) else {}
+        return {"calls": calls, "version": version("sts-trio")} | shut | lost
 
-    return create_app(answer, answer_stream, admission, status, scrape, authorizer)
+    return create_app(answer, answer_stream, admission, status, scrape, authorizer, registry.refused)
 
 
 async def _drain(registry: Registry, limit: float, until_told: Callable[[], Awaitable[object]]) -> None:

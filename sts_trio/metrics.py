@@ -29,7 +29,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from sts_trio.audio.pcm import BYTES_PER_SECOND
-from sts_trio.call.handler import REASONS
+from sts_trio.call.handler import OTHER_REASONS, REASONS
 from sts_trio.call.meter import CANCELLED, CONNECT_KINDS, CONNECT_RESULTS, LEGS, TOOL_RESULTS, CallCounts, Cause, Meter
 
 if TYPE_CHECKING:
@@ -118,12 +118,14 @@ class CallTotals:
 class Metrics(Collector, Meter):
     """Measures what calls tell, and shows it. Used on the event loop only."""
 
-    def __init__(self, calls: Registry, version: str) -> None:
+    def __init__(self, calls: Registry, version: str, lines_dropped: Callable[[], int] = lambda: 0) -> None:
         self._calls = calls
+        self._lines_dropped = lines_dropped
         self._version = version
         self._totals = CallTotals()
         self._emotions: set[str] = set()
         self._tools: set[str] = set()
+        self._breaker_open = False
         self._ended = Counter("sts_calls_ended", "Calls that ended, by cause", ["cause", "leg"], registry=None)
         self._moods = Counter(
             "sts_call_moods",
@@ -213,6 +215,10 @@ class Metrics(Collector, Meter):
         self._tool_runs.labels(tool, result).inc()
         self._tool_seconds.observe(seconds)
 
+    def breaker_opened(self, is_open: bool) -> None:
+        """See `Meter`."""
+        self._breaker_open = is_open
+
     def lagged(self, seconds: float) -> None:
         """The event loop was so late."""
         self._lag_seconds.observe(seconds)
@@ -223,10 +229,15 @@ class Metrics(Collector, Meter):
         """Put all series together. Must be called in the event loop's thread."""
         yield from self._totals.calls()
         yield gauge("sts_calls_limit", "MAX_CALLS; 0: no limit", None, {"": self._calls.most})
-        refused = {reason: self._calls.refused[reason] for reason in REASONS}
+        counts = self._calls.refused.counts
+        refused = {reason: counts[reason] for reason in REASONS}
         yield counter("sts_calls_refused", "Calls that were refused with 503, by reason", "reason", refused)
+        others = {reason: counts[reason] for reason in OTHER_REASONS}
+        yield counter("sts_refused", "What else was turned away at the door, by reason", "reason", others)
         ready = self._calls.refusal() is None
         yield gauge("sts_accepting_calls", "1: a new call would be taken now; 0: refused", None, {"": int(ready)})
+        away = {"": int(self._breaker_open)}
+        yield gauge("sts_breaker_open", "1: the provider refused call after call, and new ones are told so", None, away)
         for own in (
             *(self._ended, self._call_seconds, self._moods, self._connects, self._connect_seconds),
             *(self._turn_seconds, self._stop_seconds, self._tool_runs, self._tool_seconds, self._lag_seconds),
@@ -236,6 +247,8 @@ class Metrics(Collector, Meter):
                 metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
                 yield metric
         yield from self._totals.counts()
+        dropped = self._lines_dropped()
+        yield counter("sts_log_lines_dropped", "Log lines that could not be written", None, {"": dropped})
         tasks = trio.lowlevel.current_statistics().tasks_living
         yield gauge("sts_tasks", "Tasks of the event loop, the server's own among them", None, {"": tasks})
         yield gauge("sts_build_info", "The version, as a label of the value 1", "version", {self._version: 1})

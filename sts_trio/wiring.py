@@ -6,7 +6,6 @@ Top to bottom: what all calls share, the rules of calls, the services that a cal
 from __future__ import annotations
 
 import ssl
-from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -15,10 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import structlog
 
-from sts_trio.audio.pcm import BYTES_PER_SECOND, RATE
+from sts_trio.audio.pcm import BYTES_PER_SECOND, RATE, is_loud
 from sts_trio.audio.resample import TelephoneResampler, prepare
 from sts_trio.audio.wav import WavError, parse_wav
-from sts_trio.call.config import CallRules, NoInputRules, ResumeRules, Services, SessionPolicy
+from sts_trio.call.config import CallRules, NoInputRules, Prompt, ResumeRules, Services, SessionPolicy
 from sts_trio.call.handler import CallHandler
 from sts_trio.call.meter import Cause, Meter
 from sts_trio.call.playout import Pace
@@ -31,11 +30,12 @@ from sts_trio.providers.socket import SocketTimes
 from sts_trio.settings.calls import DEFAULT_TOOLS_DIR
 from sts_trio.tools.control import AmiClient, call_control_tools, hang_up, transfer
 from sts_trio.tools.custom import LoadedTools, load_tools
+from sts_trio.websocket.tls import client_context
 
 if TYPE_CHECKING:
     from sts_trio.call.handler import Registry
-    from sts_trio.providers.base import AgentProvider, CallInfo
-    from sts_trio.providers.dial import Dial
+    from sts_trio.providers.base import CallInfo
+    from sts_trio.providers.dial import AgentProvider, Dial
     from sts_trio.settings import Settings
     from sts_trio.tools.tool import Tool
 
@@ -67,9 +67,10 @@ def build_handler(
     return CallHandler(
         rules=build_rules(settings, tools.tools),
         pace=Pace(lead=settings.calls.playout_lead_ms / 1000),
-        services=replace(reach_services(settings, http, ami, dial), meter=meter or Meter()),
+        services=reach_services(settings, http, ami, dial, meter),
         registry=registry,
         log_transcripts=settings.service.log_transcripts,
+        provider=settings.provider.name,
     )
 
 
@@ -86,7 +87,7 @@ def build_rules(settings: Settings, tools: tuple[Tool, ...]) -> CallRules:
     )
     return CallRules(
         session_policy=session_policy,
-        lifeline=ResumeRules(calls.resume_seconds, provider.max_session_seconds),
+        lifeline=ResumeRules(calls.resume_seconds, provider.max_session_seconds, calls.ready_seconds),
         silence=NoInputRules(calls.silence_seconds, calls.silence_prompt),
         fallback=find_fallback(settings),
         answer_seconds=calls.answer_seconds,
@@ -94,6 +95,7 @@ def build_rules(settings: Settings, tools: tuple[Tool, ...]) -> CallRules:
         tool_grace=calls.call_control_grace_ms / 1000,
         keypad=calls.dtmf_mode,
         keypad_gap=calls.dtmf_gap_ms / 1000,
+        keys_interrupt=calls.dtmf_interrupts,
         emotion_rules=calls.emotion_rules,
         emotions=calls.emotions,
         init_seconds=calls.init_seconds,
@@ -115,14 +117,17 @@ def find_fallback(settings: Settings) -> bytes:
 # The services that a call may use.
 
 
-def reach_services(settings: Settings, http: HttpClient, ami: AmiClient | None, dial: Dial | None = None) -> Services:
-    """Build what a call may use of the world: the agent, and the operator's own services."""
+def reach_services(
+    settings: Settings, http: HttpClient, ami: AmiClient | None, dial: Dial | None = None, meter: Meter | None = None
+) -> Services:
+    """Build what a call may use of the world: the agent, the operator's own services, and who measures it."""
+    meter = meter or Meter()
     calls = settings.calls
     sources = read_instructions(settings, http)
 
-    async def instructions(call: CallInfo) -> str | None:
+    async def instructions(call: CallInfo) -> Prompt:
         # A stored configuration holds the prompt.
-        return None if settings.provider.config_id else await sources.load(call.uuid)
+        return Prompt(None, "config") if settings.provider.config_id else Prompt(*await sources.find(call.uuid))
 
     async def release(uuid: str, cause: Cause) -> bool:
         if ami is None:
@@ -135,12 +140,13 @@ def reach_services(settings: Settings, http: HttpClient, ami: AmiClient | None, 
             await hang_up(ami, uuid)
         return False
 
-    breaker = Breaker(calls.breaker_failures, calls.breaker_seconds)
+    breaker = Breaker(calls.breaker_failures, calls.breaker_seconds, meter.breaker_opened)
     return Services(
         open_agent=guarded(open_provider(settings, dial), breaker),
         instructions=instructions,
         webhook=partial(post_event, http),
         release=release,
+        meter=meter,
     )
 
 
@@ -151,7 +157,7 @@ def open_http() -> HttpClient:
 
 def open_ami(settings: Settings, http: HttpClient) -> AmiClient | None:
     """Build the way to the AMI service, if there is one."""
-    return AmiClient(settings.calls.ami_url, http) if settings.calls.ami_url else None
+    return AmiClient(settings.calls.ami_url, http.apart()) if settings.calls.ami_url else None
 
 
 def read_instructions(settings: Settings, http: HttpClient) -> InstructionSource:
@@ -161,7 +167,7 @@ def read_instructions(settings: Settings, http: HttpClient) -> InstructionSource
         url=settings.provider.url_instructions,
         file=settings.provider.file_instructions,
         seconds=settings.calls.instructions_seconds,
-        http=http,
+        http=http.apart(),
     )
 
 
@@ -191,7 +197,7 @@ def trust(settings: Settings) -> ssl.SSLContext:
     Raises:
         ConfigError: the provider's `_CA_FILE` cannot be used.
     """
-    context = ssl.create_default_context()
+    context = client_context()
     if file := settings.provider.ca_file:
         try:
             context.load_verify_locations(file)
@@ -253,7 +259,7 @@ def load_fallback(choice: str) -> bytes:
     """Return telephone PCM: the WAV file `choice`, 30 s of it at most, or, for ``tone``, the network's congestion tone.
 
     Raises:
-        ConfigError: the file cannot be read, or holds no audio that we understand.
+        ConfigError: the file cannot be read, or holds no audio that we understand, or nothing that can be heard.
     """
     if choice == TONE:
         return congestion_tone(_TONE_PERIODS)
@@ -264,7 +270,12 @@ def load_fallback(choice: str) -> bytes:
         raise ConfigError([f"FALLBACK_WAV is {choice}, which cannot be used: {reason}"]) from exc
     resampler = TelephoneResampler()
     pcm = b"".join(resampler.feed(part) for part in wav.cut(1.0)) + resampler.flush()
-    return pcm[: _LONGEST_SECONDS * BYTES_PER_SECOND]
+    pcm = pcm[: _LONGEST_SECONDS * BYTES_PER_SECOND]
+    if not is_loud(pcm):
+        raise ConfigError(
+            [f"FALLBACK_WAV is {choice}, in which nothing can be heard; the caller would wait in silence"]
+        )
+    return pcm
 
 
 def congestion_tone(periods: int) -> bytes:

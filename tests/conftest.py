@@ -6,12 +6,14 @@ import gc
 import io
 import json
 import logging
+import os
 import ssl
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 import structlog
 
@@ -22,6 +24,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sts_trio.settings import Settings
+
+# A busy machine is no fault of the code: no example fails for being slow. `HYPOTHESIS_PROFILE=deep` tries more of them.
+_UNHURRIED = hypothesis.settings(
+    max_examples=40, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.register_profile("quick", _UNHURRIED)
+hypothesis.settings.register_profile("deep", _UNHURRIED, max_examples=400)
+# For mutants (docs/internals/mutation.md): the same few examples each time, and no search for the smallest that fails.
+hypothesis.settings.register_profile(
+    "mutation",
+    parent=_UNHURRIED,
+    max_examples=20,
+    derandomize=True,
+    database=None,
+    phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 _SLOW_SECONDS = 900
 _ON_SOCKETS = Path(__file__).parent / "e2e"

@@ -96,9 +96,13 @@ class AddContext:
 
 @dataclass(frozen=True, slots=True)
 class Truncate:
-    """Let the agent know how much of its voice a barge-in took back: the last so many seconds."""
+    """Let the agent know how much of its voice a barge-in took back: the last so many seconds.
+
+    With `stop` the barge-in is ours, by a key: the provider does not know of it, and is to stop speaking first.
+    """
 
     unheard: float
+    stop: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from sts_trio.call.resume import QUIET_SECONDS, ResumePolicy
 from sts_trio.call.speech import AgentSpeech
 from sts_trio.call.tools import ToolCalls
 from sts_trio.call.upstream import UpstreamFrames
-from sts_trio.core.wire import CallerAudio, Digit, Init, NotUnderstood, Transcript
+from sts_trio.core.wire import CallerAudio, Digit, Init, NotUnderstood
 from sts_trio.providers.base import (
     AgentAudio,
     AgentFault,
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from sts_trio.providers.base import AgentEvent, CallInfo
     from sts_trio.tools.tool import ToolResult
 
-_LONGEST_TEXT = 10_000  # characters of a caller's turn; some ten minutes of speech
+_LISTEN_SECONDS = 0.1  # every fifth frame: nobody says a word in less
 _NOTES = 5  # log lines a call, and side, about messages that were not understood; the rest are counted
 _LONGEST_NOTE = 200  # characters
 
@@ -80,15 +80,18 @@ class Bridge:
         self._playout = playout
         self._greeting = ""
         self.deadlines: Deadlines = dict.fromkeys(Deadline, inf)  # the earliest is `deadline`
-        self._listen_from = inf  # from when on it matters whether the caller is quiet
+        self._listen_from = inf  # from when on it matters whether the caller is quiet; it costs a little
+        self._listen_again = -inf if rules.silence.seconds else inf  # for the silence timer; never, if there is none
         self._agent_until = -inf  # when the caller has heard what the agent has said so far
         self._agent_heard = False  # the session in use has said something
         self._reply_due = False  # the caller has spoken, and the agent has not since
         self._frames = UpstreamFrames(self.counts, now)
-        self._keys = DtmfEntries(rules.keypad, rules.keypad_gap, self.deadlines, self.counts)
+        self._keys = DtmfEntries(
+            rules.keypad, rules.keypad_gap, self.deadlines, self.counts, interrupt=rules.keys_interrupt
+        )
         self._no_input = NoInputTimer(rules.silence, self.deadlines)
         self._speech = AgentSpeech(playout, self.deadlines)
-        self._tools = ToolCalls(playout, self.deadlines, rules.tool_grace)
+        self._tools = ToolCalls(playout, self._speech, self.deadlines, rules.tool_grace)
         self._emotions = Emotions(rules.emotion_rules, self._tools, self.counts)
         self._ending = Ending(rules, playout, self._speech, self._tools, self.deadlines, now)
         self._lifeline = ResumePolicy(rules.lifeline, self.counts)
@@ -104,6 +107,11 @@ class Bridge:
         """How the caller has sounded so far."""
         return self._emotions.mood
 
+    @property
+    def core_leaves_by(self) -> float | None:
+        """When Core should have closed by itself, since the caller may have been transferred; None if they were not."""
+        return self._ending.core_leaves_by if self._tools.transferred else None
+
     # The caller's side.
 
     def on_core(self, message: FromCore, now: float) -> Actions:
@@ -112,9 +120,12 @@ class Bridge:
             case CallerAudio(audio=pcm):
                 if self.state is CallState.WAITING_FOR_INIT:
                     return ()
-                return self._frames.feed(pcm, now, listen=now >= self._listen_from)
+                if now < self._listen_from:
+                    return self._frames.feed(pcm, now)
+                self._listen_next(now)
+                return self._frames.feed(pcm, now, listen=True)
             case Init():
-                return self._init(message)
+                return self._init(message, now)
             case Digit(digit=digit):
                 return self._digit(digit, now)
             case NotUnderstood(about=about):
@@ -124,7 +135,7 @@ class Bridge:
         """Core's connection is over: the call is, too."""
         return self._moved(self._ending.caller_gone(closed, now))
 
-    def _init(self, init: Init) -> Actions:
+    def _init(self, init: Init, now: float) -> Actions:
         if self.state is not CallState.WAITING_FOR_INIT:
             return self._note("a second init")
         self.state = CallState.OPENING
@@ -135,17 +146,21 @@ class Bridge:
         self._tools.offer(tools)
         self._greeting = session_policy.greeting_for(call.query)
         self.call = replace(call, session_config=session_policy.session_config(call.query, tools))
-        return self._moved(self._lifeline.begin(self.call))
+        return self._moved(self._lifeline.begin(self.call, now))
 
     def _digit(self, digit: str, now: float) -> Actions:
         if self.state is CallState.WAITING_FOR_INIT:
             return ()
         self._agent_until = -inf
         self._no_input.heard_caller(now)
+        ready = self.state is CallState.TALKING
+        heard = self._speech.owes_voice or self._playout.played_at(now) > now
+        stops = ready and heard and self._keys.interrupt
         try:
-            return self._keys.press(digit, now, ready=self.state is CallState.TALKING)
+            told = self._keys.press(digit, now, ready=ready, at_once=stops)
         except UnusableKeyError as exc:
             return self._note(str(exc))
+        return (*self._barge_in(now, by_key=True), *told) if stops else told
 
     def _note(self, sent: str) -> Actions:
         self.counts.not_understood += 1
@@ -173,9 +188,9 @@ class Bridge:
             self._lifeline.on_event()
         match event:
             case AgentAudio(reply=reply, wav=wav):
-                self._agent_speaks(self._speech.audio(reply, wav, now), aloud=True)
+                return self._agent_speaks(self._speech.audio(reply, wav, now), aloud=True)
             case AgentText(reply=reply, text=text):
-                self._agent_speaks(self._speech.text(reply, text, now))
+                return self._agent_speaks(self._speech.text(reply, text, now))
             case AgentTurnEnd():
                 self._speech.turn_end(now)
                 return self._tools.agent_turn_end()
@@ -184,7 +199,7 @@ class Bridge:
             case UserInterruption():
                 return self._barge_in(now)
             case UserWords(text=text):
-                self._playout.post(Transcript("user", text[:_LONGEST_TEXT]))
+                self._speech.caller_words(text, now)
             case ToolCall():
                 return self._tools.ask(event, now)
         return ()
@@ -209,7 +224,7 @@ class Bridge:
         self._no_input.wait_from(now)
         greeting, self._greeting = self._greeting, ""  # once a call, whatever becomes of the session
         say = (Say(greeting),) if greeting else ()
-        return (*actions, *say, *(self._keys.tell() if self._keys.entries else ()))
+        return (*actions, *say, *self._keys.tell())
 
     def _reported(self, fault: AgentFault, now: float) -> Actions:
         self.counts.provider_faults += 1
@@ -241,11 +256,13 @@ class Bridge:
         found = self._lifeline.expire(now, quiet=self._quiet(now))
         return (*closed, *(self._ending.agent_gone(found, now) if isinstance(found, SessionEnd) else found))
 
-    def _agent_speaks(self, speaks: bool, *, aloud: bool = False) -> None:
+    def _agent_speaks(self, speaks: bool, *, aloud: bool = False) -> Actions:
         if not speaks:
-            return
+            return ()
         if aloud:
             self.deadlines[Deadline.ANSWER] = inf
+            if self.deadlines[Deadline.TOOLS] < inf:
+                self._tools.look()
         self._agent_until = self._speech.heard_until
         if self._last_fault.pending:
             self._last_fault.survived()
@@ -253,11 +270,15 @@ class Bridge:
         if self._reply_due:
             self._reply_due = False
             self._keys.taken_up()
+        if not self._speech.overfull:
+            return ()
+        self._speech.overfull = False
+        return (LogWarning("more speech than is held for a caller; the newest is dropped"),)
 
-    def _barge_in(self, now: float) -> Actions:
-        if self.deadlines[Deadline.TOOLS] < inf:  # a tool waits for the good-bye
-            self._tools.barge_in()
-        return (Truncate(self._speech.barge_in(now)),)
+    def _barge_in(self, now: float, *, by_key: bool = False) -> Actions:
+        unheard = self._speech.barge_in(now)
+        self._tools.barge_in(now)
+        return (Truncate(unheard, stop=by_key),)
 
     def _user_turn(self, turn: UserTurn, now: float) -> Actions:
         self._last_fault.over()
@@ -268,10 +289,8 @@ class Bridge:
         self.deadlines[Deadline.ANSWER] = now + self._rules.answer_seconds
         self._playout.audit.user_turn(now)
         emotions = strongest(turn.emotions, STRONGEST) if self._rules.emotions else None
-        if turn.text:
-            self._playout.post(Transcript("user", turn.text[:_LONGEST_TEXT], emotions or None))
+        self._speech.caller_turn(turn.text, emotions or None, now)
         self._tools.user_turn()
-        self._speech.user_turn()
         return self._moved(self._emotions.user_turn(turn.emotions, now))
 
     def _moved(self, actions: Actions) -> Actions:
@@ -283,8 +302,14 @@ class Bridge:
         elif self.state is not CallState.WAITING_FOR_INIT:
             self.state = CallState.OPENING if self._lifeline.current is None else CallState.TALKING
         self.deadlines[Deadline.SESSION] = self._lifeline.deadline
-        self._listen_from = self._lifeline.listen_from
+        self._listen_from = min(self._lifeline.listen_from, self._listen_again)
         return actions
+
+    def _listen_next(self, now: float) -> None:
+        """The silence timer listens to a frame now and then, a session's renewal to all for as long as it needs."""
+        if self._listen_again < inf:
+            self._listen_again = now + _LISTEN_SECONDS
+            self._listen_from = min(self._lifeline.listen_from, self._listen_again)
 
     # Time.
 
@@ -315,6 +340,7 @@ class Bridge:
                 return self._too_silent(now)
             case Deadline.SPEECH:
                 self._speech.expire(now)
+                self._tools.look()
                 return ()
             case Deadline.TOOLS:
                 return self._tools.expire(now)
@@ -331,6 +357,9 @@ class Bridge:
             return ()
         if now < self._agent_until + self._rules.silence.seconds:  # the agent has spoken since
             self._no_input.wait_from(self._agent_until)
+            return ()
+        if (quiet := self._frames.quiet_for(now)) < self._rules.silence.seconds:  # they speak, though no turn has ended
+            self._no_input.heard_caller(now - quiet)
             return ()
         prompt = self._no_input.step(now)
         return (Say(prompt),) if prompt else self.end(CallOutcome(Cause.CALLER_SILENT, 1000), now)

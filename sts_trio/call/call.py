@@ -29,7 +29,7 @@ from sts_trio.call.actions import (
     SendUserText,
     Truncate,
 )
-from sts_trio.call.config import is_real_uuid
+from sts_trio.call.config import Prompt, is_real_uuid
 from sts_trio.call.ending import CORE_LEAVES_SECONDS
 from sts_trio.call.meter import Attempt, CallOutcome, Cause, ToolRun
 from sts_trio.call.upstream import UpstreamBuffer
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from sts_trio.call.bridge import Bridge
     from sts_trio.call.config import Services
     from sts_trio.call.playout import Playout
+    from sts_trio.call.report import CallReport
     from sts_trio.core.link import CoreLink
     from sts_trio.core.wire import ToCore
     from sts_trio.providers.base import AgentEvent, AgentLink, CallInfo, SessionConfig
@@ -72,8 +73,11 @@ class Call:
     Only the playout task writes to Core while the call lasts, which makes the order of what Core hears exact.
     """
 
-    def __init__(self, core: CoreLink, services: Services, bridge: Bridge, playout: Playout) -> None:
+    def __init__(
+        self, core: CoreLink, services: Services, bridge: Bridge, playout: Playout, report: CallReport
+    ) -> None:
         self._core = core
+        self._report = report
         self._services = services
         self._bridge = bridge
         self._playout = playout
@@ -185,6 +189,7 @@ class Call:
                 await self._upstream_buffer.send(pcm)
             case OpenSession():
                 rename_call(action.call.id)  # `init` has come
+                self._report.began(trio.current_time())
                 self._sessions.open(action, self._nursery, self)
             case CloseSession(number=number):
                 self._sessions.close(number)
@@ -237,22 +242,26 @@ class Call:
                 await self._core.send(message)
         if outcome.by_caller:
             return
-        if await self._release(outcome):
-            with trio.move_on_after(
-                CORE_LEAVES_SECONDS, shield=True
-            ):  # our close could hang up on a transferred caller
+        if (leaves_by := await self._release(outcome)) is not None:
+            with trio.CancelScope(deadline=leaves_by, shield=True):  # our close could hang up on a transferred caller
                 while not isinstance(await self._core.receive(), SocketClosed):
                     pass
         with trio.move_on_after(_LAST_WORDS_SECONDS, shield=True):
             await self._core.close(outcome.code, outcome.cause)
 
-    async def _release(self, outcome: CallOutcome) -> bool:
-        """Closing Core's side may not be enough for the line to drop (docs/protocols/core.md 8). True: it goes on."""
+    async def _release(self, outcome: CallOutcome) -> float | None:
+        """Closing Core's side may not be enough for the line to drop (docs/protocols/core.md 8).
+
+        Returns until when Core should close first, since the caller goes on elsewhere; None if they do not.
+        """
+        if (leaves_by := self._bridge.core_leaves_by) is not None:  # nobody of ours hangs up on them
+            return leaves_by
         uuid, release = self._bridge.call.uuid, self._services.release
         if release is not None and uuid is not None and is_real_uuid(uuid):
             with trio.move_on_after(_RELEASE_SECONDS, shield=True):
-                return bool(await release(uuid, outcome.cause))
-        return False
+                if await release(uuid, outcome.cause):
+                    return trio.current_time() + CORE_LEAVES_SECONDS
+        return None
 
 
 class AgentSessions:
@@ -297,7 +306,9 @@ class AgentSessions:
                 await agent.user_text(text)
             case AddContext(text=text):
                 await agent.add_context(text)
-            case Truncate(unheard=unheard):
+            case Truncate(unheard=unheard, stop=stop):
+                if stop:
+                    await agent.stop()
                 await agent.truncate(unheard)
             case AnswerTool(id=id_, result=result) if result.failed:
                 await agent.tool_error(id_, result.content)
@@ -327,6 +338,7 @@ class AgentSessions:
             event = await link.receive()
             if isinstance(event, AgentReady):
                 took = round(attempt.ready() * 1000)
+                self._services.meter.session_opened(event.session)
                 log.info("agent ready", session=event.session, number=order.number, took_ms=took)
             await call.on_agent_event(event, order.number)
 
@@ -337,10 +349,16 @@ class AgentSessions:
         """
         if self._session_config is None:
             self._session_config = call.session_config
-            own = call.session_config.instructions is not None or call.session_config.config is not None
-            if self._services.instructions is not None and not own:
-                instructions = await self._services.instructions(call)
-                self._session_config = replace(call.session_config, instructions=instructions)
+            if call.session_config.config is not None:
+                prompt = Prompt(call.session_config.instructions, "config")
+            elif call.session_config.instructions is not None:
+                prompt = Prompt(call.session_config.instructions, "call")
+            elif self._services.instructions is not None:
+                prompt = await self._services.instructions(call)
+            else:
+                prompt = Prompt(None, "default")
+            self._services.meter.prompted(prompt.source)
+            self._session_config = replace(call.session_config, instructions=prompt.text)
         return replace(call, session_config=self._session_config)
 
 

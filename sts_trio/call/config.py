@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sts_trio.call.meter import Meter
 from sts_trio.providers.base import SessionConfig, ToolOffer
@@ -103,10 +103,11 @@ def is_real_uuid(text: str | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ResumeRules:
-    """In seconds: how long a lost session is looked for, and when a session is renewed."""
+    """In seconds: how long a lost session is looked for, when one is renewed, how long the first is looked for."""
 
     resume_seconds: float = 15.0
     renew_seconds: float = 1740.0
+    ready_seconds: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,8 @@ class NoInputRules:
 class CallRules:
     """What an operator decides about calls. Times in seconds; `keypad` is ``input``, ``context`` or ``off``.
 
+    `keys_interrupt`: a key that the agent is to answer stops what it says.
+
     `fallback` is what the caller hears when the agent's side has failed for good: telephone PCM, whole frames.
     """
 
@@ -130,6 +133,7 @@ class CallRules:
     tool_grace: float = 3.0
     keypad: str = "input"
     keypad_gap: float = 1.5
+    keys_interrupt: bool = True
     silence: NoInputRules = field(default_factory=NoInputRules)
     fallback: bytes = field(default=b"", repr=False)
     answer_seconds: float = 10.0
@@ -139,18 +143,25 @@ class CallRules:
     most_seconds: float = 14_400.0
 
 
+class Prompt(NamedTuple):
+    """What the agent is to be, and where that comes from: one of `meter.PROMPT_SOURCES`. None: the provider's own."""
+
+    text: str | None
+    source: str
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """The way to an agent, and services of the operator's own.
 
-    `instructions` returns the agent's prompt for a call, or None for the provider's own. `webhook` takes a URL, the
+    `instructions` returns the agent's prompt for a call. `webhook` takes a URL, the
     call's id, an event's kind and what it holds. `release` sees to the telephone call with this uuid when ours is over
     for this cause: the line must drop, or go elsewhere, which it answers with true. None stands for a service that is
     not set up. `meter` takes what is measured. None of these raises, and each ends in its own time.
     """
 
     open_agent: OpenAgent
-    instructions: Callable[[CallInfo], Awaitable[str | None]] | None = None
+    instructions: Callable[[CallInfo], Awaitable[Prompt]] | None = None
     webhook: Callable[[str, str, str, Mapping[str, object]], Awaitable[object]] | None = None
     release: Callable[[str, Cause], Awaitable[object]] | None = None
     meter: Meter = field(default_factory=Meter)

@@ -32,13 +32,15 @@ class Keypad:
         self.deadline = inf
         self._gap = gap
         self._keys = ""
+        self._told = 0  # how many of them have been returned before the entry was complete
 
     def __repr__(self) -> str:
         return f"Keypad({len(self._keys)} keys wait)"
 
-    def press(self, digit: str, now: float) -> str | None:
+    def press(self, digit: str, now: float, *, at_once: bool = False) -> str | None:
         """Take a key; return the entry if it is complete. ``#`` is no part of one, but alone it is the entry.
 
+        `at_once`: return what there is; if more keys come before the pause is over, the whole entry is returned then.
         Only `expire` ends an entry by time: a key that comes late, but before `expire` was called, is still part of it.
 
         Raises:
@@ -48,18 +50,23 @@ class Keypad:
         if key is None:
             raise UnusableKeyError("a key that is none of 0-9, *, #, A-D")
         if key == "#":
-            return self._take() or key
+            alone = not self._keys
+            return self._take() or (key if alone or at_once else None)
         self._keys += key
         self.deadline = now + self._gap
-        return self._take() if len(self._keys) == MOST_KEYS else None
+        if len(self._keys) == MOST_KEYS:
+            return self._take()
+        if at_once:
+            self._told = len(self._keys)
+        return self._keys if at_once else None
 
     def expire(self, now: float) -> str | None:
         """Return the entry that the pause has ended; None when it is not over, or no key waits."""
         return self._take() if self._keys and now >= self.deadline else None
 
     def _take(self) -> str:
-        keys, self._keys = self._keys, ""
-        self.deadline = inf
+        keys = self._keys if len(self._keys) > self._told else ""
+        self._keys, self._told, self.deadline = "", 0, inf
         return keys
 
 
@@ -72,24 +79,30 @@ _KEPT = 4  # entries that the agent has not taken up; the newest
 
 
 class DtmfEntries:
-    """Keys come in, actions go out. `mode` is ``input``, ``context`` or ``off``; `gap` ends an entry, in seconds."""
+    """Keys come in, actions go out. `mode` is ``input``, ``context`` or ``off``; `gap` ends an entry, in seconds.
 
-    def __init__(self, mode: str, gap: float, deadlines: Deadlines, counts: CallCounts) -> None:
+    `interrupt`: a key stops the agent. Not one that it does not answer: the caller would be left in silence.
+    """
+
+    def __init__(
+        self, mode: str, gap: float, deadlines: Deadlines, counts: CallCounts, *, interrupt: bool = False
+    ) -> None:
         self._mode = mode
+        self.interrupt = interrupt and mode == "input"
         self._counts = counts
         self._keypad = Keypad(gap)
         self._deadlines = deadlines
         self.entries: deque[str] = deque(maxlen=_KEPT)  # what the agent has not taken up yet
 
-    def press(self, digit: str, now: float, *, ready: bool) -> Actions:
-        """Take a key. `ready`: there is an agent to tell.
+    def press(self, digit: str, now: float, *, ready: bool, at_once: bool = False) -> Actions:
+        """Take a key. `ready`: there is an agent to tell; `at_once`: it is told now, and does not wait for the pause.
 
         Raises:
             UnusableKeyError: no telephone has such a key.
         """
         if self._mode == "off":
             return ()
-        entry = self._keypad.press(digit, now)
+        entry = self._keypad.press(digit, now, at_once=at_once)
         self._counts.digits += 1
         return self._take(entry, ready=ready)
 

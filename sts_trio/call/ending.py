@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 
 class NoInputTimer:
-    """How long neither side has said a word, and whether the caller has been asked if they are still there."""
+    """How long neither side has said a word, and whether the caller has been asked if they are still there.
+
+    Any sound of the caller's that is loud enough may be a word.
+    """
 
     def __init__(self, rules: NoInputRules, deadlines: Deadlines) -> None:
         self._rules = rules
@@ -73,16 +76,16 @@ class Ending:
         self._told = ""  # the last error that Core was told
         self.closing = False  # the call ends once the caller has heard what is queued
         self._farewell: CallOutcome | None = None  # how it will end then
-        self._core_leaves_by = -inf  # the telephone call was taken away; Core should have closed by then
+        self.core_leaves_by = -inf  # the telephone call was taken away; Core should have closed by then
         self._deadlines = deadlines
         deadlines[Deadline.INIT] = now + rules.init_seconds
         deadlines[Deadline.LENGTH] = now + rules.most_seconds
 
     def taken_away(self, now: float, *, hung_up: bool) -> None:
         """The telephone call has been transferred, or hung up: Core is about to close."""
-        self._core_leaves_by = now + CORE_LEAVES_SECONDS
+        self.core_leaves_by = now + CORE_LEAVES_SECONDS
         if hung_up:
-            self._deadlines[Deadline.HUNG_UP] = self._core_leaves_by
+            self._deadlines[Deadline.HUNG_UP] = self.core_leaves_by
 
     def tell(self, message: str) -> None:
         """Tell Core of an error, unless it is the one that it was told last."""
@@ -93,8 +96,7 @@ class Ending:
     def end(self, outcome: CallOutcome, now: float) -> Actions:
         """End the call, telling Core why (once), and what the agent had said so far."""
         self._speech.finish(now)
-        if outcome.cause is not Cause.AGENT_ENDED:  # a good-bye is no error
-            self.tell(outcome.message)
+        self.tell(outcome.message)
         return (End(outcome),)
 
     def caller_gone(self, closed: SocketClosed, now: float) -> Actions:
@@ -112,7 +114,8 @@ class Ending:
         if end.kind is not SessionEndKind.GOODBYE:
             return self.fail(end.cause, now)
         self._speech.turn_end(now)
-        return self.hear_out(CallOutcome(Cause.AGENT_ENDED, 1000, end.cause), now)
+        dropped = self._tools.session_over()
+        return (*dropped, *self.hear_out(CallOutcome(Cause.AGENT_ENDED, 1000, end.cause), now))
 
     def fail(self, message: str, now: float) -> Actions:
         """End the call because the agent's side has failed for good; before, the caller hears the fallback."""
@@ -142,8 +145,8 @@ class Ending:
 
     def _heard_out(self, outcome: CallOutcome, now: float) -> Actions:
         played_at = self._playout.played_at(now)
-        if max(played_at, self._core_leaves_by) <= now and not self._tools.takes_call:
+        if max(played_at, self.core_leaves_by) <= now and not self._tools.takes_call:
             return self.end(outcome, now)
         # Ending now would drop a caller who was just transferred: give Core `CORE_LEAVES_SECONDS` to close first.
-        self._deadlines[Deadline.HEARD_OUT] = max(played_at + LINE_SECONDS, self._core_leaves_by)
+        self._deadlines[Deadline.HEARD_OUT] = max(played_at + LINE_SECONDS, self.core_leaves_by)
         return ()

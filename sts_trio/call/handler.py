@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -15,14 +16,15 @@ import trio
 from sts_trio.call.bridge import Bridge
 from sts_trio.call.call import Call
 from sts_trio.call.config import named
-from sts_trio.call.meter import CANCELLED, WEBSOCKET, CallCounts, CallRecord, Cause
+from sts_trio.call.meter import WEBSOCKET, CallCounts, CallRecord, Cause
 from sts_trio.call.playout import Playout
+from sts_trio.call.report import CallReport
 from sts_trio.core.wire import Error, Transcript
 from sts_trio.logs import name_call
 from sts_trio.providers.base import CallInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from sts_trio.call.config import CallRules, Services
     from sts_trio.call.meter import CallOutcome
@@ -49,11 +51,41 @@ class Refusal:
 DRAINING = Refusal("draining", "the service is stopping; no new calls")
 OVERLOADED = Refusal("overloaded", "the service is overloaded; no new calls (see SHED_LAG_MS)")
 REASONS = ("draining", "full", "overloaded")
+# Why anything else is turned away: no secret, or a wrong one (401); a page of another host (403); no file descriptor
+# for another connection; broken HTTP, or a broken handshake (400, 501); a head that is too long (431); more than any
+# caller sends (429, or close 1008); a request that is no call, and asks for what is not there (404, 405, 426).
+OTHER_REASONS = ("token", "origin", "files", "malformed", "head", "flood", "path", "method", "no upgrade")
 
 
 def full(most: int) -> Refusal:
     """Say that there are as many calls as there may be."""
     return Refusal("full", f"all {most} lines are in use (see MAX_CALLS)")
+
+
+_LINE_SECONDS = 1.0
+
+
+class Refusals:
+    """Counts what is turned away at the door, by reason, and logs it: at most a line a second for each reason."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.counts: Counter[str] = Counter()
+        self._clock = clock
+        self._quiet_until: dict[str, float] = {}
+        self._left_out: Counter[str] = Counter()
+
+    def note(self, reason: str, **fields: object) -> None:
+        """Something was turned away; `reason` is one of `REASONS` or `OTHER_REASONS`. `fields` are for the log line.
+
+        The line says how many like it had none since the last.
+        """
+        self.counts[reason] += 1
+        now = self._clock()
+        if now < self._quiet_until.get(reason, -inf):
+            self._left_out[reason] += 1
+            return
+        self._quiet_until[reason] = now + _LINE_SECONDS
+        log.warning("refused at the door", reason=reason, **fields, left_out=self._left_out.pop(reason, 0))
 
 
 class Shedder:
@@ -91,7 +123,7 @@ class Registry:
     def __init__(self, most: int = 0, shedder: Shedder | None = None, *, of: int | None = None) -> None:
         self.most = most
         self._told_most = of or most
-        self.refused: Counter[str] = Counter()  # calls, by reason
+        self.refused = Refusals()
         self._shedder = shedder
         self._places = 0
         self._calls: set[Call] = set()
@@ -131,7 +163,7 @@ class Registry:
         What is admitted may take its time to begin: a drain waits for it as for a running call.
         """
         if (refusal := self.refusal()) is not None:
-            self.refused[refusal.reason] += 1
+            self.refused.note(refusal.reason, status=503)
             yield refusal
             return
         self._places += 1
@@ -172,19 +204,21 @@ class Registry:
 log = structlog.get_logger(__name__)
 
 _REFUSAL_SECONDS = 2.0
-_MOOD_SHOWN = 3  # the strongest emotions of the caller, over all of the call
-_FAULTS = (Cause.PROVIDER_FAILED, Cause.CALLER_BROKE_PROTOCOL, Cause.NO_INIT, Cause.INTERNAL)
 
 
 @dataclass(frozen=True, slots=True)
 class CallHandler:
-    """What all calls share: read-only rules, the ways to the world, and the register of live calls."""
+    """What all calls share: read-only rules, the ways to the world, and the register of live calls.
+
+    `provider` is the name of the agent's side, for the log.
+    """
 
     rules: CallRules
     pace: Pace
     services: Services
     registry: Registry
     log_transcripts: bool = False
+    provider: str = ""
 
     async def answer(
         self, core: CoreLink, arrival: Arrival, pace: Pace | None = None, leg: str = WEBSOCKET
@@ -203,33 +237,19 @@ class CallHandler:
         name_call(known.id)
         began = trio.current_time()
         record = CallRecord(leg, CallCounts())
-        playout = Playout(pace or self.pace, record.counts, self.services.meter)
+        report = CallReport(record, self.provider, self.services.meter)
+        playout = Playout(pace or self.pace, record.counts, report)
         bridge = Bridge(self.rules, playout, known, began)
         if self.log_transcripts:
             core = _TranscriptLog(core)
-        call = Call(core, self.services, bridge, playout)
+        call = Call(core, replace(self.services, meter=report), bridge, playout, report)
         self.services.meter.call_began(record)
         try:
             with self.registry.enter(call):
                 await call.run()
         finally:
-            self._summarise(bridge, call.outcome, trio.current_time() - began, record)
+            report.ended(call.outcome, trio.current_time() - began, bridge.mood)
         return call.outcome
-
-    def _summarise(self, bridge: Bridge, outcome: CallOutcome | None, lasted: float, record: CallRecord) -> None:
-        cause = str(outcome.cause) if outcome else CANCELLED
-        self.services.meter.call_ended(record, cause, lasted, next(iter(bridge.mood.strongest(1)), None))
-        counts = {name: round(value, 2) for name, value in asdict(bridge.counts).items() if value}
-        report = log.warning if outcome and outcome.cause in _FAULTS else log.info
-        report(
-            "call ended",
-            cause=cause,
-            code=outcome.code if outcome else None,
-            message=outcome.message if outcome else "",
-            seconds=round(lasted, 2),
-            **counts,
-            **({"mood": bridge.mood.strongest(_MOOD_SHOWN)} if bridge.mood.strongest(1) else {}),
-        )
 
 
 class _TranscriptLog:

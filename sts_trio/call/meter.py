@@ -174,6 +174,8 @@ LEGS = (WEBSOCKET, HTTP)  # how Core's side is connected
 CANCELLED = "cancelled"  # the cause of a call's end that is no `Cause`: the server gave it up
 CONNECT_KINDS = ("first", "resume", "renewal")
 CONNECT_RESULTS = ("ready", "refused", "timeout", "lost", "protocol", "closed", "given up", "failed")
+# The operator's URL, file or setting; the provider's own; what the call brought; a stored configuration.
+PROMPT_SOURCES = ("url", "file", "text", "default", "call", "config")
 TOOL_RESULTS = ("done", "failed", "stopped")
 
 
@@ -194,6 +196,15 @@ class Meter:
     def call_ended(self, call: CallRecord, cause: str, seconds: float, mood: str | None) -> None:
         """It is over: why, how long it took, and the caller's strongest emotion over all of it, if there was one."""
 
+    def prompted(self, source: str) -> None:
+        """Where the agent's prompt comes from: one of `PROMPT_SOURCES`."""
+
+    def session_opened(self, session: str) -> None:
+        """A session is ready; the provider calls it so."""
+
+    def spoke(self, now: float) -> None:
+        """Core got the first audio of the call."""
+
     def connected(self, kind: str, result: str, seconds: float) -> None:
         """A try to open a session is over; `kind` and `result` are those of the lists above."""
 
@@ -205,6 +216,9 @@ class Meter:
 
     def tool_ran(self, tool: str, result: str, seconds: float) -> None:
         """A tool has come to its end."""
+
+    def breaker_opened(self, is_open: bool) -> None:
+        """From now on new calls are told at once that the provider refuses; or, if not `is_open`, no longer."""
 
 
 class _Timed(ABC):

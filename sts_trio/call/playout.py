@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
 
-from sts_trio.audio.pcm import BYTES_PER_SECOND, FRAME_BYTES, FRAME_SECONDS
+from sts_trio.audio.pcm import BYTES_PER_SECOND, FRAME_BYTES, FRAME_SECONDS, PcmQueue
 from sts_trio.call.meter import CallCounts, Meter
 from sts_trio.core.wire import Interruption, PlayoutAudio
 
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 # A tenth of a second in a message: five frames, so that a talking agent costs ten messages a second and not fifty.
 _LONGEST_MESSAGE_SECONDS = 0.1
-# Two minutes of unheard agent speech, 1.9 MB: far more than any reply. Beyond it the newest is dropped and counted.
-_MOST_QUEUED_BYTES = 120 * BYTES_PER_SECOND
+# Ten minutes of unheard agent speech, 9.6 MB when they are there: more than anybody listens to. Beyond it the newest is
+# dropped, counted, and told (`AgentSpeech`). The provider is read all the same: a barge-in may come behind it.
+_MOST_QUEUED_BYTES = 600 * BYTES_PER_SECOND
 # Transcripts and the like for a Core that does not read. Beyond it the oldest is dropped.
 _MOST_QUEUED_MESSAGES = 256
 _EPSILON = 1e-6  # a microsecond: times are sums of floats
@@ -50,7 +51,7 @@ class Playout:
         longest = min(max(pace.message, FRAME_SECONDS), self._lead)
         self._longest = int((longest + _EPSILON) / FRAME_SECONDS) * FRAME_BYTES
         self._messages: deque[ToCore] = deque(maxlen=_MOST_QUEUED_MESSAGES)
-        self._audio = bytearray()
+        self._audio = PcmQueue()
         self.queued = 0.0  # seconds of audio queued since the call began, without what a barge-in took back
         self.changed = False  # something has been queued or taken back since `take` was asked last
         self._played_at = -inf  # when the caller will have heard all that Core was given
@@ -67,21 +68,21 @@ class Playout:
 
         `reply` is what it is a part of; None: of the same as before.
         """
-        room = _MOST_QUEUED_BYTES - len(self._audio)
+        room = _MOST_QUEUED_BYTES - self._audio.size
         kept = pcm[:room] if len(pcm) > room else pcm
-        self._audio += kept
+        self._audio.append(kept)
         self.changed = True
         self.queued += len(kept) / BYTES_PER_SECOND
         self.audit.queued(len(kept), reply)
         self.counts.downstream_peak_seconds = max(
-            self.counts.downstream_peak_seconds, len(self._audio) / BYTES_PER_SECOND
+            self.counts.downstream_peak_seconds, self._audio.size / BYTES_PER_SECOND
         )
         return (len(pcm) - len(kept)) / BYTES_PER_SECOND
 
     def end_reply(self) -> None:
         """Fill the last frame with silence, so that no part of the reply stays behind."""
-        silence = -len(self._audio) % FRAME_BYTES
-        self._audio += bytes(silence)
+        silence = -self._audio.size % FRAME_BYTES
+        self._audio.append(bytes(silence))
         self.changed = True
         self.queued += silence / BYTES_PER_SECOND
         self.audit.queued(silence, None)
@@ -89,7 +90,7 @@ class Playout:
     def clear(self, now: float) -> None:
         """Barge-in: forget the audio that waits, and what Core has been given and is about to forget too."""
         self.queued = self.heard(now)
-        self._audio = bytearray()
+        self._audio = PcmQueue()
         self.changed = True
         self.audit.emptied()
         self._played_at = min(self._played_at, now)
@@ -105,8 +106,7 @@ class Playout:
         size = self._next_size()
         if size == 0 or now + _EPSILON < self._allowed_at(size):
             return None
-        pcm = bytes(self._audio[:size])
-        del self._audio[:size]
+        pcm = self._audio.take(size)
         self.audit.taken(size)
         self._played_at = max(self._played_at, now) + size / BYTES_PER_SECOND
         return PlayoutAudio(pcm)
@@ -131,7 +131,11 @@ class Playout:
 
     def played_at(self, now: float) -> float:
         """When the caller will have heard all that has been queued so far."""
-        return max(self._played_at, now) + len(self._audio) / BYTES_PER_SECOND
+        return max(self._played_at, now) + self._audio.size / BYTES_PER_SECOND
+
+    def ended_at(self, now: float) -> float:
+        """As `played_at`, but in the past if the caller has heard it all already; -infinity if there was nothing."""
+        return self.played_at(now) if self._audio.size else self._played_at
 
     def heard(self, now: float) -> float:
         """How many of the `queued` seconds the caller has heard by `now`."""
@@ -142,7 +146,7 @@ class Playout:
         return list(self._messages)
 
     def _next_size(self) -> int:
-        return min(len(self._audio) // FRAME_BYTES * FRAME_BYTES, self._longest)
+        return min(self._audio.size // FRAME_BYTES * FRAME_BYTES, self._longest)
 
     def _allowed_at(self, size: int) -> float:
         return self._played_at + size / BYTES_PER_SECOND - self._lead
@@ -236,6 +240,8 @@ class PlayoutAudit:
     def written(self, message: ToCore, now: float) -> None:
         """Core has been sent this, and its connection has taken it."""
         if isinstance(message, PlayoutAudio):
+            if not self._counts.written_seconds:
+                self._meter.spoke(now)
             self._counts.written_seconds += len(message.audio) / BYTES_PER_SECOND
             if self._answered_turn is not None:
                 self._meter.answered(now - self._answered_turn)

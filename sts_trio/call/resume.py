@@ -1,8 +1,9 @@
 """A call's sessions with the provider: which one is in use, and how the next takes its place. Pure.
 
 A session that breaks is reopened with the conversation it held (docs/protocols/evi.md 5.5): at once, then backed off,
-for as long as the rules say. One that nears the provider's limit is renewed in a quiet moment: the next is ready before
-it goes. Every end of a session comes as a `SessionEnd`, and one that cannot be helped goes out as one again.
+for as long as the rules say. A first one that does not open is tried again likewise, unless no retry can help. One that
+nears the provider's limit is renewed in a quiet moment: the next is ready before it goes. Every end of a session comes
+as a `SessionEnd`, and one that cannot be helped goes out as one again.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ QUIET_SECONDS = 1.0  # without speech, to count as a quiet moment: EVI takes 0.8
 _CLOSE_SECONDS = 5.0
 _CLOSE_LOST_SECONDS = 1.0
 _FAULTS_TOLD = 20  # errors of the provider that a call passes on to Core; the rest are counted
-_RESUMABLE = (SessionEndKind.LOST, SessionEndKind.DEAD, SessionEndKind.PROTOCOL_ERROR)
+_NOT_RESUMED = "it could not be resumed"
+_RESUMABLE = (SessionEndKind.LOST, SessionEndKind.DEAD, SessionEndKind.PROTOCOL_ERROR, SessionEndKind.FULL)
 
 
 class LastFault:
@@ -124,8 +126,9 @@ class ResumePolicy:
         self._tries = 0
         self._try_at = inf
         self._give_up_at = inf
-        self._ready_at = inf
-        self._lost_by = ""  # how the session before was lost
+        self._began_at = inf
+        self._ready_at: float | None = None  # when a session was ready last; None: none has been, so far
+        self._lost_by = ""  # how the session before was lost, or could not be opened at first
         self._had_event = False
         self._silent = 0  # sessions in a row that had no event, and counted as success
         self._renew_at = inf
@@ -142,9 +145,10 @@ class ResumePolicy:
         """From when on a quiet moment for a renewal is looked for; early enough to know of one at the first look."""
         return -inf if self._renew_by < inf else self._renew_at - QUIET_SECONDS
 
-    def begin(self, call: CallInfo) -> Actions:
+    def begin(self, call: CallInfo, now: float) -> Actions:
         """Open the first session of the call."""
         self._call = call
+        self._began_at = now
         return self._open()
 
     def ready(
@@ -159,9 +163,11 @@ class ResumePolicy:
             return (CloseSession(number),)
         before, self.current, self._opening = self.current, number, None
         self._counts.renewals += before is not None
-        self._counts.resumes += before is None and self._opened > 1
-        self._call = replace(self._call, resume=resume)
+        self._counts.resumes += before is None and self._ready_at is not None
+        self._call = replace(self._call, resume=resume, again=False)
         self._try_at = inf
+        if self._ready_at is None:
+            self._give_up_at, self._lost_by = inf, ""
         self._ready_at, self._had_event = now, False
         self._renew_at, self._renew_by = now + min(self._rules.renew_seconds, lasts - _BEFORE_END_SECONDS), inf
         if before is None:
@@ -176,8 +182,8 @@ class ResumePolicy:
     def ended(self, end: SessionEnd, number: int, now: float) -> Actions | SessionEnd:
         """A session is over, or could not be opened. `SessionEnd`: there will be no other, for this cause."""
         if number != self.current:
-            actions = self._not_opened(end.kind, number, now)
-            cause = f"{self._lost_by}; then: {end.cause}" if self._lost_by else end.cause
+            actions = self._not_opened(end, number, now)
+            cause = f"{self._lost_by}; then: {end.cause}" if self._lost_by not in ("", end.cause) else end.cause
             return self._over(SessionEnd(cause, SessionEndKind.LOST)) if actions is None else actions
         end = self.last_fault.explain(end)
         actions = self._lost_in_use(end.kind, now)
@@ -193,7 +199,8 @@ class ResumePolicy:
         `SessionEnd`: the time to look for a session is over.
         """
         if self._give_up_at <= now and self.current is None:
-            return self._over(SessionEnd(f"{self._lost_by}; it could not be resumed", SessionEndKind.LOST))
+            tried = f"no session within {self._rules.ready_seconds:g} s" if self._ready_at is None else _NOT_RESUMED
+            return self._over(SessionEnd(f"{self._lost_by}; {tried}", SessionEndKind.LOST))
         if self._try_at <= now:
             self._try_at = inf
             return self._open()
@@ -206,24 +213,39 @@ class ResumePolicy:
         self._try_at = self._give_up_at = self._renew_at = self._renew_by = inf
         return end
 
-    def _not_opened(self, kind: SessionEndKind, number: int, now: float) -> Actions | None:
+    def _not_opened(self, end: SessionEnd, number: int, now: float) -> Actions | None:
         if number != self._opening:
             return ()  # one that was replaced or given up
         self._opening = None
         if self.current is not None:  # a renewal that failed: the session in use goes on as long as it can
             self._renew_at = now + _RENEWAL_PAUSE_SECONDS
             return ()
-        if kind is SessionEndKind.FORGOTTEN and self._call.resume is not None:
+        if end.kind is SessionEndKind.FORGOTTEN and self._call.resume is not None:
             self._call = replace(self._call, resume=None)  # a new conversation is better than none
             return self._open()
-        return self._pause(now) if kind in _RESUMABLE and self._give_up_at < inf else None
+        if end.kind not in _RESUMABLE:
+            return None
+        self._call = replace(self._call, again=True)
+        return self._pause(now) if self._ready_at is not None else self._not_opened_at_first(end, now)
+
+    def _not_opened_at_first(self, end: SessionEnd, now: float) -> Actions | None:
+        """Try again for as long as a caller would wait for one session to open."""
+        first, self._lost_by = not self._lost_by, end.cause
+        self._give_up_at = self._began_at + self._rules.ready_seconds
+        pausing = self._pause(now)
+        if pausing is None or not first:
+            return pausing
+        return (LogWarning("no session could be opened; trying again", {"cause": end.cause}), *pausing)
 
     def _lost_in_use(self, kind: SessionEndKind, now: float) -> Actions | None:
         self.current = None
         self._renew_at = self._renew_by = inf
+        self._call = replace(self._call, again=False)
         if kind not in _RESUMABLE or self._call.resume is None:
             return None
-        if self._was_steady(now - self._ready_at, dead=kind is not SessionEndKind.LOST) or self._give_up_at == inf:
+        lived = now - self._ready_at if self._ready_at is not None else 0.0
+        unable = kind in (SessionEndKind.DEAD, SessionEndKind.PROTOCOL_ERROR)
+        if self._was_steady(lived, dead=unable) or self._give_up_at == inf:
             self._give_up_at = now + self._rules.resume_seconds
             self._tries = 0
         if self._give_up_at <= now:
@@ -250,7 +272,7 @@ class ResumePolicy:
         self._opened += 1
         self._tries += 1
         self._opening = self._opened
-        kind = "first" if self._opened == 1 else "resume" if self.current is None else "renewal"
+        kind = "first" if self._ready_at is None else "resume" if self.current is None else "renewal"
         return (OpenSession(self._call, self._opened, kind),)
 
     def _renew(self, now: float, *, quiet: bool) -> Actions:

@@ -7,13 +7,13 @@ waits until then: at a barge-in we know how much of each turn reached the caller
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
 
 from sts_trio.audio.pcm import BYTES_PER_SECOND
 from sts_trio.audio.resample import TelephoneResampler
 from sts_trio.call.actions import Deadline
+from sts_trio.call.transcripts import Said, Transcripts
 from sts_trio.core.wire import Interruption, Transcript
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 _MOST_SEGMENTS = 200  # of one turn, kept for its transcript
-_MOST_CHARACTERS = 10_000  # of one turn; some ten minutes of speech, five times what may wait to be heard
+_MOST_CHARACTERS = 10_000  # of one turn; some ten minutes of speech, which is what may wait to be heard
 _LONGEST_ID = 128  # of a reply, as far as it is remembered; EVI's have 32 characters
 # How long after a barge-in audio of the interrupted reply may still be on its way, with the caller's words before it.
 _LATE_SECONDS = 1.0
@@ -41,6 +41,10 @@ class AgentTurn:
         self._interrupted: deque[str] = deque(maxlen=_MOST_REPLIES)
         self._late_until = -inf  # audio of an interrupted reply may still come
         self._caller_spoke = False  # since the barge-in
+
+    def knows(self, reply: str) -> bool:
+        """Whether this is a reply that has begun before."""
+        return reply[:_LONGEST_ID] in self._replies
 
     def admits(self, reply: str, now: float, *, words: bool = False) -> bool:
         """Whether this reply is said now, and not left over from before a barge-in. Without an id it always is.
@@ -97,33 +101,31 @@ class AgentTurn:
 _REPLY_GAP_SECONDS = 1.0
 # Words come before their voice, which may take its time; for so long they are not taken for over.
 _VOICE_GAP_SECONDS = 5.0
-# Turns said but not yet heard. The playout holds two minutes, a handful of turns; beyond, the oldest is told at once.
-_MOST_UNHEARD = 64
-_TOLERANCE_SECONDS = 0.001
-
-
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """A turn whose text is complete; `begins` and `ends` are positions in the playout's audio, in seconds."""
-
-    text: str
-    begins: float
-    ends: float
+# After a tool call no end of the turn need come (docs/protocols/evi.md 5.4). If no more of the voice has come when all
+# but so much has been heard, it is over: early enough for the rest to follow without a hole.
+_BEFORE_LAST_SECONDS = 0.1
 
 
 class AgentSpeech:
-    """The agent's side of the conversation."""
+    """The agent's side of the conversation, and the transcripts of both."""
 
     def __init__(self, playout: Playout, deadlines: Deadlines) -> None:
         self.heard_until = -inf  # when the caller will have heard what the agent has said so far
+        self.overfull = False  # some of what is said has been dropped, and nobody was told yet
         self._deadlines = deadlines
         self._playout = playout
         self._counts = playout.counts
         self._turn = AgentTurn()
         self._begins: float | None = None  # where the turn that is being said begins
-        self._unheard: deque[_Said] = deque()
+        self._transcripts = Transcripts(playout)
+        self._told_segments: deque[int] = deque(maxlen=_MOST_REPLIES)  # hashes: some providers say a segment twice
         self._over_at = inf
         self._barge_in_told = False
+        self._voiced: str | None = None  # the reply whose voice came last
+        self._tool_asked = False  # since the turn began: no end of it need be announced
+        self.owes_voice = False  # words have come whose voice has not
+        self._lost = 0.0  # seconds of this turn for which there was no room
+        self._gap = (0.0, 0.0)  # what was dropped since the last barge-in, in seconds, and up to where in the audio
 
     @property
     def speaking(self) -> bool:
@@ -136,20 +138,35 @@ class AgentSpeech:
             self._counts.stale_chunks += 1
             return False
         self._play(self._turn.speak(wav), reply)
-        self._expect_more(_REPLY_GAP_SECONDS, now)
+        self._voiced, self.owes_voice = reply, False
+        self._expect_more(-_BEFORE_LAST_SECONDS if self._tool_asked else _REPLY_GAP_SECONDS, now)
         return True
 
     def text(self, reply: str, text: str, now: float) -> bool:
         """Take a segment of what the agent says. False if it is left over from before a barge-in."""
-        if not self._speaks(reply, now, words=True):
+        text = text.strip()
+        segment = hash((reply, text))
+        if not text or (reply and segment in self._told_segments) or not self._speaks(reply, now, words=True):
             return False
+        self._told_segments.append(segment)
         self._turn.add_text(text)
+        self.owes_voice = self.owes_voice or reply != self._voiced
         self._expect_more(_VOICE_GAP_SECONDS, now)
         return True
 
     def user_turn(self) -> None:
         """The caller has said something."""
         self._turn.user_turn()
+
+    def tool_asked(self, now: float, *, last_words: bool = False) -> None:
+        """A tool call ends what has been said so far, unless more of it comes before that has been heard.
+
+        With `last_words` a good-bye may be all to come.
+        """
+        self._tool_asked = self.speaking or last_words
+        if self.speaking and not self.owes_voice:
+            self._expect_more(-_BEFORE_LAST_SECONDS, now)
+            self.expire(now)
 
     def turn_end(self, now: float) -> None:
         """The turn is complete; the caller may still be listening to it."""
@@ -166,17 +183,19 @@ class AgentSpeech:
         """
         self._over_at = inf
         self._close_turn()
+        self._tool_asked = False
         self._turn.cut_off(now)
         self._playout.audit.barge_in(now, announced=not self._barge_in_told)
         heard = self._playout.heard(now)
-        unheard = self._playout.queued - heard
+        unheard = self._playout.queued - heard + (self._gap[0] if heard < self._gap[1] else 0.0)
+        self._gap = (0.0, 0.0)
         self._playout.clear(now)
         if not self._barge_in_told:
             self._barge_in_told = True
             self._counts.interruptions += 1
             self._playout.post(Interruption())
-        self._tell_all(heard)
-        self._wake(now)
+        self._transcripts.settle(heard)
+        self._tell_heard(now)
         return unheard
 
     def expire(self, now: float) -> None:
@@ -186,17 +205,36 @@ class AgentSpeech:
         else:
             self._tell_heard(now)
 
+    def caller_turn(self, text: str, emotions: dict[str, float] | None, now: float) -> None:
+        """The caller's turn is over; without `text` its words may follow."""
+        if said := text.strip()[:_MOST_CHARACTERS]:
+            self._transcripts.caller(Transcript("user", said, emotions), now, during=self.speaking)
+        elif not text:
+            self._transcripts.caller_turn(now, during=self.speaking)
+        self._told_segments.clear()
+        self.user_turn()
+        self._tell_heard(now)
+
+    def caller_words(self, text: str, now: float) -> None:
+        """Words of the caller have come after their turn."""
+        if said := text.strip()[:_MOST_CHARACTERS]:
+            self._transcripts.caller_words(Transcript("user", said), now, during=self.speaking)
+            self._tell_heard(now)
+
     def finish(self, now: float) -> None:
         """The call is over: tell what has been said, and how much of it was heard."""
         self._close_turn()
-        self._tell_all(self._playout.heard(now))
+        self._transcripts.finish(self._playout.heard(now))
         self._over_at = inf
         self._wake(now)
 
     def _speaks(self, reply: str, now: float, *, words: bool = False) -> bool:
         """Whether this is part of what the agent says now; if so, it has taken up speaking again."""
+        another = not self._turn.knows(reply)
         if not self._turn.admits(reply, now, words=words):
             return False
+        if another and self._transcripts.interjected:  # not what they spoke into, but an answer to it
+            self._close_turn()
         self._barge_in_told = False
         if self._begins is None:
             self._begins = self._playout.queued
@@ -206,6 +244,10 @@ class AgentSpeech:
         dropped = self._playout.push(pcm, reply)
         self._counts.downstream_seconds += len(pcm) / BYTES_PER_SECOND - dropped
         self._counts.downstream_dropped_seconds += dropped
+        if dropped:
+            self.overfull = self.overfull or not self._lost
+            self._lost += dropped
+            self._gap = (self._gap[0] + dropped, self._playout.queued)
 
     def _expect_more(self, gap: float, now: float) -> None:
         self.heard_until = self._playout.played_at(now)
@@ -214,26 +256,20 @@ class AgentSpeech:
 
     def _close_turn(self) -> None:
         begins, self._begins = self._begins, None
+        self._tool_asked = self._tool_asked and begins is None
+        self.owes_voice = False
+        said = None
         if text := self._turn.take_text():
             ends = self._playout.queued
-            self._unheard.append(_Said(text, ends if begins is None else begins, ends))
+            said = Said(text, ends if begins is None else begins, ends, whole=not self._lost)
             self._counts.agent_turns += 1
+        self._transcripts.agent(said)
+        self._lost = 0.0
 
     def _tell_heard(self, now: float) -> None:
-        heard = self._playout.heard(now) + _TOLERANCE_SECONDS
-        while self._unheard and (self._unheard[0].ends <= heard or len(self._unheard) > _MOST_UNHEARD):
-            self._playout.post(Transcript("agent", self._unheard.popleft().text))
+        self._transcripts.tell(now, self._playout.heard(now))
         self._wake(now)
 
-    def _tell_all(self, heard: float) -> None:
-        for said in self._unheard:
-            missed = said.ends - heard > _TOLERANCE_SECONDS
-            heard_ms = round(max(heard - said.begins, 0) * 1000) if missed else None
-            self._playout.post(Transcript("agent", said.text, heard_ms=heard_ms))
-        self._unheard.clear()
-
     def _wake(self, now: float) -> None:
-        at = self._over_at
-        if self._unheard:
-            at = min(at, now + self._unheard[0].ends - self._playout.heard(now))
-        self._deadlines[Deadline.SPEECH] = at
+        told_at = self._transcripts.ready_at(now, self._playout.heard(now))
+        self._deadlines[Deadline.SPEECH] = min(self._over_at, told_at)

@@ -4,7 +4,9 @@ EVI asks for one tool at a time (docs/protocols/evi.md 5.4). When callers change
 id, or drops the request by simply going on: the old work is stopped, and its id is answered as out of date. Requests
 that stay open until they are answered (`ToolCall.stays_open`, docs/protocols/realtime.md 7.4) run beside each other,
 and run on when the agent goes on; only a tool that takes the telephone call away is stopped there, too.
-Such a tool waits until the caller has heard the good-bye.
+Such a tool waits until the caller has heard the good-bye, all that has been generated of it, however long that takes.
+Only for a voice that has not come it does not wait for ever: asked for before the good-bye is spoken, or when the
+caller has cut it off, it waits for `grace` seconds.
 """
 
 from __future__ import annotations
@@ -22,10 +24,11 @@ if TYPE_CHECKING:
 
     from sts_trio.call.actions import Actions, Deadlines
     from sts_trio.call.playout import Playout
+    from sts_trio.call.speech import AgentSpeech
     from sts_trio.providers.base import ToolCall
     from sts_trio.tools.tool import Tool
 
-# The words of a good-bye may be announced a moment before their audio comes.
+# More of a good-bye, or its words, may come a moment after the request.
 _SETTLE_SECONDS = 0.3
 # Core's own buffer and the line lag behind our clock; a good-bye must not lose its last syllable.
 LINE_SECONDS = 0.2
@@ -34,20 +37,28 @@ _ANSWERED_REMEMBERED = 64  # ids, to give no call a second answer
 _OUT_OF_DATE = ToolResult("Not done: the request has changed.", failed=True)
 _TOO_MANY = ToolResult("Not done: too many tools are at work already.", failed=True)
 _ON_ITS_WAY = ToolResult("The call is on its way elsewhere already.", failed=True)
+_TRANSFERRED = ToolResult("The caller has been transferred; this would hang up on them.", failed=True)
 # A thread goes on, and a command that has been sent cannot be taken back.
 _STOPPED = ToolResult("Stopped: the request has changed. It may have been done all the same.", failed=True)
 
 
 @dataclass(slots=True)
 class _Work:
+    """`since`: from when on it waits. `after`: a voice behind this place in the playout's audio is the good-bye."""
+
     tool: Tool
     arguments: str
-    asked_at: float
+    since: float
+    after: float
     for_agent: bool
-    earliest: float
     stays_open: bool = False
     running: bool = False
     caller_spoke: bool = False
+
+    @property
+    def is_transfer(self) -> bool:
+        """Whether it sends the caller to somebody else."""
+        return self.tool.ends_call and not self.tool.hangs_up
 
     @property
     def may_be_dropped(self) -> bool:
@@ -58,14 +69,20 @@ class _Work:
 class ToolCalls:
     """Tool calls come in, actions go out."""
 
-    def __init__(self, playout: Playout, deadlines: Deadlines, grace: float) -> None:
+    def __init__(self, playout: Playout, speech: AgentSpeech, deadlines: Deadlines, grace: float) -> None:
         self._playout = playout
+        self._speech = speech
+        self._spoken_from = 0.0  # where in the playout's audio the agent's voice begins that came after the caller's
         self._deadlines = deadlines
         self._counts = playout.counts
         self._grace = grace
         self._tools: dict[str, Tool] = {}
         self._work: dict[str, _Work] = {}
         self._answered: deque[str] = deque(maxlen=_ANSWERED_REMEMBERED)
+        # A transfer was ordered, and no failure has been heard of: the caller may be with somebody else, and from here
+        # on no hang-up may follow, not even one of ours at the end. One that was stopped halfway counts, too.
+        self.transferred = False
+        self._transferred_before = False  # the same, before the transfer that is under way
 
     def offer(self, tools: Iterable[Tool]) -> None:
         """These tools can be had in this call."""
@@ -73,6 +90,7 @@ class ToolCalls:
 
     def ask(self, call: ToolCall, now: float) -> Actions:
         """The agent asks for a tool."""
+        self._speech.tool_asked(now)
         if not call.response_required or call.id in self._work or call.id in self._answered:
             return ()  # a tool of the provider's own, or said twice
         self._counts.tool_calls += 1
@@ -88,6 +106,8 @@ class ToolCalls:
             return (*out_of_date, self._answer(call.id, ToolResult(why, failed=True)))
         if tool.ends_call and self.takes_call:
             return (*out_of_date, self._answer(call.id, _ON_ITS_WAY))
+        if tool.hangs_up and self.transferred:
+            return (*out_of_date, self._answer(call.id, _TRANSFERRED))
         started = self._start(call.id, tool, call.arguments, now, for_agent=True, stays_open=call.stays_open)
         return (*out_of_date, *started)
 
@@ -96,7 +116,7 @@ class ToolCalls:
         tool = self._tools.get(name)
         if tool is None:
             return (LogWarning("a rule asks for a tool that is not available in this call", {"tool": name}),)
-        if tool.ends_call and self.takes_call:
+        if (tool.ends_call and self.takes_call) or (tool.hangs_up and self.transferred):
             return (LogWarning("a rule asks for a tool, but the call is on its way already", {"tool": name}),)
         id_ = f"rule {self._counts.rules_fired}"
         while id_ in self._work or id_ in self._answered:  # the ids of the agent's work are the provider's choice
@@ -107,6 +127,8 @@ class ToolCalls:
         """A tool has come to its end."""
         work = self._work.pop(id_, None)
         self._counts.tools_failed += result.failed
+        if work is not None and work.is_transfer:
+            self.transferred = self._transferred_before or not result.failed
         if work is None or not work.for_agent:
             return ()
         return (self._answer(id_, result),)
@@ -127,6 +149,7 @@ class ToolCalls:
 
     def user_turn(self) -> None:
         """The caller has said something while a tool may be at work."""
+        self._spoken_from = self._playout.queued
         for work in self._work.values():
             work.caller_spoke = True
 
@@ -135,28 +158,37 @@ class ToolCalls:
 
         Whether one that stays open was taken back nobody can tell: only a transfer must then not be made.
         """
+        self.look()
         dropped = [id_ for id_, work in self._work.items() if work.may_be_dropped]
         return self._stop(dropped) if dropped else ()
 
-    def barge_in(self) -> None:
+    def barge_in(self, now: float) -> None:
         """The caller cuts the good-bye off, perhaps to take the request back: the agent gets time to drop it."""
+        self._spoken_from = self._playout.queued
         for work in self._work.values():
-            if work.tool.ends_call:
-                work.earliest = inf
-        self._wake()
+            work.since, work.after = now, self._spoken_from
+        self.look()
+
+    def look(self) -> None:
+        """Something has changed for what waits: `expire` is to be called now."""
+        waits = not all(work.running for work in self._work.values())
+        self._deadlines[Deadline.TOOLS] = -inf if waits else inf
 
     def expire(self, now: float) -> Actions:
         """Run what has waited for the good-bye; harmless when nothing has."""
         actions: list[RunTool] = []
+        waiting = inf
         for id_, work in self._work.items():
             if work.running:
                 continue
-            if work.tool.ends_call and (heard_at := self._playout.played_at(now)) > now:
-                work.earliest = max(work.earliest, heard_at + LINE_SECONDS)  # more of the good-bye has come since
-            if self._due(work) <= now:
+            if (due := self._due(work, now)) > now:
+                waiting = min(waiting, due)
+            else:
                 work.running = True
+                if work.is_transfer:
+                    self._transferred_before, self.transferred = self.transferred, True
                 actions.append(RunTool(id_, work.tool, work.arguments))
-        self._wake()
+        self._deadlines[Deadline.TOOLS] = waiting
         return tuple(actions)
 
     def session_over(self) -> Actions:
@@ -166,20 +198,21 @@ class ToolCalls:
             if not work.for_agent:
                 continue
             if work.tool.ends_call:
-                work.for_agent = False
+                work.for_agent, work.after = False, -inf  # and no more of the good-bye will come
                 continue
             del self._work[id_]
             self._answered.append(id_)
             actions.append(CancelTool(id_))
+        self.look()
         return tuple(actions)
 
     def _start(
         self, id_: str, tool: Tool, arguments: str, now: float, *, for_agent: bool, stays_open: bool = False
     ) -> Actions:
-        earliest = now
         if tool.ends_call:
-            earliest = max(now + _SETTLE_SECONDS, self._playout.played_at(now) + LINE_SECONDS)
-        self._work[id_] = _Work(tool, arguments, now, for_agent, earliest, stays_open)
+            self._speech.tool_asked(now, last_words=True)
+        after = self._spoken_from if for_agent else -inf  # of a rule's work the agent knows nothing
+        self._work[id_] = _Work(tool, arguments, now, after, for_agent, stays_open)
         return self.expire(now)
 
     def _stop_replaced_by(self, call: ToolCall) -> Actions:
@@ -204,16 +237,18 @@ class ToolCalls:
             if work.running:
                 actions.append(CancelTool(id_))
             actions.append(self._answer(id_, _STOPPED if work.running else _OUT_OF_DATE))
-        self._wake()
+        self.look()
         return tuple(actions)
 
     def _answer(self, id_: str, result: ToolResult) -> AnswerTool:
         self._answered.append(id_)
         return AnswerTool(id_, result)
 
-    def _due(self, work: _Work) -> float:
-        return min(work.earliest, work.asked_at + self._grace) if work.tool.ends_call else work.earliest
-
-    def _wake(self) -> None:
-        waiting = (self._due(work) for work in self._work.values() if not work.running)
-        self._deadlines[Deadline.TOOLS] = min(waiting, default=inf)
+    def _due(self, work: _Work, now: float) -> float:
+        """When this may run, as far as can be known now."""
+        if not work.tool.ends_call:
+            return work.since
+        heard_at = self._playout.ended_at(now)
+        due = max(work.since + _SETTLE_SECONDS, heard_at + LINE_SECONDS)
+        has_spoken = self._playout.queued > work.after and not self._speech.owes_voice
+        return due if has_spoken or heard_at > now else max(due, max(work.since, heard_at) + self._grace)

@@ -59,7 +59,7 @@ class UpstreamFrames:
         self._rate = RealTimeLimit(now)
         self._loud_at = -inf
 
-    def feed(self, data: bytes, now: float, *, listen: bool) -> Actions:
+    def feed(self, data: bytes, now: float, *, listen: bool = False) -> Actions:
         """Return the pieces to send. `listen`: somebody asks for `quiet_for` at the moment; it costs a little."""
         if self._odd or len(data) & 1:
             data = self._odd + data

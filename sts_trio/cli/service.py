@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +14,7 @@ import structlog
 
 from sts_trio.cli.running import give_up, run_command
 from sts_trio.errors import ConfigError
-from sts_trio.logs import set_up_logging
+from sts_trio.logs import LogWriter, set_up_logging
 from sts_trio.providers import SETTINGS
 from sts_trio.settings import load_settings
 from sts_trio.settings.document import FORMATS
@@ -28,13 +29,31 @@ log = structlog.get_logger(__name__)
 @click.option("--worker", "spec", nargs=3, type=int, hidden=True)
 def serve(spec: tuple[int, int, int] | None) -> None:
     """Run the service on PORT (6039) until SIGTERM."""
-    # Until the service takes the signals over: as a container's first process we would ignore SIGTERM otherwise. Not an
-    # exception: a tool that is loading may catch it, and what loads tools does.
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    with LogWriter(sys.stdout or Path(os.devnull).open("w")) as writer:  # None: we were started with it closed
+        _end_quietly_when_told(writer)
+        _serve(spec, writer)
+
+
+def _end_quietly_when_told(writer: LogWriter) -> None:
+    """Until the service takes the signals over, they end the process with the last lines of its log.
+
+    As a container's first process we would ignore SIGTERM otherwise. Not an exception: a tool that is loading may catch
+    it, and what loads tools does.
+    """
+
+    def end(number: int, _: object) -> None:
+        writer.close()
+        os._exit(130 if number == signal.SIGINT else 0)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+
+
+def _serve(spec: tuple[int, int, int] | None, writer: LogWriter) -> None:
     chosen = _settings_or_exit(2)
     service = chosen.service
     number = spec[0] if spec else None
-    set_up_logging(service.log_level, service.log_format, sys.stdout, chosen.secrets(), worker=number)
+    set_up_logging(service.log_level, service.log_format, writer, chosen.secrets(), worker=number)
     if spec is None:
         log.info("starting", **chosen.shown())
 
@@ -45,13 +64,16 @@ def serve(spec: tuple[int, int, int] | None) -> None:
         from sts_trio.workers.supervisor import run_supervisor
 
         # A worker is started as we were, flags of the interpreter and all; the hidden option makes the difference.
-        run_command(partial(run_supervisor, service, workers, [sys.executable, *sys.orig_argv[1:]]), trouble)
+        command = [sys.executable, *sys.orig_argv[1:]]
+        run_command(partial(run_supervisor, service, workers, command, lambda: writer.dropped), trouble)
         return
 
     from sts_trio.main import serve as serve_until_signalled
     from sts_trio.workers.worker import WorkerSpec
 
-    run_command(partial(serve_until_signalled, chosen, WorkerSpec(*spec) if spec else None), "" if spec else trouble)
+    worker = WorkerSpec(*spec) if spec else None
+    serving = partial(serve_until_signalled, chosen, worker, lines_dropped=lambda: writer.dropped)
+    run_command(serving, "" if spec else trouble)
 
 
 @click.command()

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from sts_trio.errors import ConfigError
-from sts_trio.providers.hume.settings import HumeSettings, open_hume
-from sts_trio.providers.hume.wire import EMOTIONS
-from sts_trio.providers.hume.wire import SPOKEN_RATES as HUME_RATES
+from sts_trio.providers.hume.settings import EMOTIONS, HumeSettings, open_hume
+from sts_trio.providers.hume.settings import SPOKEN_RATES as HUME_RATES
 from sts_trio.providers.openai.settings import SPOKEN_RATES as REALTIME_RATES
 from sts_trio.providers.openai.settings import OpenAiSettings, XaiSettings, open_realtime
 from sts_trio.settings.service import ProviderSettings
@@ -20,8 +19,7 @@ from sts_trio.settings.service import ProviderSettings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sts_trio.providers.base import AgentProvider
-    from sts_trio.providers.dial import Dial
+    from sts_trio.providers.dial import AgentProvider, Dial
     from sts_trio.providers.socket import SocketTimes
 
 Table = TypeVar("Table", bound=ProviderSettings)

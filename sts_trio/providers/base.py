@@ -11,7 +11,7 @@ from enum import Enum, StrEnum, auto
 from math import inf
 from typing import TYPE_CHECKING, Protocol
 
-from sts_trio.errors import ConversationGone, ProviderLost, ProviderProtocolError, ProviderRefused
+from sts_trio.errors import ConversationGone, ProviderBusy, ProviderLost, ProviderProtocolError, ProviderRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from sts_trio.audio.wav import Wav
     from sts_trio.errors import ProviderError
-    from sts_trio.providers.dial import Endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +99,7 @@ class SessionEndKind(Enum):
     GOODBYE = auto()  # the agent has ended the conversation
     LOST = auto()  # the connection broke, or the provider let the session go: another may well do better
     DEAD = auto()  # lost as well, and the provider had stopped to answer pings
+    FULL = auto()  # the provider works, and has no room for the session at the moment
     REFUSED = auto()  # the provider gives no session (key, configuration, credit): trying again will not help
     FORGOTTEN = auto()  # the provider does not know the conversation to resume: a new one may be begun
     PROTOCOL_ERROR = auto()  # the provider sent what its protocol does not allow
@@ -162,6 +162,8 @@ def never_ready(end: SessionEnd) -> ProviderError:
         return ConversationGone(end.cause)
     if end.kind is SessionEndKind.PROTOCOL_ERROR:
         return ProviderProtocolError(end.cause)
+    if end.kind is SessionEndKind.FULL:
+        return ProviderBusy(end.cause)
     lost = end.kind in (SessionEndKind.LOST, SessionEndKind.DEAD)
     return ProviderLost(end.cause) if lost else ProviderRefused(end.cause)
 
@@ -195,13 +197,15 @@ class CallInfo:
     """What is known of a call when its agent session is opened.
 
     `id` names the call in logs and at the provider; `uuid` is Core's own id when it gave a usable one (call control
-    needs it); `resume` is an `AgentReady.resume` of an earlier session of this same call.
+    needs it); `resume` is an `AgentReady.resume` of an earlier session of this same call; `again`: the last try to
+    open this session has failed.
     """
 
     id: str
     uuid: str | None = None
     query: Mapping[str, str] = field(default_factory=dict, repr=False)
     resume: object | None = None
+    again: bool = False
     session_config: SessionConfig = field(default_factory=SessionConfig)
 
 
@@ -237,8 +241,15 @@ class AgentLink(Protocol):
         """Give the agent `text` as context for its next reply; it does not answer now."""
         ...
 
+    async def stop(self) -> None:
+        """Stop speaking, and forget what was about to be said: the caller has pressed a key.
+
+        `truncate` and `user_text`, which is answered, follow at once.
+        """
+        ...
+
     async def truncate(self, unheard: float) -> None:
-        """After a `UserInterruption`: the caller did not hear the last `unheard` seconds of the voice so far."""
+        """After a `UserInterruption` or `stop`: the caller did not hear the last `unheard` seconds of the voice."""
         ...
 
     async def tool_response(self, call_id: str, content: str) -> None:
@@ -258,10 +269,3 @@ class OpenAgent(Protocol):
     """
 
     def __call__(self, call: CallInfo) -> AbstractAsyncContextManager[AgentLink]: ...
-
-
-class AgentProvider(OpenAgent, Protocol):
-    """An `OpenAgent` that says where it calls."""
-
-    @property
-    def endpoint(self) -> Endpoint: ...

@@ -5,11 +5,13 @@ When sessions cannot be opened, call after call, new calls fail at once, and one
 
 from __future__ import annotations
 
+import base64
 import os
+import re
 import socket
 import ssl
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil, inf
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
@@ -17,20 +19,30 @@ from urllib.parse import urlsplit
 import structlog
 import trio
 
-from sts_trio.errors import ConversationGone, ProviderError, ProviderLost, ProviderRefused, ProviderUnavailable
+from sts_trio.errors import (
+    ConversationGone,
+    ProviderBusy,
+    ProviderError,
+    ProviderLost,
+    ProviderRefused,
+    ProviderUnavailable,
+)
+from sts_trio.names import names_for, new_lookups
+from sts_trio.providers.base import OpenAgent
 from sts_trio.text import first_error, one_line
 from sts_trio.websocket.tls import TlsStream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
-    from sts_trio.providers.base import AgentLink, CallInfo, OpenAgent
+    from sts_trio.providers.base import AgentLink, CallInfo
 
 
 _LONGEST_DETAIL = 200
 # A shorter key is a test's, and no secret; replacing it could replace parts of ordinary words.
 _SHORTEST_KEY = 8
+_LONGEST_QUOTE = 10_000  # characters of a peer's text; what is shown of one is far less
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +87,12 @@ class TcpDial:
     """Dial over TCP, with TLS verified by `tls` where the endpoint asks for it."""
 
     tls: ssl.SSLContext
+    _lookups: trio.CapacityLimiter = field(default_factory=new_lookups, init=False, repr=False)
 
     async def __call__(self, endpoint: Endpoint) -> trio.abc.Stream:
         """Raises: OSError for the connection, ProviderRefused for a certificate that is not trusted."""
-        stream = await trio.open_tcp_stream(endpoint.host, endpoint.port)
+        with names_for(self._lookups):
+            stream = await trio.open_tcp_stream(endpoint.host, endpoint.port)
         if not endpoint.tls:
             return stream
         try:
@@ -97,8 +111,34 @@ class TcpDial:
 
 
 def without_key(text: str, key: str) -> str:
-    """Replace the key by ``***``: a peer may repeat it in a refusal, an error or the reason of a close."""
-    return text.replace(key, "***") if len(key) >= _SHORTEST_KEY else text
+    """Replace the key by ``***``: a peer may repeat it in a refusal, an error or the reason of a close.
+
+    Also where it is spelled otherwise: escaped as in JSON, XML or a URL (twice, perhaps), in base64 as part of
+    something, in hexadecimal. More than the first `_LONGEST_QUOTE` characters of a text are not kept.
+    """
+    if len(key) < _SHORTEST_KEY:
+        return text
+    raw = key.encode()
+    forms = [key, raw.hex(), *(_base64_within(raw, before) for before in range(3))]
+    forms += [form.replace("+", "-").replace("/", "_") for form in forms[2:]]
+    spellings = "|".join(_spelled(form) for form in dict.fromkeys(forms))
+    return re.sub(f"{spellings}|(?i:{raw.hex()})", "***", text[:_LONGEST_QUOTE])
+
+
+def _base64_within(raw: bytes, before: int) -> str:
+    """The characters that stand for `raw` alone in the base64 of something with `before` bytes (of three) before it."""
+    first, bits = -(-before * 8 // 6), (before + len(raw)) * 8
+    return base64.b64encode(bytes(before) + raw).decode()[first : bits // 6]
+
+
+def _spelled(text: str) -> str:
+    """A pattern of a text whose every character may be escaped. Repeats are bounded: a peer writes what it is for."""
+    spellings = []
+    for each in text:
+        code = ord(each)
+        escaped = rf"\\{{1,4}}[ux](?:00)?{code:02x}|%(?:25){{0,3}}{code:02x}|&#0{{0,4}}{code};|&#x0{{0,4}}{code:x};"
+        spellings.append(rf"(?:\\{{0,4}}{re.escape(each)}|(?i:{escaped}))")
+    return "".join(spellings)
 
 
 def first_line(exc: BaseException) -> str:
@@ -113,15 +153,16 @@ log = structlog.get_logger(__name__)
 
 
 class Breaker:
-    """Counts sessions that could not be opened, in a row. Pure; times in seconds.
+    """Counts calls that could open no session, in a row. Pure; times in seconds.
 
     After `failures` of them (0: never) it is open for `pause`; then one session may be tried, which closes it or keeps
-    it open for another `pause`.
+    it open for another `pause`. `tell` hears when it opens (true) and closes.
     """
 
-    def __init__(self, failures: int, pause: float) -> None:
+    def __init__(self, failures: int, pause: float, tell: Callable[[bool], object] = bool) -> None:
         self._most = failures or inf
         self._pause = pause
+        self._tell = tell
         self._failures = 0
         self._closed_from = -inf
         self._probing = False
@@ -149,14 +190,20 @@ class Breaker:
 
     def succeeded(self) -> None:
         """A session has been opened."""
+        was_open = self.open
         self._failures, self._probing = 0, False
+        if was_open:
+            self._tell(False)
 
     def failed(self, now: float, cause: str) -> None:
         """A session could not be opened."""
+        was_open = self.open
         self._failures += 1
         self._probing = False
         self._cause = cause
         self._closed_from = now + self._pause
+        if self.open and not was_open:
+            self._tell(True)
 
     def undecided(self) -> None:
         """We cancelled the opening, so it says nothing about the provider: another may try."""
@@ -175,10 +222,12 @@ def guarded(open_agent: OpenAgent, breaker: Breaker) -> OpenAgent:
 
 @asynccontextmanager
 async def _counted(open_agent: OpenAgent, breaker: Breaker, call: CallInfo) -> AsyncIterator[AgentLink]:
-    # A call that lost its session backs off by itself (`ResumePolicy`) and has a caller on the line: it may always try.
-    if call.resume is None and (why := breaker.refusal(trio.current_time())) is not None:
+    # A call that lost its session, or whose last try failed, backs off by itself (`ResumePolicy`) and has a caller on
+    # the line: it may always try.
+    new = call.resume is None and not call.again
+    if new and (why := breaker.refusal(trio.current_time())) is not None:
         raise ProviderUnavailable(why)
-    probing = call.resume is None and breaker.open
+    probing = new and breaker.open
     decided = was_open = False
     try:
         async with open_agent(call) as link:
@@ -187,13 +236,13 @@ async def _counted(open_agent: OpenAgent, breaker: Breaker, call: CallInfo) -> A
             if was_open:
                 log.warning("the provider takes calls again")
             yield link
-    except ConversationGone:
+    except (ConversationGone, ProviderBusy):
         if not decided:
-            breaker.succeeded()  # the provider works: it only does not know this conversation
+            breaker.succeeded()  # the provider works: it only does not know this conversation, or has no room
             decided = True
         raise
     except ProviderError as exc:
-        if not decided:
+        if not decided and not call.again:  # each call counts once
             was_open = breaker.open
             breaker.failed(trio.current_time(), str(exc))
             decided = True
@@ -203,3 +252,10 @@ async def _counted(open_agent: OpenAgent, breaker: Breaker, call: CallInfo) -> A
     finally:
         if not decided and probing:
             breaker.undecided()
+
+
+class AgentProvider(OpenAgent, Protocol):
+    """An `OpenAgent` that says where it calls."""
+
+    @property
+    def endpoint(self) -> Endpoint: ...

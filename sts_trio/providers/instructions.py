@@ -67,28 +67,33 @@ class InstructionSource:
     )
 
     async def load(self, uuid: str | None) -> str | None:
-        """Return the instructions for the call that Core calls `uuid`; None when no source has any.
+        """Return the instructions for the call that Core calls `uuid`; None when no source has any."""
+        return (await self.find(uuid))[0]
+
+    async def find(self, uuid: str | None) -> tuple[str | None, str]:
+        """Return the instructions, and their source: ``text``, ``url``, ``file`` or, if none has any, ``default``.
 
         Each source that fails is logged, and the next one asked. Raises nothing but Cancelled.
         """
         if self.text:
-            return self.text
+            return self.text, "text"
         until = trio.current_time() + self.seconds
         if self.url:
             url, url_until = self.url, until - (self.seconds * _FILE_SHARE if self.file else 0.0)
             found = await self._ask(shown_url(url), url_until, lambda: self._fetch(url, uuid, url_until))
             if found is not None:
-                return found
+                return found, "url"
         if self.file:
             path = Path(self.file)
-            return await self._ask(str(path), until, lambda: self._read(path))
-        return None
+            found = await self._ask(str(path), until, lambda: self._read(path))
+            if found is not None:
+                return found, "file"
+        return None, "default"
 
     async def _ask(self, address: str, until: float, source: Callable[[], Awaitable[str]]) -> str | None:
         try:
-            with trio.fail_at(until):
+            with trio.move_on_at(until):  # not `fail_at`: see `open_socket`
                 return _checked(await source())
-        except trio.TooSlowError:
             reason = "no answer in time"
         except (HttpFailed, _Unusable) as exc:
             reason = str(exc)

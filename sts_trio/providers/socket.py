@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 import trio_websocket as tws
-from wsproto.utilities import ProtocolError
+from wsproto.utilities import ProtocolError, RemoteProtocolError
 
-from sts_trio.errors import ProviderError, ProviderLost, ProviderRefused, ProviderTimeout
+from sts_trio.errors import ProviderBusy, ProviderError, ProviderLost, ProviderRefused, ProviderTimeout
 from sts_trio.providers.dial import first_line
 from sts_trio.text import one_line
 from sts_trio.websocket.fast_path import FastPath
@@ -43,12 +43,20 @@ _UNITS_PER_SECOND = 2000
 _UNITS_SAVED = 10_000
 # Far above a round trip, in which a ping is answered.
 _PING_OVERDUE_SECONDS = 1.0
+# A deadline that is noticed so late passed while this process did not run (SIGSTOP, a suspended machine).
+_AWAY_SECONDS = 0.5
 _MOST_HANDSHAKE_BYTES = 2**17
 _REFUSAL_BODY_CHARACTERS = 200
 _REASON_CHARACTERS = 123  # as many bytes as a close frame holds (RFC 6455, 5.5)
+_TOO_MANY = 429
+_SPENT = re.compile("insufficient_quota|credit|billing")  # an account without money is told of with 429, too
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)")
+_STATUS_BYTES = 12
 _END_OF_HEAD = b"\r\n\r\n"
 _SWITCHING_PROTOCOLS = 101
+_REFUSAL_BYTES = 4096  # of a refusal's body, from which the characters above are taken
+# What wsproto (1.3) says of a missing or a wrong one alike.
+_BAD_ACCEPT = "Bad accept token"
 # wsproto 1.3 takes 1014 (bad gateway), the only assigned code that it does not know, for a fault of the peer's.
 _UNKNOWN_CLOSE_CODE = "CLOSE with unknown reserved code"
 
@@ -79,6 +87,9 @@ class _UpgradingFastPath(FastPath):
 
     trio_websocket reads the body of a refusal to its end, in quadratic time, and tells its status only then. So an
     answer that is no upgrade is cut off after `_MOST_HANDSHAKE_BYTES`, and `status` is taken from its first line.
+
+    An answer of 1xx before that one (100 Continue, 103 Early Hints) is read past: RFC 9110 (15.2) lets any server and
+    any proxy send them, and wsproto takes them for a refusal.
     """
 
     def __init__(self, stream: trio.abc.Stream, fits: Callable[[bytes], bool]) -> None:
@@ -91,26 +102,52 @@ class _UpgradingFastPath(FastPath):
             read_bytes=_READ_BYTES,
             library_bytes=_LIBRARY_BYTES,
         )
-        self._head = b""
+        self._head = b""  # of the answer, from its first line on
+        self._came = 0  # bytes, with those before `_head`
+        self._passed_on = 0  # bytes of `_head` that the library has
 
     @property
     def status(self) -> int | None:
         """The HTTP status of the answer; None as long as there is none."""
-        found = _STATUS_LINE.match(self._head)
-        return int(found[1]) if found else None
+        status = self._first_status(0)
+        return None if _is_interim(status) else status
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """See `FastPath.receive_some`. The bytes that end the answer may hold the first frames."""
         if self._opened:
             return await super().receive_some(max_bytes)
-        data = await super().receive_some(max_bytes) if len(self._head) < _MOST_HANDSHAKE_BYTES else b""
-        self._head += data
-        head, end, frames = self._head.partition(_END_OF_HEAD)
-        if data and end and self.status == _SWITCHING_PROTOCOLS:
-            self._head = head
-            self._others = self.open(frames)  # for the next read
-            return data[: len(data) - len(frames)]
-        return data
+        data, waiting = b"", True
+        while waiting:
+            room = _MOST_HANDSHAKE_BYTES - self._came
+            data = await super().receive_some(max_bytes) if room > 0 else b""
+            self._came += len(data)
+            self._head += data
+            self._pass_interim()
+            waiting = bool(data) and (len(self._head) < _STATUS_BYTES or _is_interim(self._first_status(0)))
+        new, self._passed_on = self._head[self._passed_on :], len(self._head)
+        if data and self.status == _SWITCHING_PROTOCOLS:
+            head, end, frames = self._head.partition(_END_OF_HEAD)
+            if end:
+                self._head = head
+                self._others = self.open(frames)  # for the next read
+                return new[: len(new) - len(frames)]
+        return new
+
+    def _first_status(self, at: int) -> int | None:
+        found = _STATUS_LINE.match(self._head, at)
+        return int(found[1]) if found else None
+
+    def _pass_interim(self) -> None:
+        """Forget the answers at the beginning that announce another."""
+        at = 0
+        while _is_interim(self._first_status(at)) and (end := self._head.find(_END_OF_HEAD, at)) >= 0:
+            at = end + len(_END_OF_HEAD)
+        if at:
+            self._head = self._head[at:]
+
+
+def _is_interim(status: int | None) -> bool:
+    return status is not None and status < 200 and status != _SWITCHING_PROTOCOLS
 
 
 class _HandshakeFailed(Exception):
@@ -124,22 +161,39 @@ class _HandshakeFailed(Exception):
     def explain(self, endpoint: Endpoint, hints: Mapping[int, str], hide: Callable[[str], str]) -> ProviderError:
         """Turn it into the fault that says what happened, and what an operator can do."""
         if isinstance(self._reason, tws.ConnectionRejected):
-            body = hide((self._reason.body or b"")[:_MOST_HANDSHAKE_BYTES].decode("utf-8", "replace"))
-            body = one_line(body, _REFUSAL_BODY_CHARACTERS)
-            return _refusal(endpoint, self._reason.status_code, body, hints)
+            body = hide((self._reason.body or b"")[:_REFUSAL_BYTES].decode("utf-8", "replace"))
+            return _refusal(endpoint, self._reason.status_code, one_line(body, _REFUSAL_BODY_CHARACTERS), hints)
+        if self._status == _SWITCHING_PROTOCOLS:
+            return ProviderRefused(f"{endpoint} answered HTTP 101, but {_flaw(self._reason, hide)}")
         if self._status is not None:
             return _refusal(endpoint, self._status, "", hints)
         if isinstance(self._reason, ProtocolError):
-            return ProviderRefused(f"{endpoint} does not speak WebSocket: {first_line(self._reason)}")
+            return ProviderRefused(f"{endpoint} does not speak WebSocket: {hide(first_line(self._reason))}")
         return ProviderLost(
             f"{endpoint} closed the connection, or answered with something other than a WebSocket handshake"
         )
 
 
+def _flaw(reason: BaseException | None, hide: Callable[[str], str]) -> str:
+    """Say what is wrong with an answer that claims to upgrade (RFC 6455, 4.1).
+
+    wsproto tells it, and then fails because it wants to reject what only a server can.
+    """
+    while reason is not None and not isinstance(reason, RemoteProtocolError):
+        reason = reason.__context__
+    if reason is None:
+        return "its head has no end"
+    if str(reason) == _BAD_ACCEPT:
+        return "its Sec-WebSocket-Accept is missing, or not the answer to our Sec-WebSocket-Key"
+    return f"not as a WebSocket does: {hide(first_line(reason))}"
+
+
 def _refusal(endpoint: Endpoint, status: int, body: str, hints: Mapping[int, str]) -> ProviderError:
     message = f"{endpoint} answered HTTP {status} to the upgrade" + (f": {body}" if body else "")
     message += f" ({hints[status]})" if status in hints else ""
-    may_pass = status in (408, 425, 429) or status >= 500
+    if status == _TOO_MANY and not _SPENT.search(body):
+        return ProviderBusy(message)
+    may_pass = status in (408, 425) or status >= 500
     return ProviderLost(message) if may_pass else ProviderRefused(message)
 
 
@@ -190,18 +244,24 @@ class ProviderSocket:
 
     async def keep_alive(self, stream: trio.abc.Stream, dead: float) -> None:
         """Ping, and cut the connection when nothing answers for `dead` seconds; `receive` then tells of it."""
+        pause = dead / 2
         try:
             while True:
-                await trio.sleep(dead / 2)
+                await trio.sleep(pause)
                 self._pinged_at = trio.current_time()
-                with trio.fail_after(dead / 2):
+                due, pause = self._pinged_at + dead / 2, dead / 2
+                with trio.move_on_at(due) as waiting:  # not `fail_after`: see `open_socket`
                     await self._connection.ping()
-                self._pinged_at = math.inf
+                if not waiting.cancelled_caught:
+                    self._pinged_at = math.inf
+                elif trio.current_time() - due < _AWAY_SECONDS:
+                    break
+                else:
+                    pause = 0.0  # we were away ourselves: the answer may have come, and is not read yet
         except tws.ConnectionClosed:
             return
-        except trio.TooSlowError:
-            self._dead = f"no answer to a ping for {dead:g} s"
-            await trio.aclose_forcefully(stream)
+        self._dead = f"no answer to a ping for {dead:g} s"
+        await trio.aclose_forcefully(stream)
 
 
 class _Reader:
@@ -257,7 +317,7 @@ async def open_socket(
     async with trio.open_nursery() as nursery:
         reader = _Reader(nursery)
         try:
-            with trio.fail_after(times.open):
+            with trio.move_on_after(times.open) as opening:  # `fail_after` would make a ring: see below
                 stream = _UpgradingFastPath(await _dial(dial, endpoint), fits)
                 try:
                     connection = await _upgrade(reader, stream, endpoint, path, headers)
@@ -265,9 +325,11 @@ async def open_socket(
                     reader.scope.cancel()
                     await trio.aclose_forcefully(stream)
                     raise
+            if stream is None or opening.cancelled_caught:
+                raise trio.TooSlowError
         except trio.TooSlowError:
             failure = ProviderTimeout(f"{endpoint} did not complete the handshake within {times.open:g} s")
-            if stream is not None and stream.status is not None:
+            if stream is not None and stream.status not in (None, _SWITCHING_PROTOCOLS):
                 failure = _refusal(endpoint, stream.status, "", hints)
         except _HandshakeFailed as exc:
             failure = exc.explain(endpoint, hints, hide)

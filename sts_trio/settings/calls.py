@@ -189,7 +189,7 @@ class CallSettings:
         "CALL_CONTROL_GRACE_MS",
         3000,
         parsers.whole(0, 30_000),
-        "How long a transfer or hang-up waits at most until the caller has heard the agent out",
+        "How long a transfer or hang-up waits for a good-bye that has not begun; one that has is heard out",
     )
     tools_dir: str = setting(
         "TOOLS_DIR",
@@ -217,6 +217,12 @@ class CallSettings:
     )
     dtmf_gap_ms: int = setting(
         "DTMF_GAP_MS", 1500, parsers.whole(100, 10_000), "Without a key for so long, the keys so far go to the agent"
+    )
+    dtmf_interrupts: bool = setting(
+        "DTMF_INTERRUPTS",
+        True,
+        parsers.switch,
+        "A key stops the agent, as a word does, and is told at once; only with `DTMF_MODE=input`, where it is answered",
     )
     emotions: bool = setting("EMOTIONS", True, parsers.switch, "Put a turn's strongest emotions into its transcript")
     emotion_rules: tuple[EmotionRule, ...] = setting(

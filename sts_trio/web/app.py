@@ -12,6 +12,8 @@ from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from sts_trio.call.handler import Refusals
+from sts_trio.call.meter import HTTP, WEBSOCKET
 from sts_trio.web.auth import RETRY_AFTER_SECONDS, Authorizer, refuse_request, refuse_upgrade, split_query
 from sts_trio.web.call_socket import take_call
 from sts_trio.web.call_stream import take_stream
@@ -47,13 +49,19 @@ class App(QuartTrio):
     """A quart app whose calls go past quart (`web.call_socket` says why)."""
 
     def __init__(
-        self, answer: Answer, answer_stream: AnswerStream, admission: Admission, authorizer: Authorizer
+        self,
+        answer: Answer,
+        answer_stream: AnswerStream,
+        admission: Admission,
+        authorizer: Authorizer,
+        refusals: Refusals,
     ) -> None:
         super().__init__(__name__, static_folder=None)
         self._answer = answer
         self._answer_stream = answer_stream
         self._admission = admission
         self._authorizer = authorizer
+        self._refusals = refusals
 
     async def asgi_app(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Serve one request, or WebSocket, of the ASGI server. The callers' token is taken out of the query here."""
@@ -63,7 +71,8 @@ class App(QuartTrio):
             denial = self._authorizer.denies_call(scope["headers"], scope["query_string"])
             scope["query_string"], _ = split_query(scope["query_string"])
             if denial is not None:
-                await refuse_upgrade(receive, send, *denial)
+                self._refusals.note(denial.reason, status=denial.status, leg=WEBSOCKET)
+                await refuse_upgrade(receive, send, denial.status, denial.message)
             else:
                 await take_call(scope, receive, send, self._answer, self._admission)
             return
@@ -73,7 +82,8 @@ class App(QuartTrio):
             denial = self._denies_request(scope, is_call)
             scope["query_string"], _ = split_query(scope["query_string"])
             if denial is not None:
-                await refuse_request(send, *denial)
+                self._refusals.note(denial.reason, status=denial.status, leg=HTTP)
+                await refuse_request(send, denial.status, denial.message)
                 return
             if is_call:
                 await take_stream(scope, receive, send, self._answer_stream, self._admission)
@@ -110,15 +120,17 @@ def create_app(
     status: Callable[[], dict[str, object]],
     scrape: Scrape | None = None,
     authorizer: Authorizer | None = None,
+    refusals: Refusals | None = None,
 ) -> App:
     """Build the app.
 
     `answer` and `answer_stream` hold a call, over a WebSocket and over plain HTTP; `admission` decides which are taken
     (503 for the others); `status` gives fields for the JSON of `GET /health` and `GET /ready`, and may replace the
     field `status` itself; `scrape` returns the text of `GET /metrics` and its content type (None: 503); `authorizer`
-    says who may call, without one everybody. An app object serves once.
+    says who may call, without one everybody; `refusals` is told of what is turned away. An app object serves once.
     """
-    app = App(answer, answer_stream, admission, authorizer or Authorizer())
+    refusals = refusals or Refusals()
+    app = App(answer, answer_stream, admission, authorizer or Authorizer(), refusals)
 
     @app.get("/health", provide_automatic_options=False)
     async def health() -> ResponseReturnValue:
@@ -142,6 +154,7 @@ def create_app(
             return Response(text, content_type=content_type)
 
     async def upgrade_required() -> ResponseReturnValue:
+        refusals.note("no upgrade", status=426)
         # RFC 9110, 7.8: who sends Upgrade names it in Connection too.
         headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
         return {"message": f"This is for telephone calls: {_HOW_TO_CALL}"}, 426, headers
@@ -152,7 +165,10 @@ def create_app(
     @app.errorhandler(HTTPException)
     async def http_error(error: HTTPException) -> ResponseReturnValue:
         if not isinstance(error, MethodNotAllowed):
+            if error.code == 404:
+                refusals.note("path", status=404)
             return {"message": error.name}, error.code or 500
+        refusals.note("method", status=405)
         allowed, instead = set(error.valid_methods or ()), "this path only answers GET."
         if request.path in CALL_PATHS:
             allowed, instead = allowed | {"POST"}, _HOW_TO_CALL

@@ -33,18 +33,20 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Denial(NamedTuple):
-    """Why a request is turned away: an HTTP status, and words that its sender may see."""
+    """Why a request is turned away: an HTTP status, words that its sender may see, and a word for the metrics."""
 
     status: int
     message: str
+    reason: str
 
 
 _NO_TOKEN = Denial(
     401,
     "This needs the secret that STS_TOKEN holds: Authorization: Bearer SECRET, or X-STS-Token: SECRET, "
     "or ?token=SECRET at the end of STS_URL.",
+    "token",
 )
-_FOREIGN = Denial(403, "Pages of this origin may not call; the operator can list it in ALLOWED_ORIGINS.")
+_FOREIGN = Denial(403, "Pages of this origin may not call; the operator can list it in ALLOWED_ORIGINS.", "origin")
 
 
 @dataclass(frozen=True, slots=True)

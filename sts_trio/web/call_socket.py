@@ -24,6 +24,7 @@ from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection, Message, Ping, Pong
 from wsproto.frame_protocol import CloseReason
 
+from sts_trio.call.meter import WEBSOCKET
 from sts_trio.core.link import Arrival, CallerSocket, SocketClosed, parse_arrival
 from sts_trio.web.auth import refuse_upgrade
 from sts_trio.websocket.frames import TEXT, TokenBucket
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     )
 
     from sts_trio.web.auth import Admission
+    from sts_trio.web.connections import ServerConfig
     from sts_trio.websocket.fast_path import FastPath
 
 log = structlog.get_logger(__name__)
@@ -55,7 +57,7 @@ FAST_PATH = "fast_path"  # the key of the connection's `FastPath` in ASGI's stat
 # and after a stall of a minute all of them at once. Twenty thousand a second, which one peer can, cost a whole CPU.
 UNITS_PER_SECOND = 500
 UNITS_SAVED = 5000
-_UNIT_BYTES = 1024
+UNIT_BYTES = 1024
 
 Answer = Callable[[CallerSocket, Arrival], Awaitable[None]]
 """Hold one call; awaited for each accepted WebSocket. Nothing it raises touches another call."""
@@ -188,6 +190,7 @@ class GuardedWSStream(WSStream):
         self._limit = TokenBucket(UNITS_PER_SECOND, UNITS_SAVED, trio.current_time())
         self._fast_path: FastPath | None = None
         self._early = False  # bytes came before our 101
+        self._refused = cast("ServerConfig", self.config).connections.refusals.note
 
     async def handle(self, event: Event) -> None:
         """Act on an event of the connection.
@@ -213,6 +216,7 @@ class GuardedWSStream(WSStream):
                 self._fast_path = _fast_path_in(event.state)
             await super().handle(event)
             if isinstance(event, Request) and self.app_put is None:
+                self._refused("malformed", status=400, leg=WEBSOCKET)
                 await self.send(StreamClosed(stream_id=self.stream_id))
 
     async def app_send(self, message: ASGISendEvent | None) -> None:
@@ -241,7 +245,7 @@ class GuardedWSStream(WSStream):
         that is too long only when the peer closes, and answers broken framing or UTF-8 without a close frame.
         """
         for event in self.connection.events():
-            cost = 1 + len(event.data) / _UNIT_BYTES if isinstance(event, Message) else 1
+            cost = 1 + len(event.data) / UNIT_BYTES if isinstance(event, Message) else 1
             if self._limit.take(cost, trio.current_time()) < cost:
                 await self.fail_flood()
                 return
@@ -274,6 +278,7 @@ class GuardedWSStream(WSStream):
 
     async def fail_flood(self) -> None:
         """Fail the connection of a peer that sends more than any caller can."""
+        self._refused("flood", close=int(CloseReason.POLICY_VIOLATION), leg=WEBSOCKET)
         await self._fail(CloseReason.POLICY_VIOLATION, "too many messages")
 
     async def _fail(self, code: CloseReason, reason: str) -> None:

@@ -12,14 +12,13 @@ from contextlib import contextmanager
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-import structlog
 import trio
 from hypercorn.config import Config
 
+from sts_trio.call.handler import Refusals
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-log = structlog.get_logger(__name__)
 
 BACKLOG = 128  # connections that the kernel holds for us while we are busy
 _PROBES = 3  # unanswered TCP keepalive probes after which a peer is dead; half of the time is for them
@@ -94,12 +93,12 @@ class Verdict(Enum):
 class Connections:
     """Counts the connections of one server, and decides which are served: `most` at a time."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, refusals: Refusals | None = None) -> None:
+        self.refusals = refusals or Refusals()
+        """Is told of what is turned away before the app sees it."""
         self._most = most
         self._served = 0
         self._refusing = 0
-        self._refused = 0
-        self._log_at = 0.0
         self.came = 0
         """Connections so far."""
         self._new: dict[object, float] = {}  # connections without a request yet, and when they came
@@ -118,7 +117,7 @@ class Connections:
                 self._served -= 1
             return
         self.changed()
-        self._log_refusal(trio.current_time())
+        self.refusals.note("files", open=self._served, see="the limit of open files (ulimit -n)")
         if self._refusing >= _MAX_REFUSALS:
             yield Verdict.CLOSE
             return
@@ -151,16 +150,6 @@ class Connections:
             yield first_request
         finally:
             first_request()
-
-    def _log_refusal(self, now: float) -> None:
-        self._refused += 1
-        if now >= self._log_at:
-            self._log_at = now + LOG_AGAIN_SECONDS
-            log.warning(
-                "connections are turned away: the limit of open files (ulimit -n) leaves no room for more",
-                open=self._served,
-                turned_away=self._refused,
-            )
 
 
 class ServerConfig(Config):

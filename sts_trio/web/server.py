@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from hypercorn.typing import Framework, LifespanState
 
+    from sts_trio.call.handler import Refusals
+
 # A message of Core is below 1 KiB (docs/protocols/core.md 1.3). Ten may wait for a call that does not read: 10 MiB at
 # the worst.
 MAX_MESSAGE_BYTES = 2**20
@@ -39,17 +41,19 @@ HEADER_SECONDS = 5.0  # to send a request in full, and how long an idle keep-ali
 GRACEFUL_SECONDS = 5.0  # after shutdown: what still runs is then cancelled, which costs up to CLOSE_SECONDS more
 
 
-def make_config(*, ping_seconds: float, dead_seconds: float, most: int = 1000) -> ServerConfig:
+def make_config(
+    *, ping_seconds: float, dead_seconds: float, most: int = 1000, refusals: Refusals | None = None
+) -> ServerConfig:
     """Return hypercorn's configuration.
 
     `ping_seconds`: how often each WebSocket is pinged. `dead_seconds`: a WebSocket on which nothing at all comes for
-    so long, not even a pong, is dropped. `most`: connections at a time. No access log: its formats quote the query,
-    which holds telephone numbers.
+    so long, not even a pong, is dropped. `most`: connections at a time; `refusals` is told of those turned away. No
+    access log: its formats quote the query, which holds telephone numbers.
     """
     log = logging.getLogger("hypercorn.error")
     log.setLevel(logging.WARNING)  # below that it only repeats where it listens
     config = ServerConfig()
-    config.connections = Connections(most)
+    config.connections = Connections(most, refusals)
     config.accesslog = None
     config.errorlog = log
     config.backlog = BACKLOG
@@ -73,6 +77,7 @@ async def serve_app(
     ping_seconds: float,
     dead_seconds: float,
     shutdown_trigger: Callable[[], Awaitable[None]],
+    refusals: Refusals | None = None,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Listen at `host` and `port`, and serve `app` there; see `serve_on`.
@@ -82,7 +87,9 @@ async def serve_app(
     Raises:
         OSError: the address cannot be used. Raised before anything starts, so that it is one plain exception.
     """
-    config = make_config(ping_seconds=ping_seconds, dead_seconds=dead_seconds, most=most_connections())
+    config = make_config(
+        ping_seconds=ping_seconds, dead_seconds=dead_seconds, most=most_connections(), refusals=refusals
+    )
     with listen(host, port) as bound:
         notice_dead_peers(bound, dead_seconds)
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(bound))

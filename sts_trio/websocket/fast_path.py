@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 _Bytes: TypeAlias = bytes | bytearray | memoryview
 
 _READ_BYTES = 65_536
+# A write has failed: what the peer said before (why it leaves, perhaps) is still read for so long. Then the stream
+# ends, though the peer may go on: it hears nothing of the call any more.
+_LAST_WORDS_SECONDS = 0.25
 # How long the receiver may be busy before the library reads for itself, so that pings are answered.
 _AWAY_SECONDS = 3.0
 
@@ -40,6 +43,7 @@ class FastPath(trio.abc.Stream):
     With `patience` a write is shielded from cancellation, and closes the connection if it takes more than so many
     seconds. Without it a write has no time limit, and a cancellation may leave half a frame, which ends the connection.
     At most `read_bytes` are read at once: this bounds how many tiny messages are parsed in one turn of the event loop.
+    A write that fails ends the stream for the reader, too.
     With `library_bytes` the library gets no more than that at once, for the same reason: it takes longer.
     """
 
@@ -67,6 +71,9 @@ class FastPath(trio.abc.Stream):
         self.is_open = False
         """Whether messages pass here. An attribute: each frame that is sent asks for it."""
         self._opened = False
+        self._direct = False  # we read the socket ourselves
+        self._read_until = inf
+        self._slow_read = trio.CancelScope()  # the last read that passed the stream
         self._closed = False
         self._flooded = False
         self._reading = False  # a task waits for the next bytes
@@ -86,6 +93,7 @@ class FastPath(trio.abc.Stream):
         `limit` bounds what the peer sends, in the units of `FrameParser.limit`.
         """
         self._opened = True
+        self._direct = self._socket is not None
         self.is_open = not self._closed
         self._parser.limit = limit
         if data:
@@ -131,13 +139,14 @@ class FastPath(trio.abc.Stream):
         if self._socket is None or self._writing.locked():
             await self.send_all(data)
         else:
-            if self._tls is not None:
-                data = self._tls.seal(data)
             try:
+                if self._tls is not None:
+                    data = self._tls.seal(data)
                 written = os.write(self._fileno(self._socket), data)
             except BlockingIOError:
                 written = 0
-            except OSError as exc:
+            except (OSError, trio.BrokenResourceError) as exc:
+                self._write_failed()
                 raise trio.BrokenResourceError from exc
             if written < len(data):  # no other write comes between: taking a free lock is no checkpoint
                 await self._write(self._wire.send_all, data[written:])
@@ -211,7 +220,11 @@ class FastPath(trio.abc.Stream):
         with trio.CancelScope(shield=self._patience < inf):
             async with self._writing:
                 with trio.move_on_after(self._patience) as limit:
-                    await write(data)
+                    try:
+                        await write(data)
+                    except (trio.BrokenResourceError, trio.ClosedResourceError):
+                        self._write_failed()
+                        raise
                 if limit.cancelled_caught:
                     await trio.aclose_forcefully(self)  # half a frame is out; this wakes the reader
                     raise trio.BrokenResourceError(f"the peer has read nothing for {self._patience:g} s")
@@ -270,27 +283,40 @@ class FastPath(trio.abc.Stream):
         if self._parser.closed:
             self.close()
 
+    def _write_failed(self) -> None:
+        """The peer hears nothing any more: end the reading, which may go on undisturbed (TLS that renegotiates)."""
+        self._read_until = min(self._read_until, trio.current_time() + _LAST_WORDS_SECONDS)
+        self._slow_read.deadline = self._read_until
+        if self._direct and self._socket is not None:
+            self._direct = False
+            trio.lowlevel.notify_closing(self._socket)  # wakes the reader
+
     async def _read(self, max_bytes: int | None) -> bytes:
         """Read. First wait, then read: trio does it the other way round, but an awaited frame is seldom there yet."""
         if self._parser.rest_until > self._heard_at:  # by its own clock, which is the time of the last read
             await trio.sleep_until(self._parser.rest_until)
-        if self._socket is None or not self._opened:
-            return bytes(await self._stream.receive_some(min(max_bytes or self._read_bytes, self._read_bytes)))
-        while True:
+        while self._direct and self._socket is not None:
             if self._tls is not None and self._tls.over:  # the socket may have nothing more to say, and stay open
                 await trio.lowlevel.checkpoint()
                 return b""
-            await trio.lowlevel.wait_readable(self._fileno(self._socket))
             try:
+                await trio.lowlevel.wait_readable(self._fileno(self._socket))
                 data = os.read(self._fileno(self._socket), self._read_bytes)
             except BlockingIOError:
                 continue
             except OSError as exc:
                 raise trio.BrokenResourceError from exc
+            except trio.ClosedResourceError:
+                if self._read_until == inf:
+                    raise
+                break  # a write has failed
             if self._tls is None:
                 return data
             if (plain := self._tls.unseal(data)) is not None:
                 return plain
+        with trio.CancelScope(deadline=self._read_until) as self._slow_read:
+            return bytes(await self._stream.receive_some(min(max_bytes or self._read_bytes, self._read_bytes)))
+        raise trio.BrokenResourceError("a write has failed")
 
     def _fileno(self, socket: trio.socket.SocketType) -> int:
         """Return the descriptor, asked anew each time: that of a closed socket may be given to another call's."""

@@ -7,24 +7,38 @@ write a record at once if the kernel takes it.
 
 from __future__ import annotations
 
+import os
 import ssl
+from contextlib import suppress
 
 import trio
 
+_GOODBYE_SECONDS = 0.1  # for our close_notify, where a write may have to wait
 _RECORD_BYTES = 2**14  # the most that one record holds (RFC 8446, 5.1)
+
+
+def client_context() -> ssl.SSLContext:
+    """Make a context that believes the system's authorities, and refuses to renegotiate.
+
+    While keys are renegotiated (TLS 1.2) nothing can be written, and reads go on: the caller would be unheard.
+    """
+    context = ssl.create_default_context()
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    return context
 
 
 class TlsStream(trio.abc.Stream):
     """A client's TLS over `transport`, its peer known as `name`. One task receives, one sends, any seals.
 
     Records must be written in the order in which they were sealed. An end without a close_notify is an end like any
-    other, as with HTTPS: WebSocket has a close of its own.
+    other, as with HTTPS: WebSocket has a close of its own. We send one.
     """
 
     def __init__(self, transport: trio.abc.Stream, context: ssl.SSLContext, name: str) -> None:
         self.transport = transport
         self.over = False
         """Nothing more can be read: the peer has ended TLS, or broken it. The connection may still be open."""
+        self._failure: ssl.SSLError | None = None  # how the peer has broken TLS
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
 
@@ -90,8 +104,23 @@ class TlsStream(trio.abc.Stream):
         await self.transport.wait_send_all_might_not_block()
 
     async def aclose(self) -> None:
-        """Close the connection beneath."""
-        await self.transport.aclose()
+        """Close the connection beneath. Before, the peer gets a close_notify, or the alert that it is owed."""
+        with suppress(ssl.SSLError, ValueError):  # no handshake yet, TLS is broken, or we wait for the peer's own
+            self._tls.unwrap()
+        try:
+            if owed := self._outgoing.read():
+                await self._say_last(owed)
+        finally:
+            await self.transport.aclose()
+
+    async def _say_last(self, owed: bytes) -> None:
+        if isinstance(self.transport, trio.SocketStream):
+            with suppress(OSError):  # closed already, broken, or full
+                os.write(self.transport.socket.fileno(), owed)  # also where the close must not wait
+            return
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
+            with trio.move_on_after(_GOODBYE_SECONDS):
+                await self.transport.send_all(owed)
 
     def _handshake_done(self) -> bool:
         try:
@@ -105,14 +134,20 @@ class TlsStream(trio.abc.Stream):
             await self.transport.send_all(owed)
 
     def _read(self) -> bytes | None:
+        """Read what has come, and only then, in the next turn, how it ended."""
         parts = []
         try:
+            if self._failure is not None:
+                raise self._failure
             while part := self._tls.read(_RECORD_BYTES):
                 parts.append(part)
         except ssl.SSLWantReadError:
             return b"".join(parts) if parts else None
         except ssl.SSLError as exc:
             self.over = True
-            raise trio.BrokenResourceError from exc
+            self._failure = exc
+            if not parts:
+                raise trio.BrokenResourceError from exc
+            return b"".join(parts)
         self.over = True
         return b"".join(parts)  # the next read finds the end again

@@ -9,9 +9,13 @@ import os
 import socket
 from contextlib import suppress
 from struct import Struct
+from typing import TYPE_CHECKING
 
 import msgspec
 import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PACKET_BYTES = 2**10  # no message is longer; longer texts travel as a file
 _DESCRIPTOR = Struct("i")
@@ -137,6 +141,23 @@ class Channel:
         if not packet:
             raise trio.EndOfChannel
         return decode(packet), _DESCRIPTOR.unpack(rights[0][2])[0] if rights else None
+
+
+def take_back(theirs: socket.socket) -> Iterator[int]:
+    """Take the connections that are still on their way to `theirs` out of it: a worker has what it has received only.
+
+    Every packet has one receiver, whoever is first. Other messages are lost; they are sent again, or of no use later.
+    """
+    while True:
+        space = socket.CMSG_SPACE(_DESCRIPTOR.size)
+        try:
+            packet, rights, _, _ = theirs.recvmsg(PACKET_BYTES, space, socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT)
+        except OSError:
+            return
+        if not packet:
+            return
+        if rights:
+            yield _DESCRIPTOR.unpack(rights[0][2])[0]
 
 
 def read_text(descriptor: int | None) -> bytes | None:

@@ -23,7 +23,7 @@ from prometheus_client.registry import Collector
 from sts_trio.workers.channel import Scrape
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from sts_trio.workers.pool import WorkerPool, WorkerSlot
 
@@ -41,6 +41,7 @@ SUMMED_GAUGES = {
 }
 HIGHEST_GAUGES = {
     "sts_accepting_calls",
+    "sts_breaker_open",
     "sts_build_info",
     "sts_queue_peak_messages",
     "sts_queue_peak_seconds",
@@ -120,9 +121,10 @@ class MetricsCollector(Collector):
     As a `Collector` it is the supervisor's own metrics about the workers.
     """
 
-    def __init__(self, pool: WorkerPool) -> None:
+    def __init__(self, pool: WorkerPool, lines_dropped: Callable[[], int] = lambda: 0) -> None:
         self.restarts = 0
         self._pool = pool
+        self._lines_dropped = lines_dropped
         self._merged = MergedMetrics()
         self._waiting: set[WorkerSlot] = set()  # workers that want the metrics of all
         self._number = 0
@@ -187,3 +189,5 @@ class MetricsCollector(Collector):
         yield CounterMetricFamily(
             "sts_worker_restarts", "Worker processes that died, and that others took the place of", value=self.restarts
         )
+        dropped = self._lines_dropped()  # by the supervisor's own log; those of the workers' are added
+        yield CounterMetricFamily("sts_log_lines_dropped", "Log lines that could not be written", value=dropped)

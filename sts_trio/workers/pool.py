@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import trio
 
 from sts_trio.web.connections import NEW_SECONDS
-from sts_trio.workers.channel import Connection, Others, Report
+from sts_trio.workers.channel import Connection, Others, Report, take_back
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterable, Iterator, Sequence
 
     from sts_trio.workers.channel import Channel, Message
@@ -26,8 +27,11 @@ if TYPE_CHECKING:
 # Connections in flight to one worker. It takes them within a millisecond; when no worker does, further connections
 # wait in the kernel's queue, as with one process that is busy. Far below what a `Channel` holds.
 MAX_IN_FLIGHT = 64
-# A worker that has taken nothing for so long is stuck (a tool that holds the interpreter): others come first.
+# A worker that has taken nothing for so long, or missed a beat (a report that comes even if nothing has changed), is
+# stuck: a tool holds the interpreter, or it was stopped. Others come first.
 _STUCK_SECONDS = 1.0
+BEAT_SECONDS = 0.25
+MISSED_SECONDS = 2 * BEAT_SECONDS
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 _STEADY_SECONDS = 60.0  # a worker that lived so long had no trouble with starting
@@ -50,6 +54,7 @@ class Load:
         """None: the process has not reported yet."""
         self._passed = 0
         self._moved_at = 0.0
+        self._heard_at = 0.0
 
     @property
     def in_flight(self) -> int:
@@ -82,7 +87,9 @@ class Load:
         return self.has_room(now) and (self.share == 0 or self.free > 0)
 
     def is_stuck(self, now: float) -> bool:
-        """Whether it has taken nothing of what is in flight to it for `_STUCK_SECONDS`."""
+        """Whether it has missed a beat, or has taken nothing of what is in flight to it for `_STUCK_SECONDS`."""
+        if self.report is not None and now - self._heard_at > MISSED_SECONDS:
+            return True
         return self.in_flight > 0 and now - self._moved_at > _STUCK_SECONDS
 
     def can_accept(self) -> bool:
@@ -95,8 +102,13 @@ class Load:
             self._moved_at = now
         self._passed += 1
 
+    def on_taken_back(self, connections: int) -> None:
+        """So many of those in flight to it were given to others."""
+        self._passed -= connections
+
     def on_report(self, report: Report, now: float) -> None:
         """A report of it has come."""
+        self._heard_at = now
         if self.report is None or report.taken != self.report.taken:
             self._moved_at = now
         self.report = report
@@ -172,12 +184,15 @@ class WorkerSlot:
         self.process: trio.Process | None = None
         self.channel: Channel | None = None
         self.load = Load(self.share)
+        self.theirs: socket.socket | None = None
         self.others: Others | None = None
         """The last message about the others that was sent to the process."""
+        self.silent = False
+        """The process does not answer, and that has been told."""
 
-    def attach(self, process: trio.Process, channel: Channel) -> None:
-        """A process has been started for this slot."""
-        self.process, self.channel = process, channel
+    def attach(self, process: trio.Process, channel: Channel, theirs: socket.socket | None = None) -> None:
+        """A process has been started for this slot. `theirs`: its own end of the channel, a copy."""
+        self.process, self.channel, self.theirs = process, channel, theirs
 
     @property
     def name(self) -> str:
@@ -227,6 +242,26 @@ class WorkerPool:
                 return True
         return False
 
+    def hand_on(self, theirs: socket.socket) -> int:
+        """Give the connections that a worker has not received to others, and return their number."""
+        number = 0
+        for descriptor in take_back(theirs):
+            self.pass_connection(descriptor)
+            os.close(descriptor)
+            number += 1
+        return number
+
+    def relieve(self, slot: WorkerSlot) -> int:
+        """Give what a stuck worker has not received to others, if one of them answers; return how many."""
+        now = trio.current_time()
+        helpers = [each for each in self.slots if each is not slot and each.load.can_accept()]
+        if slot.theirs is None or all(each.load.is_stuck(now) for each in helpers):
+            return 0
+        slot.others = None  # it may have been among what was taken back
+        number = self.hand_on(slot.theirs)
+        slot.load.on_taken_back(number)
+        return number
+
     async def until_one_can_accept(self) -> None:
         """Wait until some worker can accept.
 
@@ -266,6 +301,12 @@ class WorkerPool:
         for slot in self.slots:
             if slot.process is not None:
                 slot.process.send_signal(number)
+
+
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """The signals that stop the service. SIGHUP is left alone where whoever started us had it ignored (``nohup``)."""
+    hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+    return (signal.SIGTERM, signal.SIGINT, *((signal.SIGHUP,) if hangs_up else ()))
 
 
 def worker_count(wanted: int, most_calls: int) -> int:

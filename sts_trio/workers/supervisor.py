@@ -15,11 +15,11 @@ from sts_trio.errors import WorkerFailed
 from sts_trio.web.connections import LOG_AGAIN_SECONDS, listen, notice_dead_peers, raise_file_limit, url_of
 from sts_trio.workers.channel import Channel, Report, ScrapeRequest, ScrapeResult, open_pair, read_text
 from sts_trio.workers.metrics import MetricsCollector
-from sts_trio.workers.pool import Backoff, WorkerPool, shares
+from sts_trio.workers.pool import MISSED_SECONDS, Backoff, WorkerPool, shares, stop_signals
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from sts_trio.settings.service import ServiceSettings
     from sts_trio.workers.pool import WorkerSlot
@@ -33,11 +33,14 @@ _LATE_SECONDS = 20.0
 _NO_ROOM_SECONDS = 0.1
 
 
-async def run_supervisor(settings: ServiceSettings, workers: int, command: Sequence[str]) -> None:
-    """Serve with so many workers until SIGTERM or SIGINT, and until the last of their calls is over.
+async def run_supervisor(
+    settings: ServiceSettings, workers: int, command: Sequence[str], lines_dropped: Callable[[], int] = lambda: 0
+) -> None:
+    """Serve with so many workers until SIGTERM, SIGINT or SIGHUP, and until the last of their calls is over.
 
     `command` is that of this process: with `--worker` and its numbers added it starts a worker. The first worker is
-    started ahead of the others, so that what is wrong with the settings is logged once.
+    started ahead of the others, so that what is wrong with the settings is logged once. `lines_dropped` says how many
+    lines this process's log has lost.
 
     Raises:
         OSError: the address cannot be listened on.
@@ -45,10 +48,10 @@ async def run_supervisor(settings: ServiceSettings, workers: int, command: Seque
     """
     raise_file_limit()
     pool = WorkerPool(shares(settings.max_calls, workers))
-    collector = MetricsCollector(pool)
+    collector = MetricsCollector(pool, lines_dropped)
     with listen(settings.host, settings.port) as bound:
         notice_dead_peers(bound, settings.core_dead_seconds)
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        with trio.open_signal_receiver(*stop_signals()) as signals:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_forward_signals, signals, pool)
                 nursery.start_soon(_accept, bound, pool)
@@ -94,13 +97,34 @@ async def _announce(url: str, pool: WorkerPool) -> None:
 async def _tell_others(pool: WorkerPool) -> None:
     while True:
         pool.tell_others()
-        await trio.sleep(_TELL_SECONDS)
+        due = trio.current_time() + _TELL_SECONDS
+        await trio.sleep_until(due)
+        if trio.current_time() - due < MISSED_SECONDS:  # else we were away, and their reports are still to be read
+            watch_beats(pool)
+
+
+def watch_beats(pool: WorkerPool) -> None:
+    """Tell of workers that stop answering, or answer again; connections that they have not received go to others."""
+    for slot in pool.running:
+        stuck = slot.load.is_stuck(trio.current_time())
+        handed_on = pool.relieve(slot) if stuck else 0
+        if stuck and (handed_on or not slot.silent):
+            log.warning(
+                "a worker does not answer: new calls go to others",
+                worker=slot.number,
+                calls=slot.load.live,
+                handed_on=handed_on,
+            )
+        elif slot.silent and not stuck:
+            log.warning("a worker answers again", worker=slot.number, calls=slot.load.live)
+        slot.silent = stuck
 
 
 async def _forward_signals(signals: AsyncIterator[int], pool: WorkerPool) -> None:
     """Pass each signal on. Connections are accepted until the last worker has ended, so that /ready can say 503."""
-    async for _ in signals:
-        log.info("stopping: the workers are told", calls=sum(slot.load.live for slot in pool))
+    async for number in signals:
+        name = signal.Signals(number).name
+        log.info("stopping: the workers are told", signal=name, calls=sum(slot.load.live for slot in pool))
         pool.stop()
 
 
@@ -179,9 +203,8 @@ async def _run_process(
             pass_fds=[theirs.fileno()],
             start_new_session=True,
         )
-        theirs.close()
         channel = Channel(ours)
-        slot.attach(process, channel)
+        slot.attach(process, channel, theirs)
         if pool.stopping.is_set():  # while it was being started
             process.terminate()
         try:
@@ -193,6 +216,8 @@ async def _run_process(
         finally:
             live = slot.load.live
             pool.detach(slot)
+            if handed_on := pool.hand_on(theirs):
+                log.warning("connections of a worker that has ended go to others", worker=slot.number, number=handed_on)
             collector.retire(slot)
             if process.returncode is None:
                 process.kill()

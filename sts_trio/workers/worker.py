@@ -23,7 +23,7 @@ from sts_trio.workers.channel import (
     ScrapeResult,
     read_text,
 )
-from sts_trio.workers.pool import MAX_IN_FLIGHT
+from sts_trio.workers.pool import BEAT_SECONDS, MAX_IN_FLIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -116,7 +116,10 @@ class Worker:
                 if self._channel.send(now):  # else the supervisor is halted, with older reports still unread
                     self._reported = now
                 await trio.sleep(_REPORT_SECONDS)
-            await self._changed.wait()
+            with trio.move_on_after(BEAT_SECONDS) as waiting:
+                await self._changed.wait()
+            if waiting.cancelled_caught:
+                self._reported = None  # a beat: the same again
 
     def report_changes(self) -> None:
         """Send a report soon, if it differs from the last one."""

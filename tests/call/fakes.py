@@ -115,7 +115,7 @@ class FakeAgent:
     """
 
     ready_after: float = 0.0
-    failure: ProviderError | None = None
+    failure: Exception | None = None
     calls: list[CallInfo] = field(default_factory=list)
     audio: list[bytes] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
@@ -124,6 +124,7 @@ class FakeAgent:
     typed: list[tuple[float, str]] = field(default_factory=list)
     context: list[str] = field(default_factory=list)
     unheard: list[float] = field(default_factory=list)
+    stops: list[float] = field(default_factory=list)
     open_sessions: int = 0
     send_failure: ProviderError | None = None
 
@@ -175,6 +176,10 @@ class FakeAgent:
         await trio.lowlevel.checkpoint()
         self.context.append(text)
 
+    async def stop(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self.stops.append(trio.current_time())
+
     async def truncate(self, unheard: float) -> None:
         await trio.lowlevel.checkpoint()
         self.unheard.append(unheard)
@@ -200,6 +205,7 @@ class FakeSession:
         self.say = agent.say
         self.user_text = agent.user_text
         self.add_context = agent.add_context
+        self.stop = agent.stop
         self.truncate = agent.truncate
         self.tool_response = agent.tool_response
         self.tool_error = agent.tool_error

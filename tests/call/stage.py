@@ -111,11 +111,12 @@ class Caller:
     async def say(self, **message: object) -> None:
         await self.socket.send_message(msgspec.json.encode(message).decode())
 
-    async def speak(self, pcm: bytes) -> None:
-        """Send audio at real time, in frames."""
-        for start in range(0, len(pcm), 320):
-            await self.say(type="audio", audio=pcm[start : start + 320])
-            await trio.sleep(0.02)
+    async def speak(self, pcm: bytes, seconds: float = 0.02) -> None:
+        """Send audio at real time, in frames of so many seconds."""
+        size = round(seconds * 16_000)
+        for start in range(0, len(pcm), size):
+            await self.say(type="audio", audio=pcm[start : start + size])
+            await trio.sleep(seconds)
 
     async def hear(self) -> dict[str, object]:
         """Wait for the next message."""
@@ -176,7 +177,7 @@ async def open_stage(
             return metrics.scrape()
 
         app = wrap_app(build_app(board, scrape), 2**24, "asgi")
-        config = make_config(ping_seconds=10, dead_seconds=30)
+        config = make_config(ping_seconds=10, dead_seconds=30, refusals=registry.refused)
         async with trio.open_nursery() as servers, trio.open_nursery() as clients:
             wire = Wire(app, config, WorkerContext(None), servers, clients)
             yield Stage(wire, evi, registry, shedder, metrics, provider)

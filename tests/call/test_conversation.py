@@ -62,7 +62,7 @@ async def test_a_barge_in_ends_a_reply_whatever_is_queued(
 ) -> None:
     options = EmulatorOptions(api_keys=frozenset({KEY}), rate=rate or 48_000, speed=speed, seed=2)
     script = (
-        *(WaitForAgent(), WaitForSilence(0.5), Speak(SECOND * 3), WaitForAgent()),
+        *(WaitForAgent(), WaitForSilence(0.5), Speak(SECOND * 2), WaitForAgent()),
         *(SpeakOver(FIRST, after=0.6), Wait(0.5)),
     )
     async with open_stage(provider=provider, emulator=options) as stage:

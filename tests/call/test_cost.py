@@ -142,6 +142,7 @@ class Instructions:
         return self.counts.total()
 
     def __enter__(self) -> Instructions:
+        sys._getframe().f_trace_opcodes = True  # Python 3.12 counts none before it was asked for once
         sys.settrace(self._enter)
         return self
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import socket
 import urllib.parse
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import pytest
 import trio
 import trio.testing
 from trio_websocket import ConnectionClosed
 
-from sts_trio.lab.emulator import CloseWith, HalfOpen, Refuse, Reset, Script, SendError
+from sts_trio.lab.emulator import CloseWith, HalfOpen, Mute, Refuse, Reset, Script, SendError
 from tests.call.fakes import tone
-from tests.call.stage import ALL, open_stage
+from tests.call.stage import ALL, PROVIDERS, matrix, open_stage
 
 if TYPE_CHECKING:
     from tests.call.stage import Stage
@@ -70,7 +72,7 @@ async def census(stage: Stage, *, collect: bool = True) -> Counter[str]:
     return Counter(f"{type(each).__module__}.{type(each).__qualname__}" for each in gc.get_objects())
 
 
-@ALL
+@pytest.mark.parametrize("provider", [*PROVIDERS[:2], *map(matrix, PROVIDERS[2:])])
 async def test_nothing_of_a_call_outlives_it(provider: str, autojump_clock: trio.testing.MockClock) -> None:
     async with open_stage(provider=provider, script=any_script, breaker_failures=0) as stage:
         left = []
@@ -85,10 +87,32 @@ async def test_nothing_of_a_call_outlives_it(provider: str, autojump_clock: trio
 
 
 @ALL
+@pytest.mark.parametrize("mute", [False, True])
+async def test_a_call_that_waited_in_vain_is_gone_without_the_garbage_collector(
+    provider: str, mute: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    """A limit that has passed throws an exception away, a request that failed has a chain of them: all lead to it."""
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        prompt: dict[str, Any] = {"url_instructions": f"http://127.0.0.1:{nobody.getsockname()[1]}/"}
+        if not mute:
+            nobody.close()
+        async with open_stage(provider=provider, script=lambda _: Script(handshake=Mute()), **prompt) as stage:
+            gc.disable()
+            try:
+                caller = await stage.call()
+                await caller.hear_out()
+                await trio.aclose_forcefully(caller.socket._stream)
+                left = await census(stage, collect=False)
+            finally:
+                gc.enable()
+    assert not [name for name in left if name.endswith((".Call", ".Playout", ".ProviderSocket"))]
+
+
+@ALL
 async def test_a_call_is_gone_without_the_garbage_collector(
     provider: str, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """It may hold two minutes of audio; a ring of references would keep that until the collector comes by."""
+    """It may hold ten minutes of audio; a ring of references would keep that until the collector comes by."""
     async with open_stage(provider=provider, script=any_script, breaker_failures=0) as stage:
         await call(stage, 0)
         before = await census(stage)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,9 @@ from trio_websocket import wrap_server_stream
 
 from sts_trio.lab.emulator import (
     CloseWith,
+    Drop,
+    Emulator,
+    EmulatorOptions,
     Mute,
     Refuse,
     Reset,
@@ -21,6 +25,7 @@ from sts_trio.lab.emulator import (
     SendError,
     SendGarbage,
     SendRaw,
+    serve_stream,
 )
 from tests.call.fakes import tone, wav_file
 from tests.call.stage import ALL, BOTH, KEY, ONE, matrix, open_stage
@@ -30,6 +35,13 @@ if TYPE_CHECKING:
 
 NAMES = {"humeai": "Hume", "openai": "OpenAI", "xai": "xAI"}
 URLS = {"humeai": "HUMEAI_WS_URL", "openai": "OPENAI_BASE_URL", "xai": "XAI_BASE_URL"}
+_REFUSALS = {
+    "429": Script(handshake=Refuse(429)),
+    "502": Script(handshake=Refuse(502)),
+    "503": Script(handshake=Refuse(503)),
+    "reset": Script(handshake=Drop(reset=True)),
+    "full": Script(metadata=False, steps=(SendError(0.1, "rate_limit_exceeded"), CloseWith(0.2, 1013))),
+}
 READY = {"humeai": "chat_metadata", "openai": "session.updated", "xai": "session.updated"}
 
 Trouble = tuple[Script, str, float]
@@ -41,8 +53,8 @@ COMMON: dict[str, Trouble] = {
     "401 with the key where it is cut": (Script(handshake=Refuse(401, "x" * 188 + KEY)), "{prefix}_API_KEY", 1),
     "403": (Script(handshake=Refuse(403)), "HTTP 403", 1),
     "404": (Script(handshake=Refuse(404)), "{url}", 1),
-    "429": (Script(handshake=Refuse(429)), "HTTP 429", 1),
-    "503": (Script(handshake=Refuse(503)), "HTTP 503", 1),
+    "429": (Script(handshake=Refuse(429)), "HTTP 429", 10.5),
+    "503": (Script(handshake=Refuse(503)), "HTTP 503", 10.5),
     "mute handshake": (Script(handshake=Mute()), "did not complete the handshake within 10 s", 10.5),
     "never ready": (Script(metadata=False), "no {ready} within 10 s", 10.5),
     "close before ready": (Script(metadata=False, steps=(CloseWith(0.1, 1000),)), "1000", 1),
@@ -80,7 +92,7 @@ REALTIME: dict[str, Trouble] = {
     "complaint before a close": (
         Script(metadata=False, steps=(SendError(0.1, "model_load_error"), CloseWith(0.2, 1011))),
         "it had reported: An error that the emulator's script asked for. (model_load_error)",
-        1,
+        10.5,
     ),
     "fatal error": (Script(steps=(CREDIT,)), "the account has no credit left", 7),
     "fatal error and close": (Script(steps=(CREDIT, CloseWith(1, 1000))), "the account has no credit left", 2),
@@ -309,3 +321,63 @@ async def test_audio_of_evi_in_any_rate_reaches_core(rate: int, autojump_clock: 
         heard, _ = await (await stage.call()).hear_out()
         audio_heard = b"".join(base64.b64decode(str(m["audio"])) for m in heard if m["type"] == "audio")
         assert len(audio_heard) == 16_000
+
+
+@ALL
+@pytest.mark.parametrize("refusal", ["429", "502", "503", "reset", "DNS", "full"])
+async def test_a_first_session_that_is_refused_three_times_and_then_taken_makes_a_call(
+    provider: str, refusal: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    """The greeting is said once, and what the caller said meanwhile is not lost; nobody else hears of it."""
+    tries = 0
+
+    def script(number: int) -> Script:
+        nonlocal tries
+        tries += 1
+        return _REFUSALS.get(refusal, Script()) if tries <= 3 else Script()
+
+    async def dial(endpoint: Endpoint) -> trio.abc.Stream:
+        nonlocal tries
+        if refusal == "DNS" and tries < 3:
+            tries += 1
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        ours, theirs = trio.testing.memory_stream_pair()
+        servers.start_soon(serve_stream, emulator, theirs)
+        return ours
+
+    options = EmulatorOptions(api_keys=frozenset({KEY}), seed=1, script=script, service=provider)
+    emulator = Emulator(options)
+    async with trio.open_nursery() as servers:
+        async with open_stage(provider=provider, dial=dial, breaker_failures=1) as stage:
+            caller = await stage.call()
+            while (message := await caller.hear())["type"] != "audio":
+                assert message["type"] != "error"
+            assert trio.current_time() < 10
+            shown = stage.metrics.scrape()[0].decode()
+            assert 'sts_provider_connects_total{kind="first",result="ready"} 1.0' in shown
+            assert 'sts_sessions_replaced_total{kind="resume"} 0.0' in shown
+            assert "sts_breaker_open 0.0" in shown
+            await caller.socket.aclose()
+        servers.cancel_scope.cancel()
+
+
+@ALL
+async def test_after_five_answers_that_there_is_no_room_the_next_call_asks_at_once(
+    provider: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    full = True
+
+    def script(number: int) -> Script:
+        return Script(handshake=Refuse(429)) if full else Script()
+
+    async with open_stage(provider=provider, script=script, breaker_failures=5) as stage:
+        for _ in range(6):
+            _, code = await (await stage.call()).hear_out()
+            assert code == 1011
+        full = False
+        began = trio.current_time()
+        caller = await stage.call()
+        while (message := await caller.hear())["type"] != "audio":
+            assert message["type"] != "error"
+        assert trio.current_time() - began < 1.5
+        await caller.socket.aclose()

@@ -10,6 +10,7 @@ import trio
 import trio.testing
 
 from sts_trio.audio.pcm import BYTES_PER_SECOND
+from sts_trio.call.config import Prompt
 from sts_trio.call.handler import Registry
 from sts_trio.call.meter import Cause
 from sts_trio.check import check_all
@@ -30,6 +31,7 @@ from sts_trio.wiring import (
     rule_problems,
 )
 from tests.call.stage import ALL, KEY, make_settings
+from tests.tools import http_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,10 +130,13 @@ def test_the_rules_of_calls_are_the_operators_in_seconds() -> None:
     assert build_rules(make_settings(), ()).session_policy.greeting_for({}) != ""
 
 
-@pytest.mark.parametrize(("config", "prompt"), [(None, "Be brief."), ("config", None)])
-async def test_a_stored_configuration_holds_the_prompt(config: str | None, prompt: str | None) -> None:
+@pytest.mark.parametrize(
+    ("config", "prompt"), [(None, Prompt("Be brief.", "text")), ("config", Prompt(None, "config"))]
+)
+async def test_a_stored_configuration_holds_the_prompt(config: str | None, prompt: Prompt) -> None:
     chosen = make_settings(instructions="Be brief.", config_id=config)
     services = reach_services(chosen, open_http(), None)
+    assert services.instructions is not None
     assert await services.instructions(CallInfo(id="call-1")) == prompt
 
 
@@ -219,6 +224,26 @@ async def test_a_check_looks_at_the_fallback_and_for_the_ami_service(
     assert lines[1].startswith(line)
 
 
+@pytest.mark.parametrize("status", [200, 404, 500])
+async def test_an_ami_service_that_answers_anything_is_there(
+    nursery: trio.Nursery, tmp_path: Path, status: int
+) -> None:
+    lines: list[str] = []
+    async with http_server.serving(http_server.reply(status, {})) as ami:
+        settings = make_settings(tools_dir=str(tmp_path), ami_url=ami.url)
+        assert await check_all(settings, lines.append, to_emulator(nursery))
+    assert lines[1] == "ok: the AMI service is there"
+    assert len(ami.asked) == 1
+
+
+async def test_a_check_names_the_configuration_that_it_opened(nursery: trio.Nursery, tmp_path: Path) -> None:
+    lines: list[str] = []
+    settings = make_settings(tools_dir=str(tmp_path), config_id="cfg-1", file_instructions=str(tmp_path / "gone.txt"))
+    assert await check_all(settings, lines.append, to_emulator(nursery))
+    assert len(lines) == 2, "a prompt that the configuration holds is not looked up"
+    assert lines[1].endswith("with config cfg-1")
+
+
 async def test_a_check_fails_without_a_provider(tmp_path: Path) -> None:
     lines: list[str] = []
     assert not await check_all(make_settings(tools_dir=str(tmp_path)), lines.append, to_nowhere)
@@ -268,6 +293,7 @@ async def test_what_becomes_of_the_telephone_call_when_ours_is_over(
 ) -> None:
     ami = FakeAmi(transfers=transfers)
     services = reach_services(make_settings(**chosen), open_http(), ami)  # type: ignore[arg-type]  # it has what is used of one
+    assert services.release is not None
     goes_on = await services.release("u", cause)
     assert ami.told == told
     assert goes_on is (told == [MOVED])

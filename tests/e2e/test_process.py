@@ -178,18 +178,19 @@ async def test_wrong_settings_are_a_line_each_and_exit_2(tmp_path: Path) -> None
 
 
 async def test_certificates_that_cannot_be_used_are_one_line(tmp_path: Path) -> None:
-    for content in (None, "no certificate"):
-        commands = (("serve", 2, content), ("check", 1, content))
-        await at_once(partial(certificates_that_cannot_be_used, tmp_path), commands)
+    rows = (("serve", 2, None), ("check", 1, "no certificate"))
+    await at_once(partial(certificates_that_cannot_be_used, tmp_path), rows)
 
 
 async def certificates_that_cannot_be_used(tmp_path: Path, command: str, code: int, content: str | None) -> None:
+    directory = tmp_path / command
+    directory.mkdir()
     if content is not None:
-        (tmp_path / "ca.pem").write_text(content)
+        (directory / "ca.pem").write_text(content)
     result = await trio.run_process(
         [sys.executable, "-m", "sts_trio", command],
         env={"HUMEAI_API_KEY": KEY, "HUMEAI_CA_FILE": "ca.pem", "HOST": "127.0.0.1", "PORT": "0"},
-        cwd=tmp_path,
+        cwd=directory,
         capture_stdout=True,
         capture_stderr=True,
         check=False,

@@ -78,7 +78,7 @@ async def serving(directory: Path, **environment: str) -> AsyncIterator[tuple[st
         )
         async with trio.open_nursery() as nursery:
             process = await nursery.start(start)
-            await until(lambda: "ready for calls" in log.read_text())
+            await until(lambda: "ready for calls" in log.read_text(), 30)  # four processes start at once
             yield re.findall(r"http://(127\.0\.0\.1:\d+)", log.read_text())[-1], said
             process.terminate()
             with trio.fail_after(20):
@@ -115,7 +115,7 @@ async def hold_call(address: str, said: list[str]) -> None:
 
 
 async def test_calls_that_go_well_and_calls_that_the_provider_ends(tmp_path: Path) -> None:
-    rows = [("text", "humeai"), ("json", "humeai"), ("json", "openai"), ("text", "xai")]
+    rows = [("text", "humeai"), ("json", "openai"), ("text", "xai")]
     await at_once(partial(calls_that_the_provider_ends, tmp_path), rows)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import trio
@@ -18,7 +18,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.utils import wrap_app
 from trio_websocket import WebSocketConnection, wrap_client_stream
 
-from sts_trio.call.handler import Refusal
+from sts_trio.call.handler import Refusal, Refusals
 from sts_trio.web.app import create_app
 from sts_trio.web.guards import GuardedTCPServer, install_guards
 from sts_trio.web.server import make_config
@@ -60,6 +60,7 @@ class Wire:
     context: WorkerContext
     servers: trio.Nursery
     clients: trio.Nursery
+    refusals: Refusals = field(default_factory=Refusals)
 
     @property
     def live(self) -> int:
@@ -140,11 +141,13 @@ async def open_door(
 ) -> AsyncIterator[Wire]:
     """Open the door in memory; on leaving, what still runs is cancelled."""
     install_guards()
-    app = create_app(answer, stream, FakeKeeper(refuse), status, scrape, authorizer)
-    config = make_config(ping_seconds=ping_seconds, dead_seconds=dead_seconds, most=most)
+    refusals = Refusals()
+    app = create_app(answer, stream, FakeKeeper(refuse), status, scrape, authorizer, refusals)
+    config = make_config(ping_seconds=ping_seconds, dead_seconds=dead_seconds, most=most, refusals=refusals)
     async with trio.open_nursery() as clients:
         servers = await clients.start(_hold_nursery)
-        yield Wire(wrap_app(app, config.wsgi_max_body_size, "asgi"), config, WorkerContext(None), servers, clients)
+        asgi = wrap_app(app, config.wsgi_max_body_size, "asgi")
+        yield Wire(asgi, config, WorkerContext(None), servers, clients, refusals)
         clients.cancel_scope.cancel()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, Ping, TextMessage
@@ -15,7 +15,6 @@ sizes = st.one_of(st.integers(0, 200), st.sampled_from([125, 126, 65_535, 65_536
 
 
 @given(sizes, st.binary(min_size=4, max_size=4))
-@settings(max_examples=60, deadline=None)
 def test_wsproto_reads_what_a_client_and_a_server_of_ours_write(size: int, key: bytes) -> None:
     data = (bytes(range(256)) * (size // 256 + 1))[:size]
     for kind, frame in (
@@ -28,7 +27,6 @@ def test_wsproto_reads_what_a_client_and_a_server_of_ours_write(size: int, key: 
 
 
 @given(st.lists(sizes, max_size=4), st.lists(st.integers(1, 5000), max_size=20), st.booleans())
-@settings(max_examples=40, deadline=None)
 def test_what_wsproto_writes_is_read_in_pieces_of_any_size(
     messages: list[int], pieces: list[int], masked: bool
 ) -> None:

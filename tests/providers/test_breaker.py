@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from sts_trio.errors import ConversationGone, ProviderError, ProviderRefused, ProviderUnavailable
+from sts_trio.errors import ConversationGone, ProviderBusy, ProviderError, ProviderRefused, ProviderUnavailable
 from sts_trio.providers.base import CallInfo, SessionConfig
 from sts_trio.providers.dial import Breaker, guarded
 
@@ -188,3 +188,23 @@ async def test_a_conversation_that_is_gone_is_an_answer(autojump_clock: trio.tes
 async def test_it_can_be_turned_off(provider: Provider, autojump_clock: trio.testing.MockClock) -> None:
     await fail(provider, Breaker(0, 10), 50)
     assert provider.asked == 50
+
+
+async def test_no_room_is_no_illness_and_a_call_counts_once(autojump_clock: trio.testing.MockClock) -> None:
+    told: list[bool] = []
+    provider, breaker = Provider(), Breaker(2, 10, told.append)
+    provider.failure = ProviderBusy("HTTP 429")
+    for _ in range(6):
+        with pytest.raises(ProviderBusy):
+            await place(provider, breaker)
+    assert (provider.asked, told) == (6, [])
+    provider.failure = ProviderRefused("HTTP 503")
+    await fail(provider, breaker, 1)
+    await fail(provider, breaker, 9, CallInfo("a", again=True))
+    assert told == []
+    await fail(provider, breaker, 1)
+    assert told == [True]
+    await fail(provider, breaker, 1, CallInfo("a", again=True))  # it has a caller on the line, and backs off by itself
+    provider.failure = None
+    await place(provider, breaker, CallInfo("a", again=True))
+    assert told == [True, False]

@@ -44,7 +44,7 @@ async def assert_shut(stage: Stage, reason: str) -> None:
 
 
 def count(stage: Stage) -> dict[str, int]:
-    return dict(stage.registry.refused)
+    return dict(stage.registry.refused.counts)
 
 
 async def test_a_service_with_room_is_ready(autojump_clock: Clock) -> None:

@@ -124,8 +124,9 @@ async def test_an_error_in_an_answer_closes_with_1011(
         for ws in (good, await wire.call()):
             with pytest.raises(ConnectionClosed) as closed:
                 await ws.get_message()
-            assert closed.value.reason.code == 1011
-            assert closed.value.reason.reason == "internal error"
+            reason = closed.value.reason
+            assert reason is not None
+            assert (reason.code, reason.reason) == (1011, "internal error")
     assert logged.errors == ["a call failed"] * 2
     assert "bug" in logged.text
 

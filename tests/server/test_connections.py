@@ -50,9 +50,11 @@ async def test_one_too_many_is_told_503_and_those_inside_go_on(autojump_clock: C
         async with await wire.call() as another:
             await another.send_message("in")
             assert await another.get_message() == "in"
+        assert wire.refusals.counts == {"files": 100}
     (line,) = [line for line in logged.lines if line["level"] == "warning"]
-    assert "ulimit -n" in line["event"]
-    assert (line["open"], line["turned_away"]) == (3, 1)
+    assert line["event"] == "refused at the door"
+    assert (line["reason"], line["open"], line["left_out"]) == ("files", 3, 0)
+    assert "ulimit -n" in line["see"]
 
 
 async def test_who_neither_reads_nor_leaves_holds_no_room_for_long(autojump_clock: Clock) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import socket as stdlib
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 import trio.testing
 from hypercorn.protocol.events import Data
 
+from sts_trio.core.link import SocketClosed
 from sts_trio.web.call_socket import GuardedWSStream
-from sts_trio.web.guards import GuardedTCPServer
 from sts_trio.websocket.fast_path import FastPath
 from sts_trio.websocket.frames import BINARY, PING, TEXT, Flood, FrameParser, TokenBucket, frame
 from tests.fakes import raw_client
@@ -271,15 +271,14 @@ async def test_a_caller_who_speaks_at_once_takes_the_fast_path_unless_bytes_are_
             long_way.append(event)
         await handle(self, event)
 
-    write = GuardedTCPServer._write
+    write = FastPath.send_all
 
-    async def slow_to_go_on(self: GuardedTCPServer, data: bytes) -> bool:
-        written = await write(self, data)
+    async def slow_to_go_on(self: FastPath, data: bytes) -> None:
+        await write(self, data)
         await trio.sleep(0.1)  # as on a busy machine: the caller's answer is there before
-        return written
 
     monkeypatch.setattr(GuardedWSStream, "handle", watched)
-    monkeypatch.setattr(GuardedTCPServer, "_write", slow_to_go_on)
+    monkeypatch.setattr(FastPath, "send_all", slow_to_go_on)
     heard: list[object] = []
 
     async def answer(socket: CallerSocket, arrival: Arrival) -> None:
@@ -299,3 +298,50 @@ async def test_a_caller_who_speaks_at_once_takes_the_fast_path_unless_bytes_are_
         await trio.sleep(1)
     assert heard == ["one", "two", "three"]
     assert bool(long_way) is at_once
+
+
+@pytest.mark.parametrize("says_bye", [False, True])
+@pytest.mark.parametrize("leg", ["websocket", "http"])
+async def test_a_caller_who_cannot_be_written_to_has_left_though_he_can_be_heard(
+    leg: str, says_bye: bool, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And why he has left is still heard, if he has said it."""
+    ends: list[SocketClosed] = []
+    fails = False
+    send_all = trio.testing.MemorySendStream.send_all
+
+    async def send(self: trio.testing.MemorySendStream, data: bytes) -> None:
+        if fails and not data.startswith(FROM_CALLER):
+            raise trio.BrokenResourceError
+        await send_all(self, data)
+
+    monkeypatch.setattr(trio.testing.MemorySendStream, "send_all", send)
+
+    async def answer(caller: Any, arrival: Arrival) -> None:
+        async def listen() -> None:
+            while not isinstance(message := await caller.receive(), SocketClosed):
+                pass
+            ends.append(message)
+            nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen)
+            while True:
+                await caller.send("text" if leg == "websocket" else bytes(320))
+                await trio.sleep(0.02)
+
+    async with open_door(answer, stream=answer) as wire:
+        stream = await wire.connect()
+        begin = b"POST / HTTP/1.1\r\nHost: sts\r\nTransfer-Encoding: chunked\r\n\r\n"
+        await stream.send_all(raw_client.upgrade() if leg == "websocket" else begin)
+        await trio.sleep(0.1)
+        fails = True
+        bye = raw_client.frame(raw_client.CLOSE, b"\x03\xe8bye") if leg == "websocket" else b"0\r\n\r\n"
+        if says_bye:
+            await stream.send_all(bye)
+        await trio.sleep(1)
+        assert wire.live == 0
+    assert [end.code for end in ends] == [1000 if says_bye else 1006]
+
+
+FROM_CALLER = (b"\x88", b"0\r\n")

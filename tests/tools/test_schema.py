@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NewType, Optional
 import jsonschema
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sts_trio.tools import CallContext, ToolError
@@ -357,7 +357,8 @@ def test_what_models_mix_up_is_understood(arguments: str, bound: dict[str, objec
     [
         ("{", "the arguments are no JSON that can be read"),
         ("[1]", "the arguments must be a JSON object"),
-        ('"text"', "the arguments must be a JSON object"),
+        ('"text"', "the arguments are no JSON that can be read"),
+        ('"7"', "the arguments must be a JSON object"),
         ("\ud800", "half a character"),
         ("[" * 100_000, "nested too deeply"),
         ("{}", "wrong arguments for everything: Object missing required field `text`"),
@@ -387,7 +388,6 @@ json_values = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     st.text()
     | json_values.map(json.dumps)
@@ -402,7 +402,6 @@ def test_no_arguments_do_more_than_be_refused(arguments: str) -> None:
         assert bound.keys() <= tool._hints.keys()
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     st.fixed_dictionaries(
         {

@@ -105,7 +105,7 @@ def test_the_last_place_is_given_once_and_again_when_it_is_free() -> None:
             assert third == full(2)
         with registry.admit() as fourth:
             assert fourth is None
-    assert registry.refused == {"full": 1}
+    assert registry.refused.counts == {"full": 1}
     assert registry.refusal() is None
 
 
@@ -121,7 +121,7 @@ def test_asking_counts_nothing_and_no_limit_means_none() -> None:
     held = [registry.admit() for _ in range(1000)]
     assert {place.__enter__() for place in held} == {None}
     assert registry.refusal() is None
-    assert registry.refused == {}
+    assert registry.refused.counts == {}
 
 
 async def test_a_drain_waits_for_a_call_that_was_admitted_and_has_not_begun(

@@ -300,5 +300,5 @@ class BridgeMachine(RuleBasedStateMachine):
             assert self.end.outcome.message in [*left, *self.errors]
 
 
-BridgeMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+BridgeMachine.TestCase.settings = settings(stateful_step_count=40)
 TestBridge = BridgeMachine.TestCase

@@ -13,6 +13,7 @@ from sts_trio.call.actions import (
     CancelTool,
     CloseSession,
     End,
+    LogWarning,
     OpenSession,
     RunTool,
     Say,
@@ -24,7 +25,7 @@ from sts_trio.call.bridge import Bridge
 from sts_trio.call.config import CallRules, NoInputRules, ResumeRules, SessionPolicy
 from sts_trio.call.meter import CallCounts, CallOutcome, Cause
 from sts_trio.call.playout import Pace, Playout
-from sts_trio.core.wire import CallerAudio, Digit, Init, PlayoutAudio, Transcript
+from sts_trio.core.wire import CallerAudio, Digit, Init, Interruption, PlayoutAudio, Transcript
 from sts_trio.providers.base import (
     AgentAudio,
     AgentFault,
@@ -136,7 +137,7 @@ def test_a_barge_in_gives_the_agent_time_to_drop_a_transfer() -> None:
     c.says(ask("dsai_transfer"))
     c.wait(0.5)
     c.says(UserInterruption())
-    assert RunTool not in kinds(c.wait(2.4)), "the good-bye is over, but the caller has cut it off"
+    assert RunTool not in kinds(c.wait(2.9)), "the good-bye is over, but the caller has cut it off"
     assert RunTool in kinds(c.wait(0.2)), "the grace of 3 s is over"
 
 
@@ -199,6 +200,41 @@ def test_a_word_of_the_caller_begins_silence_anew() -> None:
     assert c.wait(0.2) == (Say("Are you there?"),)
 
 
+def test_who_speaks_on_without_an_end_of_turn_is_neither_asked_nor_hung_up_on() -> None:
+    c = Conversation(CallRules(silence=NoInputRules(3, "Are you there?")))
+    for _ in range(600):  # twelve seconds
+        c.bridge.on_core(CallerAudio(LOUD), c.now)
+        assert c.wait(0.02) == ()
+    assert c.wait(2.8) == ()
+    assert c.wait(0.3) == (Say("Are you there?"),)
+    c.bridge.on_core(CallerAudio(LOUD), c.now)
+    assert c.wait(3.1) == (Say("Are you there?"),), "a word begins the ladder anew"
+    assert kinds(c.wait(3.1)) == [End]
+
+
+@pytest.mark.parametrize("pcm", [bytes(320), b"\x20\x00" * 160])
+def test_line_noise_is_no_word(pcm: bytes) -> None:
+    c = Conversation(CallRules(silence=NoInputRules(3, "Are you there?")))
+    actions: list[object] = []
+    for _ in range(400):
+        c.bridge.on_core(CallerAudio(pcm), c.now)
+        actions += c.wait(0.02)
+    assert kinds(tuple(actions)) == [Say, End]
+
+
+@pytest.mark.parametrize(("seconds", "most"), [(0, 0), (3, 101)])
+def test_loudness_is_looked_at_only_for_the_silence_timer_and_seldom(
+    seconds: float, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[bytes] = []
+    monkeypatch.setattr("sts_trio.call.upstream.is_loud", looked.append)
+    c = Conversation(CallRules(silence=NoInputRules(seconds, "")))
+    for _ in range(500):  # ten seconds
+        c.bridge.on_core(CallerAudio(LOUD), c.now)
+        c.now += 0.02
+    assert bool(seconds) * 80 <= len(looked) <= most
+
+
 def test_silence_begins_when_the_agent_has_been_heard() -> None:
     c = Conversation(CallRules(silence=NoInputRules(3, "Are you there?")))
     c.says(voice(2.0))
@@ -237,10 +273,23 @@ def test_words_of_any_length_are_bounded(event: UserTurn | UserWords) -> None:
 
 def test_audio_for_which_there_is_no_room_is_never_heard() -> None:
     c = Conversation()
-    c.says(voice(121.0))
-    c.wait(130)
-    assert c.playout.heard(c.now) == pytest.approx(120)
-    assert (c.bridge.counts.downstream_seconds, c.bridge.counts.downstream_dropped_seconds) == (120, 1)
+    c.says(AgentText("r", "A very long story."))
+    assert kinds(c.says(voice(601.0))) == [LogWarning], "at once"
+    assert c.says(voice(1.0)) == (), "and once a turn"
+    c.says(AgentTurnEnd())
+    c.wait(610)
+    assert c.playout.heard(c.now) == pytest.approx(600)
+    assert (c.bridge.counts.downstream_seconds, c.bridge.counts.downstream_dropped_seconds) == (600, 2)
+    assert c.told == [Transcript("agent", "A very long story.", heard_ms=600_000)]
+
+
+def test_the_agent_learns_that_speech_for_which_there_was_no_room_was_not_heard() -> None:
+    c = Conversation()
+    c.says(voice(610.0))
+    c.wait(10)
+    (unheard,) = c.says(UserInterruption())
+    assert isinstance(unheard, Truncate)
+    assert unheard.unheard == pytest.approx(600)
 
 
 def test_the_silence_that_fills_a_frame_takes_time_and_is_no_speech() -> None:
@@ -303,6 +352,49 @@ def test_before_init_audio_and_keys_go_nowhere() -> None:
     c.bridge.on_core(Init(UUID), c.now)
     assert c.bridge.on_core(CallerAudio(LOUD), c.now) == (SendAudio(LOUD),)
     assert c.says(AgentReady("s")) == (Attach(1),), "no key was kept"
+
+
+def test_a_key_stops_the_agent_and_is_told_at_once() -> None:
+    c = Conversation()
+    c.says(AgentText("r", "An announcement."))
+    c.says(voice(12.0))
+    c.wait(3)
+    assert kinds(c.bridge.on_core(Digit("1"), c.now)) == [Truncate, SendUserText]
+    assert c.playout.played_at(c.now) == c.now
+    assert c.bridge.on_core(Digit("2"), c.now) == (), "nothing is playing any more"
+    c.says(voice(1.0))
+    assert c.playout.played_at(c.now) == c.now, "left over"
+    c.listen()
+    assert c.told == [Interruption(), Transcript("agent", "An announcement.", heard_ms=3000)]
+    (entry,) = c.wait(2)
+    assert isinstance(entry, SendUserText)
+    assert "pressed 1 2 " in entry.text
+    assert c.bridge.counts.interruptions == 1
+
+
+def test_a_key_of_no_telephone_stops_nothing() -> None:
+    c = Conversation()
+    c.says(voice(12.0))
+    c.wait(3)
+    assert kinds(c.bridge.on_core(Digit("x"), c.now)) == [LogWarning]
+    assert c.playout.played_at(c.now) > c.now + 8
+
+
+def test_a_key_stops_no_fallback_and_no_good_bye_of_an_agent_that_is_gone() -> None:
+    c = Conversation()
+    c.says(voice(5.0))
+    c.says(SessionEnd("bye", SessionEndKind.GOODBYE))
+    assert c.bridge.on_core(Digit("1"), c.now) == ()
+    assert c.playout.played_at(c.now) == pytest.approx(c.now + 5)
+
+
+def test_a_key_gives_the_agent_time_to_drop_a_transfer() -> None:
+    c = Conversation()
+    c.says(voice(5.0))
+    c.says(ask("dsai_transfer"))
+    c.wait(4.0)
+    c.bridge.on_core(Digit("0"), c.now)
+    assert RunTool not in kinds(c.wait(2.9))
 
 
 def test_keys_are_given_to_the_agent_once_there_is_one() -> None:

@@ -45,3 +45,12 @@ def test_a_file_that_cannot_be_used_is_one_line_that_names_the_setting(tmp_path:
         load_fallback(str(tmp_path / "song.wav"))
     with pytest.raises(ConfigError, match=r"FALLBACK_WAV is .*none.wav, which cannot be used: No such file"):
         load_fallback(str(tmp_path / "none.wav"))
+
+
+@pytest.mark.parametrize(
+    "pcm", [b"", bytes(32_000), b"\x01\x00\xff\xff" * 8000], ids=["empty", "silent", "noise of one bit"]
+)
+def test_a_file_without_sound_is_refused(pcm: bytes, tmp_path: Path) -> None:
+    (tmp_path / "mute.wav").write_bytes(wav_file(pcm, 8000))
+    with pytest.raises(ConfigError, match=r"FALLBACK_WAV is .*mute.wav, in which nothing can be heard"):
+        load_fallback(str(tmp_path / "mute.wav"))

@@ -28,7 +28,8 @@ from sts_trio.providers.base import (
     UserTurn,
 )
 from sts_trio.providers.hume import wire
-from sts_trio.providers.hume.wire import EMOTIONS, closed, describe, to_event
+from sts_trio.providers.hume.settings import EMOTIONS
+from sts_trio.providers.hume.wire import closed, describe, to_event
 from sts_trio.providers.reading import Reader
 from tests.unit.signals import chunk, fmt, riff
 

@@ -19,13 +19,14 @@ MODULES = sorted(".".join(path.relative_to(SOURCE).with_suffix("").parts) for pa
 # Imports point from a room to those beneath it: `cli → main → workers → web → wiring → call → {core, providers, tools}
 # → {websocket, audio, settings}`. The lab stands on the other side of the wire: a codec shared with the service would
 # hide its own faults.
-BASE = {"errors", "http_client", "text"}
+BASE = {"errors", "http_client", "names", "text"}
 AUDIO = BASE | {"audio"}
 LINK = AUDIO | {"websocket"}
 CALL = LINK | {"core", "logs", "providers", "tools", "call", "settings"}
 MAY_IMPORT = {
     "errors": set(),
-    "http_client": {"errors", "settings", "text"},
+    "http_client": {"errors", "names", "settings", "text"},
+    "names": set(),
     "text": {"errors"},
     "logs": BASE,
     "settings": {"errors", "settings"},
@@ -55,6 +56,7 @@ ONLY_IN = {  # library: where it may be imported
     "h11": {"web", "lab"},
     "trio_websocket": {"providers.socket", "lab"},
     "decouple": {"settings"},
+    "soundfile": {"lab"},
     "soxr": {"lab"},
     "httpx": {"http_client"},
     "prometheus_client": {"metrics", "workers"},

@@ -130,3 +130,18 @@ def test_every_usable_key_comes_out_once_and_in_order(presses: list[tuple[float,
     assert "".join(entries).replace("#", "") == pressed.replace("#", "")
     assert all(entry == "#" or (0 < len(entry) <= MOST_KEYS and "#" not in entry) for entry in entries)
     assert keypad.deadline == inf
+
+
+def test_a_key_that_is_told_at_once_is_told_again_only_with_more() -> None:
+    keypad = Keypad(1.5)
+    assert keypad.press("1", 0.0, at_once=True) == "1"
+    assert not keypad.expire(1.5)
+    assert keypad.deadline == inf
+    assert keypad.press("1", 2.0, at_once=True) == "1"
+    assert keypad.press("2", 2.5) is None
+    assert keypad.expire(4.0) == "12"
+    assert keypad.press("1", 5.0, at_once=True) == "1"
+    assert not keypad.press("#", 5.5), "the end of what has been told"
+    assert keypad.press("1", 6.0, at_once=True) == "1"
+    assert keypad.press("#", 6.5, at_once=True) == "#", "something is told, since the agent was stopped"
+    assert keypad.press("#", 7.0) == "#"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,9 @@ from sts_trio.audio.pcm import BYTES_PER_SECOND, FRAME_BYTES, FRAME_SECONDS, sec
 from sts_trio.call.meter import CallCounts
 from sts_trio.call.playout import Pace, Playout
 from sts_trio.core.wire import Error, Interruption, PlayoutAudio, ToCore, Transcript
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LEAD = 0.5
 TENTH = bytes(range(1, 161)) * 10  # 100 ms without a zero byte
@@ -252,6 +256,34 @@ def test_sent_audio_does_not_confirm_a_message() -> None:
     assert playout.left_over() == [Interruption()]
 
 
+def test_the_sender_confirms_and_takes_in_one_step() -> None:
+    playout = Playout(Pace(LEAD), CallCounts())
+    playout.post(Error("a"))
+    playout.push(TENTH)
+    audio = playout.after(Error("not this one"), 0.0)
+    assert audio == Error("a"), "it has not been sent"
+    assert playout.after(audio, 0.0) == PlayoutAudio(TENTH)
+    assert playout.after(PlayoutAudio(TENTH), 0.25) is None
+    assert playout.counts.written_seconds == 0.1
+
+
+def test_the_sender_is_told_of_all_that_changes() -> None:
+    playout = Playout(Pace(LEAD), CallCounts())
+    changes: list[Callable[[], object]] = [
+        lambda: playout.post(Interruption()),
+        lambda: playout.push(TENTH[:100]),
+        playout.end_reply,
+        lambda: playout.clear(0.0),
+    ]
+    seen = [playout.changed]
+    for change in changes:
+        change()
+        seen.append(playout.changed)
+        playout.take(0.0)
+        seen.append(playout.changed)
+    assert seen == [False] + [True, False] * 4
+
+
 def test_an_equal_message_is_not_confirmed_in_place_of_another() -> None:
     playout = Playout(Pace(LEAD), CallCounts())
     for _ in range(2):
@@ -268,20 +300,20 @@ def test_an_equal_message_is_not_confirmed_in_place_of_another() -> None:
 
 def test_a_full_queue_keeps_the_oldest_and_reports_what_it_drops() -> None:
     playout = Playout(Pace(LEAD), CallCounts())
-    dropped = sum(playout.push(bytes([index]) * BYTES_PER_SECOND) for index in range(1, 131))
+    dropped = sum(playout.push(bytes([index % 251]) * BYTES_PER_SECOND) for index in range(1, 611))
     assert dropped == 10
     assert playout.push(bytes(FRAME_BYTES)) == FRAME_SECONDS
     kept = bytearray()
     while (due := playout.due()) < inf:
         kept += b"".join(take_all(playout, max(due, 0.0)))
-    assert kept == b"".join(bytes([index]) * BYTES_PER_SECOND for index in range(1, 121))
+    assert kept == b"".join(bytes([index % 251]) * BYTES_PER_SECOND for index in range(1, 601))
     assert playout.push(TENTH) == 0
 
 
 def test_one_push_larger_than_the_queue_is_cut() -> None:
     playout = Playout(Pace(LEAD), CallCounts())
-    assert playout.push(bytes(121 * BYTES_PER_SECOND)) == 1
-    assert playout.played_at(0.0) == 120
+    assert playout.push(bytes(601 * BYTES_PER_SECOND)) == 1
+    assert playout.played_at(0.0) == 600
 
 
 def test_a_core_that_does_not_read_loses_the_oldest_messages_only() -> None:
@@ -291,3 +323,7 @@ def test_a_core_that_does_not_read_loses_the_oldest_messages_only() -> None:
     left = playout.left_over()
     assert len(left) < 500
     assert left[-1] == Error("999")
+    assert playout.counts.messages_peak == len(left)
+    assert playout.counts.messages_dropped == 1000 - len(left)
+    playout.sent(left[0], 0.0)
+    assert playout.counts.messages_peak == len(left)

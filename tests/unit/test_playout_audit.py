@@ -50,10 +50,11 @@ class Line:
 
     def listen(self, writing: float = 0.0) -> None:
         """Take all that is due; each message needs `writing` seconds."""
-        while (message := self.playout.take(self.now)) is not None:
+        message = self.playout.take(self.now)
+        while message is not None:
             self.now += writing
-            self.playout.sent(message, self.now)
             self.heard.append(message)
+            message = self.playout.after(message, self.now)
 
     def wait(self, length: float) -> None:
         until = self.now + length
@@ -84,7 +85,7 @@ def test_a_conversation_with_barge_ins_sends_nothing_stale() -> None:
 
 
 def test_late_audio_that_is_let_through_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(AgentTurn, "admits", lambda self, reply: True)
+    monkeypatch.setattr(AgentTurn, "admits", lambda self, *_, **__: True)
     line = Line()
     line.say("a", 1.0)
     line.wait(0.2)
@@ -109,6 +110,37 @@ def test_audio_that_is_not_taken_back_is_seen(monkeypatch: pytest.MonkeyPatch, r
     assert isinstance(line.heard[already], Interruption)
     stale = sum(len(each.audio) for each in line.heard[already:] if isinstance(each, PlayoutAudio))
     assert line.counts.stale_frames_sent == stale // 320 > 40
+
+
+def test_stale_audio_of_several_replies_in_one_message_is_all_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Playout, "clear", lambda self, now: None)
+    line = Line()
+    line.say("a", 0.05)
+    line.say("b", 0.05)
+    line.barge_in()
+    line.wait(0.5)
+    assert line.counts.stale_frames_sent == 5
+
+
+def test_a_frame_that_is_stale_in_part_counts_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AgentTurn, "admits", lambda self, *_, **__: True)
+    line = Line()
+    line.say("a", 0.02)
+    line.barge_in()
+    line.say("a", 0.03)
+    line.say("b", 0.01)
+    line.listen()
+    assert line.counts.stale_frames_sent == 2
+
+
+def test_each_barge_in_makes_what_came_before_it_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Playout, "clear", lambda self, now: None)
+    line = Line()
+    line.barge_in()
+    line.say("", 0.1)
+    line.barge_in()
+    line.listen()
+    assert line.counts.stale_frames_sent == 5
 
 
 def test_audio_under_way_when_the_caller_speaks_is_not_stale() -> None:
@@ -143,6 +175,36 @@ def test_what_was_queued_or_begun_before_the_turn_ended_is_no_answer() -> None:
     line.say("b", 0.5)
     line.wait(1.0)
     assert line.meter.answers == [5000]
+
+
+def test_what_is_left_of_the_answer_before_is_no_answer() -> None:
+    line = Line()
+    line.playout.audit.user_turn(line.now)
+    line.say("a", 3.0)
+    line.wait(0.1)
+    line.playout.audit.user_turn(line.now)
+    line.wait(5.0)
+    assert line.meter.answers == [0]
+
+
+def test_the_silence_that_fills_the_last_frame_is_no_answer() -> None:
+    line = Line()
+    line.say("a", 0.03)
+    line.playout.audit.user_turn(line.now)
+    line.speech.turn_end(line.now)
+    line.wait(1.0)
+    assert line.counts.written_seconds == 0.04
+    assert line.meter.answers == []
+
+
+def test_a_chunk_without_a_sample_is_no_answer() -> None:
+    line = Line()
+    line.say("a", 0.1)
+    line.playout.audit.user_turn(line.now)
+    line.say("b", 0.0)
+    line.say("a", 0.1)
+    line.wait(1.0)
+    assert line.meter.answers == []
 
 
 def test_of_two_turns_before_an_answer_the_second_counts() -> None:
@@ -188,6 +250,16 @@ def test_a_barge_in_is_timed_until_core_is_told() -> None:
     assert line.meter.stops == [20, 5]
 
 
+def test_of_two_barge_ins_that_core_has_not_heard_of_the_first_counts() -> None:
+    line = Line()
+    for _ in range(2):
+        line.say("", 1.0)
+        line.barge_in()
+        line.now += 0.1
+    line.listen()
+    assert line.meter.stops == [200]
+
+
 def test_a_provider_that_changes_the_reply_all_the_time_costs_no_more() -> None:
     line = Line()
     for number in range(20_000):
@@ -219,7 +291,7 @@ def test_the_trail_always_knows_as_many_bytes_as_the_playout_holds(steps: list[t
                 line.speech.turn_end(line.now)
             case "wait":
                 line.wait(size / 1000)
-        assert sum(part.size for part in line.playout.audit._parts) == len(line.playout._audio)
+        assert sum(part.size for part in line.playout.audit._parts) == line.playout._audio.size
         assert line.counts.stale_frames_sent == 0
     most = line.counts.downstream_seconds + 0.02 * len(steps)  # with silence that fills last frames
     assert line.counts.downstream_peak_seconds <= most

@@ -18,6 +18,7 @@ from sts_trio.providers.base import AgentFault, CallInfo, SessionEnd, SessionEnd
 CALL = CallInfo("call")
 LOST, DEAD = SessionEnd("it broke", SessionEndKind.LOST), SessionEnd("no answer to a ping", SessionEndKind.DEAD)
 REFUSED, FORGOTTEN = SessionEnd("no credit", SessionEndKind.REFUSED), SessionEnd("unknown", SessionEndKind.FORGOTTEN)
+FULL = SessionEnd("429", SessionEndKind.FULL)
 GOODBYE = SessionEnd("good-bye", SessionEndKind.GOODBYE)
 
 
@@ -26,7 +27,7 @@ def lifeline(**rules: float) -> ResumePolicy:
 
 
 def open_first(line: ResumePolicy, resume: str | None = "group", now: float = 0.0) -> None:
-    assert line.begin(CALL) == (OpenSession(CALL, 1),)
+    assert line.begin(CALL, now) == (OpenSession(CALL, 1),)
     assert line.ready(1, resume, now) == (Attach(1),)
 
 
@@ -59,10 +60,58 @@ def test_what_cannot_be_resumed_is_the_end(resume: str | None, end: SessionEnd) 
     assert line.ended(end, 1, 100) == end
 
 
-def test_a_first_session_that_does_not_open_is_the_end() -> None:
+@pytest.mark.parametrize("end", [LOST, DEAD, FULL])
+def test_a_first_session_that_does_not_open_is_tried_again_for_a_while(end: SessionEnd) -> None:
+    line = lifeline(ready_seconds=10)
+    line.begin(CALL, 5)
+    now, number, warned = 5.1, 1, 0
+    while not isinstance(found := line.ended(end, number, now), SessionEnd):
+        warned += len(found)
+        assert now < line.deadline <= now + 4.5
+        now = line.deadline
+        action = opened(line.expire(now, quiet=False))
+        assert (action.kind, action.call.again) == ("first", True)
+        number = action.number
+    assert found == SessionEnd(end.cause, SessionEndKind.LOST)  # not said several times
+    assert (warned, number > 4, now < 15) == (1, True, True)
+
+
+def test_a_first_session_that_opens_at_the_third_try_is_a_call_like_any_other() -> None:
+    line = lifeline(ready_seconds=10)
+    line.begin(CALL, 0)
+    for number in (1, 2):
+        line.ended(FULL, number, number - 0.9)
+        opened(line.expire(line.deadline, quiet=False))
+    assert line.ready(3, "group", 2.0) == (Attach(3),)
+    assert line.deadline > 100
+    again = opened(line.ended(LOST, 3, 3.0))  # a window of its own, though it lived for a second only
+    assert (again.kind, again.call.again, again.call.resume) == ("resume", False, "group")
+    assert line.deadline == 3 + 15
+
+
+@pytest.mark.parametrize("end", [REFUSED])
+def test_a_refusal_that_will_not_pass_is_the_end_at_once(end: SessionEnd) -> None:
     line = lifeline()
-    line.begin(CALL)
-    assert isinstance(line.ended(LOST, 1, 1), SessionEnd)
+    line.begin(CALL, 0)
+    assert line.ended(end, 1, 1) == SessionEnd(end.cause, SessionEndKind.LOST)
+    line = lifeline()
+    line.begin(CALL, 0)
+    line.ended(LOST, 1, 1)
+    opened(line.expire(line.deadline, quiet=False))
+    assert line.ended(end, 2, 2) == SessionEnd(f"it broke; then: {end.cause}", SessionEndKind.LOST)
+
+
+def test_another_try_that_hangs_is_given_up_in_time_and_one_that_took_all_of_it_is_the_only_one() -> None:
+    line = lifeline(ready_seconds=10)
+    line.begin(CALL, 0)
+    line.ended(LOST, 1, 1)
+    opened(line.expire(line.deadline, quiet=False))
+    assert line.deadline == 10
+    assert line.expire(10, quiet=False) == SessionEnd("it broke; no session within 10 s", SessionEndKind.LOST)
+    line = lifeline(ready_seconds=10)
+    line.begin(CALL, 0)
+    assert line.deadline == inf
+    assert line.ended(LOST, 1, 10.1) == LOST
 
 
 def test_the_pauses_grow_and_end_with_the_window() -> None:
@@ -206,7 +255,7 @@ def test_a_renewal_is_ready_before_the_old_session_goes() -> None:
 def test_a_session_that_says_when_it_ends_is_renewed_before(lasts: float, renewed_at: float) -> None:
     """Two services of one protocol differ here, and the operator need not know."""
     line = lifeline(renew_seconds=3480)
-    line.begin(CALL)
+    line.begin(CALL, 0)
     line.ready(1, "group", 100.0, lasts=lasts)
     assert line.deadline == 100.0 + renewed_at
 
@@ -324,7 +373,7 @@ def test_at_most_two_sessions_and_always_a_way_on(steps: list[str]) -> None:
         assert line.current is not None or alive or line.deadline < inf, "nobody looks for a session"
         return True
 
-    apply(line.begin(CALL))
+    apply(line.begin(CALL, 0))
     for step in steps:
         newest = max(alive, default=0)
         match step:

@@ -14,9 +14,13 @@ import trustme
 
 from sts_trio.errors import ProviderLost
 from sts_trio.providers.dial import Endpoint, TcpDial
+from sts_trio.providers.hume.settings import HumeSettings
+from sts_trio.settings import Settings
+from sts_trio.settings.parsers import Secret
 from sts_trio.websocket.fast_path import FastPath
 from sts_trio.websocket.frames import BINARY, TEXT, ClientFramer, FrameParser
 from sts_trio.websocket.tls import TlsStream
+from sts_trio.wiring import trust
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -135,6 +139,113 @@ async def test_what_is_no_record_breaks_the_stream() -> None:
     await far.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
     with pytest.raises(trio.BrokenResourceError):
         await client.receive_some()
+
+
+ALERT = b"\x15\x03\x03\x00\x02\x02\x28"  # handshake_failure, in the clear: TLS is broken with it
+
+
+async def sealed_by(server: trio.SSLStream[trio.abc.Stream], near: trio.abc.Stream, said: bytes) -> bytes:
+    """What a server writes for `said`, as it comes to `near`."""
+    await server.send_all(said)
+    return bytes(await near.receive_some())
+
+
+@VERSIONS
+async def test_what_comes_in_one_read_with_the_alert_is_not_lost(version: ssl.TLSVersion) -> None:
+    near, far = trio.testing.memory_stream_pair()
+    client, server = await open_pair(near, far, version)
+    assert client.unseal(await sealed_by(server, near, b"last") + ALERT) == b"last"
+    for _ in range(2):
+        with pytest.raises(trio.BrokenResourceError):
+            await client.receive_some()
+
+
+@pytest.mark.parametrize("forcefully", [False, True])
+async def test_the_end_is_told_with_a_close_notify(nursery: trio.Nursery, forcefully: bool) -> None:
+    ends: list[bytes] = []
+    heard = trio.Event()
+
+    async def answer(stream: trio.SocketStream) -> None:
+        server = trio.SSLStream(stream, theirs(), server_side=True)  # not https_compatible: a bare end is an error
+        while said := bytes(await server.receive_some()):
+            ends.append(said)
+        ends.append(said)
+        heard.set()
+
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    nursery.start_soon(trio.serve_listeners, answer, [listener])
+    client = TlsStream(await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1]), ours(), "evi.example")
+    await client.do_handshake()
+    await client.send_all(b"bye")
+    if forcefully:
+        await trio.aclose_forcefully(client)
+    else:
+        await client.aclose()
+    await client.aclose()  # again: nothing
+    with trio.fail_after(2):
+        await heard.wait()
+    assert ends == [b"bye", b""]
+    nursery.cancel_scope.cancel()
+
+
+async def test_the_end_is_told_with_a_close_notify_also_in_memory() -> None:
+    near, far = trio.testing.memory_stream_pair()
+    client, server = await open_pair(near, far)
+    await client.aclose()
+    assert await server.receive_some() == b""
+
+
+def test_keys_are_not_renegotiated() -> None:
+    assert trust(Settings(provider=HumeSettings(api_key=Secret("key")))).options & ssl.OP_NO_RENEGOTIATION
+
+
+@pytest.mark.parametrize("way", ["a message", "the library"])
+async def test_a_write_that_fails_ends_the_stream_after_the_last_words(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """The socket lives, the peer speaks on: as while keys are renegotiated."""
+    broken, said = trio.Event(), trio.Event()
+
+    async def answer(stream: trio.SocketStream) -> None:
+        server = trio.SSLStream(stream, theirs(), server_side=True, https_compatible=True)
+        with suppress(trio.BrokenResourceError):
+            await server.do_handshake()
+            await broken.wait()
+            await server.send_all(b"\x81\x09last word")
+            said.set()
+            while True:
+                await trio.sleep(0.05)
+                await server.send_all(b"\x81\x01.")
+
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    nursery.start_soon(trio.serve_listeners, answer, [listener])
+    client = TlsStream(await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1]), ours(), "evi.example")
+    await client.do_handshake()
+    fast_path = FastPath(client, FrameParser(masked=False, most=1000), queued=100)
+    fast_path.open()
+
+    def in_vain(data: object) -> bytes:
+        raise trio.BrokenResourceError
+
+    monkeypatch.setattr(client, "seal", in_vain)
+    heard: list[str | bytes | None] = []
+
+    async def listen() -> None:
+        while not heard or heard[-1] is not None:
+            heard.append(await fast_path.receive())
+
+    with trio.fail_after(1):
+        async with trio.open_nursery() as listening:
+            listening.start_soon(listen)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            with pytest.raises(trio.BrokenResourceError):
+                await (fast_path.send(TEXT, b"hello") if way == "a message" else fast_path.send_all(b"\x89\x00"))
+            broken.set()
+        with pytest.raises(trio.BrokenResourceError):
+            await fast_path.receive_some()
+    assert heard[0] == "last word"
+    await trio.aclose_forcefully(fast_path)
+    nursery.cancel_scope.cancel()
 
 
 async def serve(answer: Callable[[trio.SocketStream], Awaitable[None]], nursery: trio.Nursery) -> Endpoint:

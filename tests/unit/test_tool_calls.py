@@ -6,9 +6,11 @@ from math import inf
 
 import pytest
 
+from sts_trio.audio.wav import Wav
 from sts_trio.call.actions import AnswerTool, CancelTool, Deadline, Deadlines, LogWarning, RunTool
 from sts_trio.call.meter import CallCounts
 from sts_trio.call.playout import Pace, Playout
+from sts_trio.call.speech import AgentSpeech
 from sts_trio.call.tools import ToolCalls
 from sts_trio.providers.base import ToolCall
 from sts_trio.tools.tool import CallContext, Tool, ToolResult
@@ -26,6 +28,10 @@ TRANSFER = Tool("dsai_transfer", "Put through.", "{}", _never_run, ends_call=Tru
 HANGUP = Tool("dsai_hangup", "Hang up.", "{}", _never_run, ends_call=True, hangs_up=True)
 
 
+def voice(length: float) -> Wav:
+    return Wav(8000, 1, memoryview(bytes(round(length * 8000) * 2)))
+
+
 class Desk:
     """A desk with its playout, at a time that the test moves."""
 
@@ -34,19 +40,25 @@ class Desk:
         self.playout = Playout(Pace(0.5), CallCounts())
         self.counts = self.playout.counts
         self.deadlines: Deadlines = dict.fromkeys(Deadline, inf)
-        self.desk = ToolCalls(self.playout, self.deadlines, GRACE)
+        self.speech = AgentSpeech(self.playout, self.deadlines)
+        self.desk = ToolCalls(self.playout, self.speech, self.deadlines, GRACE)
         self.desk.offer((HOURS, TRANSFER, HANGUP))
 
     def ask(self, name: str, id_: str = "a", *, required: bool = True, stays_open: bool = False) -> tuple[object, ...]:
         return self.desk.ask(ToolCall(id_, name, '{"x":1}', required, stays_open), self.now)
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass; nothing is run."""
+        with pytest.raises(AssertionError, match="nothing was run"):
+            self.pass_until_run(seconds)
 
     def pass_until_run(self, limit: float = 20.0) -> float:
         """Let time pass, with a Core that listens, until something is run; return how long that took."""
         began = self.now
         while self.now < began + limit:
             self.now += 0.01
-            while self.playout.take(self.now) is not None:
-                pass
+            while (message := self.playout.take(self.now)) is not None:
+                self.playout.sent(message, self.now)
             if self.deadlines[Deadline.TOOLS] <= self.now:
                 actions = self.desk.expire(self.now)
                 if any(isinstance(action, RunTool) for action in actions):
@@ -138,7 +150,7 @@ def test_a_lookup_beside_a_transfer_leaves_it_alone() -> None:
     d = Desk()
     d.ask("dsai_transfer", "t", stays_open=True)
     assert d.ask("hours", "h", stays_open=True) == (RunTool("h", HOURS, '{"x":1}'),)
-    assert 0.2 < d.pass_until_run() < 0.5
+    assert d.pass_until_run() == pytest.approx(GRACE, abs=0.02)
 
 
 def test_of_two_transfers_in_one_response_the_first_is_made() -> None:
@@ -248,20 +260,51 @@ def test_more_of_the_good_bye_may_come_after_the_request() -> None:
     d = Desk()
     assert d.ask("dsai_hangup") == ()
     d.playout.push(SECOND)
+    d.desk.look()
     assert d.pass_until_run() == pytest.approx(1.2, abs=0.05)
 
 
-def test_silence_is_no_good_bye_but_a_moment_is_left_for_one() -> None:
+def test_after_a_good_bye_that_was_heard_a_moment_is_left_for_more_of_it() -> None:
     d = Desk()
+    d.playout.push(SECOND)
+    d.wait(2)
     assert d.ask("dsai_transfer") == ()
     assert d.pass_until_run() == pytest.approx(0.3, abs=0.02)
 
 
-def test_a_long_good_bye_is_cut_at_the_grace_time() -> None:
+def test_a_good_bye_that_never_comes_is_waited_for_as_long_as_the_grace_says() -> None:
     d = Desk()
-    d.playout.push(SECOND * 10)
+    assert d.ask("dsai_transfer") == ()
+    assert d.pass_until_run() == pytest.approx(GRACE, abs=0.02)
+
+
+def test_what_was_said_before_the_callers_turn_is_no_good_bye() -> None:
+    d = Desk()
+    d.playout.push(SECOND)
+    d.wait(2)
+    d.desk.user_turn()
     d.ask("dsai_transfer")
     assert d.pass_until_run() == pytest.approx(GRACE, abs=0.02)
+
+
+def test_words_are_waited_for_until_their_voice_has_come_and_gone() -> None:
+    d = Desk()
+    d.speech.text("a", "One moment.", d.now)
+    d.speech.audio("a", voice(1.0), d.now)
+    d.wait(2)
+    d.ask("dsai_transfer")
+    d.speech.text("b", "Good-bye!", d.now)
+    d.wait(1.5)  # its voice has not come
+    d.speech.audio("b", voice(5.0), d.now)
+    d.desk.look()
+    assert d.pass_until_run() == pytest.approx(5.2, abs=0.05)
+
+
+def test_a_good_bye_of_any_length_is_heard_to_its_end() -> None:
+    d = Desk()
+    d.playout.push(SECOND * 15)
+    d.ask("dsai_transfer")
+    assert d.pass_until_run() == pytest.approx(15.2, abs=0.05)
 
 
 def test_a_good_bye_that_is_cut_off_leaves_the_agent_time_to_drop_the_request() -> None:
@@ -269,14 +312,14 @@ def test_a_good_bye_that_is_cut_off_leaves_the_agent_time_to_drop_the_request() 
     d.playout.push(SECOND)
     d.ask("dsai_transfer")
     d.playout.clear(d.now)
-    d.desk.barge_in()
+    d.desk.barge_in(d.now)
     assert d.pass_until_run() == pytest.approx(GRACE, abs=0.02)
 
 
 def test_a_barge_in_does_not_disturb_a_tool_that_is_at_work() -> None:
     d = Desk()
     d.ask("hours")
-    d.desk.barge_in()
+    d.desk.barge_in(d.now)
     assert d.desk.done("a", ToolResult("open")) == (AnswerTool("a", ToolResult("open")),)
 
 

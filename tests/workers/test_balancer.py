@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sts_trio.workers.channel import Report
 from sts_trio.workers.pool import (
     MAX_IN_FLIGHT,
+    MISSED_SECONDS,
     Backoff,
     Load,
     cores_of,
@@ -85,14 +86,26 @@ def test_what_was_handed_over_counts_until_the_worker_tells_of_it() -> None:
 def test_a_worker_that_takes_nothing_comes_last_and_gets_so_many_at_most() -> None:
     stuck, busy = worker("stuck"), worker("busy", places=500)
     stuck.load.on_passed(10.0)
-    assert chosen(stuck, busy, now=10.9) == "stuck"
-    assert chosen(stuck, busy, now=11.1) == "busy"
+    for now, best in ((10.9, "stuck"), (11.1, "busy")):
+        stuck.load.on_report(Report(), now)  # it beats, and takes nothing
+        busy.load.on_report(Report(places=500), now)
+        assert chosen(stuck, busy, now=now) == best
     while stuck.load.can_accept():
         stuck.load.on_passed(11.0)
     assert stuck.load.in_flight == MAX_IN_FLIGHT
     assert chosen(stuck, now=11.1) is None
     stuck.load.on_report(Report(taken=MAX_IN_FLIGHT), 12.0)
     assert chosen(stuck, busy, now=12.0) == "stuck"
+
+
+def test_a_worker_that_misses_a_beat_comes_last_though_nothing_is_in_flight_to_it() -> None:
+    stopped, busy = worker("stopped"), worker("busy", places=500)
+    busy.load.on_report(Report(places=500), MISSED_SECONDS + 0.01)
+    assert chosen(stopped, busy, now=MISSED_SECONDS - 0.01) == "stopped"
+    assert chosen(stopped, busy, now=MISSED_SECONDS + 0.01) == "busy"
+    assert chosen(stopped, now=MISSED_SECONDS + 0.01) == "stopped"  # there is no other
+    stopped.load.on_report(Report(), MISSED_SECONDS + 0.02)
+    assert chosen(stopped, busy, now=MISSED_SECONDS + 0.02) == "stopped"
 
 
 @pytest.mark.parametrize(

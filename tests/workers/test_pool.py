@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -25,8 +25,8 @@ from sts_trio.workers.channel import (
     read_text,
 )
 from sts_trio.workers.metrics import WORKER_SECONDS, MetricsCollector
-from sts_trio.workers.pool import WorkerPool
-from sts_trio.workers.supervisor import START_SECONDS, describe_exit, warn_of_slow_start
+from sts_trio.workers.pool import MISSED_SECONDS, WorkerPool
+from sts_trio.workers.supervisor import START_SECONDS, describe_exit, warn_of_slow_start, watch_beats
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,7 @@ def pooled(*shares: int) -> Iterator[tuple[WorkerPool, list[Channel]]]:
     with ExitStack() as stack:
         for slot in pool:
             ours, theirs = map(stack.enter_context, open_pair())
-            slot.attach(NOBODY, Channel(ours))
+            slot.attach(NOBODY, Channel(ours), theirs)
             ends.append(Channel(theirs))
         yield pool, ends
 
@@ -107,6 +107,38 @@ async def test_a_channel_that_nobody_reads_holds_words_and_still_every_connectio
         assert not pool.pass_connection(0)
 
 
+async def test_what_a_stopped_worker_has_not_received_goes_to_another(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    with capture_logs() as lines, pooled(0, 0) as (pool, (stopped, other)), ExitStack() as stack:
+        first, second = pool
+        connections = [stack.enter_context(closing(part)) for _ in range(3) for part in open_pair()]
+        pool.on_report(first, Report())
+        pool.on_report(second, Report(places=100))
+        for connection in connections[:4:2]:
+            assert pool.pass_connection(connection.fileno())
+        pool.tell_others()
+        assert isinstance(stopped._receive()[0], Connection)  # the first it has; then it is stopped
+        await trio.sleep(MISSED_SECONDS + 0.01)
+        watch_beats(pool)  # the other has not told of itself either
+        assert words(other) == [Others(0, room=True)]
+        pool.on_report(second, Report(places=100))
+        watch_beats(pool)
+        assert words(stopped) == []
+        assert words(other) == [Connection()]
+        assert (first.load.in_flight, second.load.in_flight) == (1, 1)
+        assert pool.pass_connection(connections[4].fileno())
+        assert words(other) == [Connection()]
+        watch_beats(pool)
+        pool.on_report(first, Report(taken=1))
+        watch_beats(pool)
+        pool.tell_others()
+        assert words(stopped) == [Others(0, room=True)]
+    told = [(line["event"], line.get("handed_on")) for line in lines if line["worker"] == 1]
+    mute = "a worker does not answer: new calls go to others"
+    assert told == [(mute, 0), (mute, 1), ("a worker answers again", None)]
+
+
 async def test_the_last_place_waits_for_what_new_connections_want_but_not_for_ever(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -131,6 +163,8 @@ async def test_a_flood_of_connections_that_say_nothing_holds_nobody_up(autojump_
         await pool.until_one_can_accept()
     assert trio.current_time() < 5 * NEW_SECONDS
     await trio.sleep(5)
+    for slot in pool:
+        pool.on_report(slot, Report(new=1))
     began = trio.current_time()
     await pool.until_one_can_accept()
     assert trio.current_time() - began == pytest.approx(NEW_SECONDS), "later there is time to be exact again"

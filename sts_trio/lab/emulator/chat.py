@@ -7,14 +7,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from sts_trio.lab.emulator.evi.wire import AudioOutput, Cancelled, Event, ServerMessage
+from sts_trio.lab.emulator.evi.wire import AudioOutput, Cancelled, ChatMetadata, Event, ServerMessage
 from sts_trio.lab.emulator.faults import End, Said
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from sts_trio.lab.emulator.evi.handshake import ChatQuery, Handshake
+    from sts_trio.lab.emulator.evi.settings import SessionSettings
     from sts_trio.lab.emulator.evi.wire import ToolError, ToolResponse
+    from sts_trio.lab.emulator.malformed import Odd
     from sts_trio.lab.emulator.options import EmulatorOptions
 
 KEPT_SECONDS = 120  # caller audio kept for tests to look at: 1.9 MB at 8 kHz mono
@@ -33,7 +35,7 @@ class Close:
 class Late:
     """A chunk, or another message, that comes `by` seconds after what was sent when it was due."""
 
-    chunk: AudioOutput | Event
+    chunk: AudioOutput | Event | ChatMetadata | SessionSettings
     by: float
 
 
@@ -60,11 +62,11 @@ ToClient = ServerMessage | Event | Cancelled
 class ChatProtocol(ABC):
     """One chat without its connection: `evi.chat.EviChat`, `realtime.chat.RealtimeChat`. Methods never wait.
 
-    `malformed`: by kind (`faults.SendJunk`), messages that no service of this protocol would send.
+    `malformed`: by kind (`steps.SendJunk`), messages that no service of this protocol would send.
     `KEY_BEFORE_UPGRADE`: a wrong key is answered with 401, and not after the upgrade.
     """
 
-    malformed: ClassVar[Mapping[str, str]]
+    malformed: ClassVar[Mapping[str, Odd]]
     KEY_BEFORE_UPGRADE: ClassVar[bool] = False
 
     @staticmethod

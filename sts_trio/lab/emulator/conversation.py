@@ -13,17 +13,24 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from sts_trio.lab.emulator.chat import Action, Close, Item, Late
-from sts_trio.lab.emulator.evi.wire import AudioOutput, ChatMetadata, ErrorMessage, Event, ToolCall
-from sts_trio.lab.emulator.faults import (
+from sts_trio.lab.emulator.evi.wire import AssistantMessage, AudioOutput, ChatMetadata, ErrorMessage, Event, ToolCall
+from sts_trio.lab.emulator.malformed import flood_of, half_a_frame, malformed_frame
+from sts_trio.lab.emulator.oddness import Oddness
+from sts_trio.lab.emulator.outbox import DelayLine, Outbox
+from sts_trio.lab.emulator.steps import (
     CloseWith,
     Cut,
     Delay,
     DoubledChunks,
-    End,
+    Flood,
+    GarbageOnly,
     HalfOpen,
     LateChunks,
+    NoEnds,
+    OddArguments,
     Reset,
     ResetInFrame,
+    SameIds,
     SendBinary,
     SendError,
     SendGarbage,
@@ -32,15 +39,14 @@ from sts_trio.lab.emulator.faults import (
     SlowReader,
     SwappedChunks,
 )
-from sts_trio.lab.emulator.malformed import half_a_frame, malformed_frame
-from sts_trio.lab.emulator.outbox import DelayLine, Outbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sts_trio.lab.emulator.emulator import Emulator, Session
-    from sts_trio.lab.emulator.faults import AnyStep, Moment
+    from sts_trio.lab.emulator.faults import AnyStep, End
     from sts_trio.lab.emulator.faulty_stream import FaultyStream
+    from sts_trio.lab.emulator.steps import Moment
 
 CLOSE_SECONDS = 5.0  # for the client's answer to our close frame
 NO_CODE = b"\x88\x00"  # a close frame without a code; trio-websocket would put 1000 into it
@@ -81,6 +87,7 @@ class Conversation:
         self._outbox = Outbox(emulator.options.speed)
         self._way = DelayLine(emulator.dice(session.connection))
         self._moments = Moments()
+        self._oddness = Oddness()
         self._speaks: str | None = None  # the segment that was sent last
         self._left = trio.Event()
         # One note is enough: it says only "look again".
@@ -146,30 +153,41 @@ class Conversation:
                 with trio.move_on_at(min(ready, self._way.due, chat.deadline)):
                     await self._woken.receive()
 
-    async def _send(self, item: Item) -> None:
+    async def _send(self, meant: Item) -> None:
+        item = self._oddness.of(meant)
+        if item is None:
+            return
         try:
-            match item:
-                case SendGarbage(data=data):
-                    await self._faulty.send_all(data)
-                case SendJunk():
-                    await self._faulty.send_all(malformed_frame(item, self._session.chat.malformed))
-                case SendRaw(data=data) | SendBinary(data=data):
-                    await self._connection.send_message(data)
-                case Late() | Close() | CloseWith() | Cut() | Reset() | ResetInFrame():
-                    raise AssertionError(item)  # `_write` and `DelayLine` have taken these
-                case message:
-                    for text in self._session.chat.encode(message):
-                        await self._connection.send_message(text)
+            await self._write_out(item)
         except ConnectionClosed:
             await trio.sleep(math.inf)  # `_read` knows why it closed, and cancels us
         match item:
             case ChatMetadata() | Event(ready=True):
                 self._moments.note("ready")
+            case AssistantMessage():
+                self._speaks = None  # its id may be that of the one before
             case AudioOutput(id=segment) if segment != self._speaks:
                 self._speaks = segment
                 self._moments.note("agent_speaking")
             case ToolCall():
                 self._moments.note("tool_call")
+
+    async def _write_out(self, item: Item) -> None:
+        match item:
+            case SendGarbage(data=data):
+                await self._faulty.send_all(data)
+            case SendJunk(kind=kind):
+                await self._faulty.send_all(malformed_frame(kind, self._session.chat.malformed))
+            case Flood():
+                for frames in flood_of(item.kind, item.count, item.each):
+                    await self._faulty.send_all(frames)
+            case SendRaw(data=data) | SendBinary(data=data):
+                await self._connection.send_message(data)
+            case Late() | Close() | CloseWith() | Cut() | Reset() | ResetInFrame():
+                raise AssertionError(item)  # `_write` and `DelayLine` have taken these
+            case message:
+                for text in self._session.chat.encode(message):
+                    await self._connection.send_message(text)
 
     async def _make_trouble(self, at: Moment, nth: int, steps: list[AnyStep]) -> None:
         await self._moments.reach(at, nth)
@@ -179,6 +197,10 @@ class Conversation:
             log.info("emulator: fault", connection=self._session.connection, fault=step.name, at=at)
             self._emulator.note(step, self._session)
             self._do(step)
+        babble = next((step for step in steps if isinstance(step, GarbageOnly)), None)
+        while babble is not None:
+            self.put([SendJunk(kind=babble.kind)])
+            await trio.sleep(babble.every)
 
     def _do(self, step: AnyStep) -> None:
         match step:
@@ -195,6 +217,8 @@ class Conversation:
                 self._way.delay(seconds, jitter)
             case LateChunks() | SwappedChunks() | DoubledChunks():
                 self._outbox.disturb(step)
+            case GarbageOnly() | SameIds() | OddArguments() | NoEnds():
+                self._oddness.add(step)
             case _:
                 self.put([step])
 

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, get_args
 
 import msgspec
 
-from sts_trio.lab.emulator.faults import AnyFault, Fault, Number, Outage, Script, faithful
-from sts_trio.lab.providers import PROVIDERS, find_provider
+from sts_trio.lab.emulator.evi.malformed import MALFORMED as EVI
+from sts_trio.lab.emulator.faults import AnyFault, Outage, Script, faithful
+from sts_trio.lab.emulator.realtime.malformed import MALFORMED as REALTIME
+from sts_trio.lab.emulator.steps import Fault, GarbageOnly, NoEnds, Number, SendJunk
+from sts_trio.lab.providers import PROVIDERS, WireProtocol, find_provider
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -69,11 +72,27 @@ class EmulatorOptions:
         }
         if wrong := [name for name, good in checks.items() if not good]:
             raise ValueError("EmulatorOptions: out of range: " + ", ".join(wrong))
+        for place, fault in enumerate(self.faults):
+            if lack := self._lacks(fault):
+                raise ValueError(f"faults[{place}]: the protocol of {self.service} has no {lack}")
 
     @property
     def provider(self) -> LabProvider:
         """What is played."""
         return find_provider(self.service)
+
+    def _lacks(self, fault: AnyFault) -> str:
+        """What the protocol has not that a fault would make odd."""
+        evi = self.provider.protocol is WireProtocol.EVI
+        match fault:
+            case NoEnds() if not evi:
+                return "assistant_end"
+            case SendJunk(kind=kind) | GarbageOnly(kind=kind) if kind != "utf8" and kind not in (
+                EVI if evi else REALTIME
+            ):
+                return f"junk of the kind {kind}"
+            case _:
+                return ""
 
 
 class FaultsError(ValueError):
@@ -89,10 +108,17 @@ class FaultsFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: Number | None = None
 
     def applied(self, options: EmulatorOptions) -> EmulatorOptions:
-        """Return the options with these faults."""
-        return dataclasses.replace(
-            options, faults=self.faults, outages=self.outages, max_chats=self.max_chats, seed=self.seed
-        )
+        """Return the options with these faults.
+
+        Raises:
+            FaultsError: one that the provider's protocol cannot have.
+        """
+        try:
+            return dataclasses.replace(
+                options, faults=self.faults, outages=self.outages, max_chats=self.max_chats, seed=self.seed
+            )
+        except ValueError as exc:
+            raise FaultsError(str(exc)) from exc
 
 
 KINDS: dict[str, type[Fault]] = {str(kind.__struct_config__.tag): kind for kind in get_args(AnyFault)}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from sts_trio.lab.emulator.chat import Close, Flush, Late, Say
 from sts_trio.lab.emulator.evi.wire import AssistantEnd, AudioOutput, ToolCall
-from sts_trio.lab.emulator.faults import DoubledChunks, LateChunks, SwappedChunks
+from sts_trio.lab.emulator.steps import DoubledChunks, LateChunks, SwappedChunks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

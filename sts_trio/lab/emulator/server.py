@@ -10,8 +10,11 @@ import structlog
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, wrap_server_stream
 
+from sts_trio.lab.emulator.chat import Late
 from sts_trio.lab.emulator.conversation import Conversation
-from sts_trio.lab.emulator.faults import AnyFault, Drop, Mute, NoMetadata, Refuse, Script, SlowHandshake
+from sts_trio.lab.emulator.evi.settings import SessionSettings
+from sts_trio.lab.emulator.evi.wire import ChatMetadata, Event
+from sts_trio.lab.emulator.faults import AnyFault, Drop, LateMetadata, Mute, NoMetadata, Refuse, Script, SlowHandshake
 from sts_trio.lab.emulator.faulty_stream import FaultyStream, drop
 from sts_trio.lab.handshake_nursery import HandshakeNursery
 
@@ -174,6 +177,8 @@ async def _chat(
     log.info("emulator: chat begins", connection=number, chat=session.chat.chat_id, resumed=session.chat.resumed)
     if not script.metadata:
         _note(emulator, NoMetadata(), number, session)
+    elif script.late:
+        _note(emulator, LateMetadata(seconds=script.late), number, session)
     conversation = Conversation(emulator, session, connection, faulty)
     conversation.put(_opening(emulator, session, handshake, trio.current_time(), script))
     try:
@@ -191,4 +196,8 @@ def _opening(emulator: Emulator, session: Session, handshake: Handshake, now: fl
         return chat.refuse("I0100", "internal_error", "An internal error occurred.")  # EVI says no more than that
     if query.resumed_chat_group_id is not None and not chat.resumed:
         return chat.refuse("E0708", "chat_group_not_found", "The chat group to resume was not found.")
-    return chat.open(now, metadata=script.metadata)
+    actions = chat.open(now, metadata=script.metadata)
+    if not script.late:
+        return actions
+    first = (ChatMetadata, SessionSettings, Event)
+    return [Late(action, script.late) if isinstance(action, first) else action for action in actions]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import wave
 from pathlib import Path
 
 import numpy as np
+import soundfile
 import soxr
 
 from sts_trio.audio.pcm import FRAME_SECONDS, RATE
 from sts_trio.errors import StsError
 from sts_trio.lab.harness.measures import sounds
+from sts_trio.text import one_line
 
 SAMPLE = Path(__file__).with_name("sample.wav")
 # Silence this long parts two utterances; the pauses of ordinary speech are shorter.
@@ -24,35 +25,24 @@ class SpeechError(StsError):
 
 
 def speech_from_wav(path: Path) -> bytes:
-    """Read a WAV file of any rate and number of channels (integer PCM) as telephone audio; channels are averaged.
+    """Read a WAV file as telephone audio: PCM of any width, float, mu-law or A-law, of any rate; channels are averaged.
 
     Raises:
-        SpeechError: the file cannot be read, is no integer PCM WAV, or holds nothing.
+        SpeechError: the file cannot be read, is no WAV that we can play, or holds nothing.
     """
     try:
-        with wave.open(str(path), "rb") as file:
-            rate, channels, width = file.getframerate(), file.getnchannels(), file.getsampwidth()
-            data = file.readframes(file.getnframes())
-    except (OSError, EOFError, wave.Error) as exc:
-        raise SpeechError(f"cannot read {path} as a WAV file: {str(exc) or 'it ends early'}") from exc
-    data = data[: len(data) - len(data) % (width * channels)]
-    if not data or rate <= 0:
+        with path.open("rb") as opened, soundfile.SoundFile(opened) as file:
+            rate, samples = file.samplerate, file.read(dtype="float64", always_2d=True)
+    except (OSError, soundfile.SoundFileError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else getattr(exc, "error_string", str(exc))
+        raise SpeechError(f"cannot read {path} as a WAV file: {one_line(str(reason))}") from exc
+    if not samples.size:
         raise SpeechError(f"{path} holds no audio")
-    mono = _floats(data, width).reshape(-1, channels).mean(axis=1)
+    mono = np.clip(np.nan_to_num(samples), -1, 1).mean(axis=1)  # floats may be anything, or no numbers
     if rate != RATE:
         mono = soxr.resample(mono, rate, RATE, quality="HQ")
     pcm: bytes = np.clip(np.rint(mono * 32768), -32768, 32767).astype("<i2").tobytes()
     return pcm
-
-
-def _floats(data: bytes, width: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Integer PCM of 1 to 4 bytes as floats of -1 to 1. WAV holds 8 bits unsigned, all others signed."""
-    if width == 1:
-        return (np.frombuffer(data, dtype=np.uint8).astype(np.float64) - 128) / 128
-    # The sample goes to the top of 32 bits, so that its sign lands where it belongs.
-    padded = np.zeros((len(data) // width, 4), dtype=np.uint8)
-    padded[:, 4 - width :] = np.frombuffer(data, dtype=np.uint8).reshape(-1, width)
-    return padded.view("<i4").reshape(-1).astype(np.float64) / 2**31
 
 
 def utterances(pcm: bytes, gap: float = BETWEEN_UTTERANCES) -> list[bytes]:

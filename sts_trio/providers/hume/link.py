@@ -215,6 +215,7 @@ class HumeLink:
         self._early: deque[AgentEvent] = deque(maxlen=_MOST_EARLY)  # what `wait_ready` saw
         self._wav: Wav | None = None  # the format of the voice, good for samples without a header
         self._warnings_logged = 0
+        self._paused = False
 
     @property
     def ping_overdue(self) -> bool:
@@ -299,10 +300,18 @@ class HumeLink:
     async def user_text(self, text: str) -> None:
         """Have EVI answer `text`, as if the caller had said it."""
         await self._send(wire.UserInput(text))
+        if self._paused:
+            self._paused = False
+            await self._send(wire.Resume())
 
     async def add_context(self, text: str) -> None:
         """Let EVI's next reply know `text`; a later one replaces it until then (docs/protocols/evi.md 2.2)."""
         await self._send(wire.SessionSettings(context=wire.Context(text, "temporary")))
+
+    async def stop(self) -> None:
+        """Pause EVI until the text that follows: nothing else stops it (docs/protocols/evi.md 5.3)."""
+        self._paused = True
+        await self._send(wire.Pause())
 
     async def truncate(self, unheard: float) -> None:
         """Nothing is sent: EVI itself keeps count of what has been played."""

@@ -10,10 +10,22 @@ from sts_trio.settings.service import DEFAULT_INSTRUCTIONS, DEFAULT_WELCOME_MESS
 from sts_trio.settings.variable import REQUIRED, setting
 
 if TYPE_CHECKING:
-    from sts_trio.providers.base import AgentProvider
-    from sts_trio.providers.dial import Dial
+    from sts_trio.providers.dial import AgentProvider, Dial
     from sts_trio.providers.socket import SocketTimes
     from sts_trio.settings.parsers import Secret
+
+SPOKEN_RATES = (24_000, 48_000)  # Hz of the agent's voice: seen, and documented (docs/protocols/evi.md 4.2)
+# The emotions that EVI scores in the caller's voice (docs/protocols/evi.md 8), spelled as in its messages, spaces and
+# brackets included.
+EMOTIONS = frozenset({
+    "Admiration", "Adoration", "Aesthetic Appreciation", "Amusement", "Anger", "Anxiety", "Awe", "Awkwardness",
+    "Boredom", "Calmness", "Concentration", "Confusion", "Contemplation", "Contempt", "Contentment", "Craving",
+    "Desire", "Determination", "Disappointment", "Disgust", "Distress", "Doubt", "Ecstasy", "Embarrassment",
+    "Empathic Pain", "Entrancement", "Envy", "Excitement", "Fear", "Guilt", "Horror", "Interest",
+    "Joy", "Love", "Nostalgia", "Pain", "Pride", "Realization", "Relief", "Romance",
+    "Sadness", "Satisfaction", "Shame", "Surprise (negative)", "Surprise (positive)", "Sympathy", "Tiredness",
+    "Triumph",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,19 +37,6 @@ if TYPE_CHECKING:
     from sts_trio.providers.base import AgentEvent
 
 
-SPOKEN_RATES = (24_000, 48_000)  # Hz of the agent's voice: seen, and documented (docs/protocols/evi.md 4.2)
-# The emotions that EVI scores in the caller's voice (docs/protocols/evi.md 8), spelled as in its messages, spaces and
-# brackets included.
-EMOTIONS = frozenset({
-    "Admiration", "Adoration", "Aesthetic Appreciation", "Amusement", "Anger", "Anxiety", "Awe", "Awkwardness",
-    "Boredom", "Calmness", "Concentration", "Confusion", "Contemplation", "Contempt", "Contentment", "Craving",
-    "Desire", "Determination", "Disappointment", "Disgust", "Distress", "Doubt", "Ecstasy", "Embarrassment",
-    "Empathic Pain", "Entrancement", "Envy", "Excitement", "Fear", "Guilt", "Horror", "Interest",
-    "Joy", "Love", "Nostalgia", "Pain", "Pride", "Realization", "Relief", "Romance",
-    "Sadness", "Satisfaction", "Shame", "Surprise (negative)", "Surprise (positive)", "Sympathy", "Tiredness",
-    "Triumph",
-})  # fmt: skip
-
 # What EVI says (docs/protocols/evi.md 3): the twelve types of the SDK's SubscribeEvent.
 
 
@@ -178,6 +165,14 @@ class AssistantInput(msgspec.Struct, tag_field="type", tag="assistant_input"):
     text: str
 
 
+class Pause(msgspec.Struct, tag_field="type", tag="pause_assistant_message"):
+    """EVI says nothing until `Resume`."""
+
+
+class Resume(msgspec.Struct, tag_field="type", tag="resume_assistant_message"):
+    """EVI answers the last turn, and no other that came since `Pause`."""
+
+
 class ToolAnswer(msgspec.Struct, tag_field="type", tag="tool_response"):
     """A result is text, whatever it is: an object goes as its JSON (docs/protocols/evi.md 2.4)."""
 
@@ -193,7 +188,7 @@ class ToolErrorAnswer(msgspec.Struct, tag_field="type", tag="tool_error"):
     content: str
 
 
-ToHume = SessionSettings | UserInput | AssistantInput | ToolAnswer | ToolErrorAnswer
+ToHume = SessionSettings | UserInput | AssistantInput | Pause | Resume | ToolAnswer | ToolErrorAnswer
 
 
 # Writes one message for a text frame; EVI takes nothing but audio in binary ones.
@@ -203,6 +198,8 @@ encode_to_hume: Callable[[ToHume], bytes] = msgspec.json.Encoder().encode
 # Errors that end a chat (docs/protocols/evi.md 6.3). The list of codes is not complete: after any other the chat
 # goes on until it is closed, and then the error is the cause.
 _REFUSED = frozenset({"E0300", "E0714", "E0715", "E0723"})
+# No code is documented for more chats at once than the account may have; words are all there is to go by.
+_FULL = re.compile("concurren|too.many.(active|open|simultaneous|requests)|rate.limit", re.IGNORECASE)
 _FORGOTTEN = frozenset({"E0708", "E0710"})
 _HUMES_OWN = re.compile(r"I\d{4}")  # faults of Hume's own: another chat may do better
 _WORTH_RESUMING = frozenset({1001, 1006, 1011, 1012, 1013, 1014})
@@ -243,7 +240,7 @@ def to_event(message: HumeMessage, known: Wav | None = None) -> AgentEvent | Non
             arguments = given if isinstance(given, str) else msgspec.json.encode(given).decode() if given else ""
             return ToolCall(id_, shown(message.name), arguments or "{}", bool(message.response_required))
         case HumeError() if not (code := shown(message.code)).startswith("W"):
-            return AgentFault(f"Hume reports an error: {describe(message)}", _ends(code))
+            return AgentFault(f"Hume reports an error: {describe(message)}", _ends(code, message))
         case ChatMetadata():
             return AgentReady(session=shown(message.chat_id), resume=message.chat_group_id)
         case _:
@@ -272,8 +269,10 @@ def _without_words(kind: str, words: str | None) -> OddMessage | None:
     return None if words == "" else OddMessage(OddKind.FIELD, f"{kind} without words")
 
 
-def _ends(code: str) -> SessionEndKind | None:
+def _ends(code: str, error: HumeError) -> SessionEndKind | None:
     """How the chat ends after an error of this code; None if it goes on."""
+    if _FULL.search(f"{code} {error.slug} {error.message}"[:_LONGEST_DETAIL]):
+        return SessionEndKind.FULL
     if code in _FORGOTTEN:
         return SessionEndKind.FORGOTTEN
     if code in _REFUSED:

@@ -139,6 +139,8 @@ def closed(code: int, reason: str, dialect: Dialect) -> SessionEnd:
     for part in parts:
         if part in _FATAL:
             return SessionEnd(_with_hint(cause, part, dialect), SessionEndKind.REFUSED)
+    if any(part in _LIMITS for part in parts):
+        return SessionEnd(cause, SessionEndKind.FULL)
     if code in _BROKEN_FRAMES and not expired:
         return SessionEnd(cause, SessionEndKind.PROTOCOL_ERROR)
     lost = expired or code in _WORTH_RESUMING

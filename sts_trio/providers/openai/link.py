@@ -247,6 +247,11 @@ class RealtimeLink:
         self._protocol.add_context(text)
         await self._flush()
 
+    async def stop(self) -> None:
+        """Cancel the response under way."""
+        self._protocol.stop()
+        await self._flush()
+
     async def truncate(self, unheard: float) -> None:
         """Have the service forget what of its voice the caller did not hear."""
         self._protocol.truncate(unheard)

@@ -17,9 +17,9 @@ from urllib.parse import parse_qsl, quote
 import msgspec
 
 from sts_trio.errors import ProviderRefused
-from sts_trio.providers.base import AgentReady, SessionEnd, never_ready
+from sts_trio.providers.base import AgentReady, SessionEnd, SessionEndKind, never_ready
 from sts_trio.providers.openai import wire
-from sts_trio.providers.openai.dialect import OPENAI, Dialect, describe, fault
+from sts_trio.providers.openai.dialect import OPENAI, Dialect, describe, fault, is_limit
 from sts_trio.providers.openai.wire import message_item
 from sts_trio.providers.reading import shown
 
@@ -276,6 +276,7 @@ class SessionSetup:
         self._settings = session(options, codec, session_config)
         self._created: wire.Created | None = None
         self._reported = ""
+        self._limited = False  # what was reported is that there were too many
 
     def take(self, message: wire.FromService | SessionEnd, now: float) -> AgentReady | None:
         """Take a message; return `AgentReady` once the settings are in force. `now` is Unix time.
@@ -298,6 +299,8 @@ class SessionSetup:
             case wire.ServiceError():
                 self._take_error(message.cause)
             case SessionEnd(cause=cause, kind=kind):
+                if self._limited and kind is not SessionEndKind.DEAD:
+                    kind = SessionEndKind.FULL
                 raise never_ready(SessionEnd(self.complaint(f"{cause} before the session began"), kind))
             case _:
                 pass
@@ -323,4 +326,4 @@ class SessionSetup:
                 f"{self._dialect.name} did not take the session's settings: {describe(cause)}; "
                 f"check the {self._dialect.prefix}_ settings"
             )
-        self._reported = describe(cause)
+        self._reported, self._limited = describe(cause), is_limit(cause)

@@ -233,6 +233,12 @@ class RealtimeProtocol:
         if not self._waits_for_answers(response) and response != self._asking:
             self._responses.request()
 
+    def stop(self) -> None:
+        """Have the service stop speaking: the caller has pressed a key."""
+        self._responses.stop()
+        response, item, words = self._saying
+        self._say_words(response, item, words)
+
     def truncate(self, unheard: float) -> None:
         """Have the service forget what the caller did not hear."""
         for cut in self._played.cut(unheard):

@@ -37,6 +37,7 @@ class Responses:
         self._pending: deque[wire.ResponseCreate] = deque(maxlen=_MOST_PENDING)
         self._cancelled: deque[str] = deque(maxlen=_REMEMBERED)
         self._failures = 0
+        self._unwanted = False  # the request that was sent last: its response is cancelled when it has begun
 
     def is_over(self, response: str | None) -> bool:
         """Whether this response was cancelled: what still comes of it is dropped."""
@@ -46,6 +47,14 @@ class Responses:
         """Ask for a response as soon as none is under way and the caller does not speak."""
         self._pending.append(self._create(response))
         self._send()
+
+    def stop(self) -> None:
+        """Cancel the response under way, and forget what else was asked for: something new is about to be."""
+        self._pending.clear()
+        if self._active == "":
+            self._unwanted = True
+        elif self._active is not None and self._active not in self._cancelled:
+            self._cancel(self._active)
 
     def expire(self, now: float) -> None:
         """Act on what is overdue; harmless when nothing is."""
@@ -63,10 +72,12 @@ class Responses:
             self._asked = None
         elif self._active == "" and self._asked is not None and self.caller_speaks:
             # Our request and the caller's first word have crossed: it would be spoken over them.
-            self._out.append(wire.ResponseCancel(self._new_id("cancel"), id_))
-            self._cancelled.append(id_)
+            self._cancel(id_)
             self._pending.appendleft(self._asked)
             self._asked = None
+        elif self._unwanted:
+            self._cancel(id_)
+        self._unwanted = False
         self._active, self.deadline = id_, inf
 
     def done(self) -> None:
@@ -117,6 +128,10 @@ class Responses:
         """The caller has finished."""
         self.caller_speaks = False
         self.deadline = now + _ANSWER_SECONDS
+
+    def _cancel(self, response: str) -> None:
+        self._out.append(wire.ResponseCancel(self._new_id("cancel"), response))
+        self._cancelled.append(response)
 
     def _create(self, response: dict[str, Any] | None = None) -> wire.ResponseCreate:
         return wire.ResponseCreate(self._new_id("respond"), response)

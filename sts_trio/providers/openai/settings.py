@@ -13,8 +13,7 @@ from sts_trio.settings.service import DEFAULT_INSTRUCTIONS, DEFAULT_WELCOME_MESS
 from sts_trio.settings.variable import LONGEST_SHOWN, REQUIRED, setting
 
 if TYPE_CHECKING:
-    from sts_trio.providers.base import AgentProvider
-    from sts_trio.providers.dial import Dial
+    from sts_trio.providers.dial import AgentProvider, Dial
     from sts_trio.providers.openai.audio import Format
     from sts_trio.providers.socket import SocketTimes
     from sts_trio.settings.parsers import Secret

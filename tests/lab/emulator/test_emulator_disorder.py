@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from sts_trio.lab.emulator.chat import Flush, Item, Late, Say
 from sts_trio.lab.emulator.evi.wire import AssistantEnd, AssistantProsody, AudioOutput, Models, UserInterruption
-from sts_trio.lab.emulator.faults import DoubledChunks, LateChunks, SendRaw, SwappedChunks
 from sts_trio.lab.emulator.outbox import MAX_WAITING, DelayLine, Outbox, disturbed
+from sts_trio.lab.emulator.steps import DoubledChunks, LateChunks, SendRaw, SwappedChunks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -22,16 +22,22 @@ from sts_trio.lab.emulator import (
     EmulatorOptions,
     FaultsError,
     FaultsFile,
+    GarbageOnly,
     Mute,
+    NoEnds,
     Outage,
     Refuse,
     Reset,
     SendBinary,
     SendError,
     SendGarbage,
+    SendJunk,
     parse_faults,
 )
+from sts_trio.lab.emulator.evi.malformed import MALFORMED as EVI
+from sts_trio.lab.emulator.malformed import JunkKind
 from sts_trio.lab.emulator.options import KINDS
+from sts_trio.lab.emulator.realtime.malformed import MALFORMED as REALTIME
 
 DOCS = Path(__file__).parents[3] / "docs" / "faults.md"
 
@@ -167,6 +173,36 @@ def test_the_docs_name_every_fault_and_field_and_their_examples_are_right() -> N
     assert len(examples) >= 2
     for language, example in examples:
         assert parse_faults(example.encode(), f"example.{language}").faults
+
+
+def test_the_docs_have_every_kind_of_junk_and_what_has_it() -> None:
+    text = DOCS.read_text(encoding="utf-8")
+    table = text.partition("## Kinds of junk")[2]
+    rows = re.findall(r"^\| `(\w+)` \|([^|]*)\|([^|]*)\|$", table, re.MULTILINE)
+    assert [name for name, _, _ in rows] == list(get_args(JunkKind))
+    for tables, column in ((EVI, 1), (REALTIME, 2)):
+        named = {row[0] for row in rows if row[column].strip()}
+        assert named == set(tables) | {"utf8"}
+
+
+@pytest.mark.parametrize(
+    ("service", "fault", "lack"),
+    [
+        ("humeai", SendJunk(kind="usage_text"), "junk of the kind usage_text"),
+        ("openai", SendJunk(kind="scores_nan"), "junk of the kind scores_nan"),
+        ("xai", GarbageOnly(kind="wav_rate_0"), "junk of the kind wav_rate_0"),
+        ("xai", NoEnds(), "assistant_end"),
+    ],
+)
+def test_what_a_protocol_does_not_have_is_refused(service: str, fault: Any, lack: str) -> None:
+    with pytest.raises(FaultsError, match=rf"^faults\[1\]: the protocol of {service} has no {lack}$"):
+        FaultsFile(faults=(Mute(), fault)).applied(EmulatorOptions(service=service))
+
+
+def test_a_close_reason_fits_into_its_frame() -> None:
+    assert CloseWith(reason="\u2028" * 41).reason
+    with pytest.raises(FaultsError, match=r"no room for a reason of more than 123 bytes"):
+        parse_faults(one(fault="close", reason="\u2028" * 42), "a.json")
 
 
 def test_bytes_in_a_file_are_base64() -> None:

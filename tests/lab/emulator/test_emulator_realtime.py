@@ -12,15 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-import wsproto.connection
-import wsproto.events
 from openai.types.realtime import RealtimeServerEvent
 from pydantic import TypeAdapter
 
-from sts_trio.lab.emulator import Emulator, EmulatorOptions, SendJunk
+from sts_trio.lab.emulator import Emulator, EmulatorOptions
 from sts_trio.lab.emulator.chat import Close
 from sts_trio.lab.emulator.evi.handshake import ChatQuery
-from sts_trio.lab.emulator.malformed import REALTIME, malformed_frame
 from sts_trio.lab.emulator.outbox import Outbox
 from sts_trio.lab.emulator.realtime.chat import RealtimeChat
 from sts_trio.lab.sample_formats import from_pcm
@@ -261,15 +258,6 @@ def test_audio_before_the_session_is_set_up_is_counted_and_not_understood() -> N
     client.collect()
     client.say("input_audio_buffer.append", audio=base64.b64encode(bytes(160)).decode())
     assert (client.chat.early_audio, client.chat.caller_bytes) == (160, 0)
-
-
-@pytest.mark.parametrize("kind", REALTIME)
-def test_junk_of_any_length_comes_in_a_whole_frame(kind: Any) -> None:
-    client = wsproto.connection.Connection(wsproto.connection.ConnectionType.CLIENT)
-    client.receive_data(malformed_frame(SendJunk(kind=kind), REALTIME))
-    (event,) = client.events()
-    assert isinstance(event, wsproto.events.TextMessage)
-    assert event.data == REALTIME[kind]
 
 
 def test_xai_speaks_a_text_as_it_stands() -> None:

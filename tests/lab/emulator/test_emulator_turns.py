@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sts_trio.lab.emulator.turns import Speaking, Turn, TurnDetector
@@ -58,7 +58,6 @@ def test_the_run_of_speech_starts_again_after_a_gap() -> None:
     parts=st.lists(st.tuples(st.integers(1, 1500), st.booleans()), max_size=6),
     cuts=st.lists(st.integers(1, 3000), min_size=1, max_size=8),
 )
-@settings(max_examples=60, deadline=None)
 def test_how_the_stream_is_cut_makes_no_difference(parts: list[tuple[int, bool]], cuts: list[int]) -> None:
     sounds = [tone(ms / 1000) if loud else silence(ms / 1000) for ms, loud in parts]
     audio = np.concatenate((*sounds, silence(1)))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import soundfile
 
 from sts_trio.lab.harness.measures import fidelity
 from sts_trio.lab.harness.speech import SAMPLE, SpeechError, speech_from_wav, utterances
@@ -57,6 +58,36 @@ def test_channels_are_averaged(tmp_path: Path) -> None:
 def test_other_widths_have_the_same_scale(tmp_path: Path, width: int, data: bytes) -> None:
     speech = np.frombuffer(speech_from_wav(write(tmp_path / "a.wav", data, 8000, width=width)), "<i2")
     assert speech.tolist() == [0, pytest.approx(32767, abs=300), -32768]
+
+
+@pytest.mark.parametrize(
+    ("file_format", "subtype", "bits"),
+    [
+        ("WAVEX", "PCM_16", 16),
+        ("WAVEX", "PCM_24", 16),
+        ("WAV", "FLOAT", 16),
+        ("WAV", "DOUBLE", 16),
+        ("WAVEX", "FLOAT", 16),
+        ("WAV", "ULAW", 7),
+        ("WAV", "ALAW", 7),
+        ("RF64", "PCM_16", 16),
+    ],
+)
+def test_whatever_a_wav_file_holds_is_played(tmp_path: Path, file_format: str, subtype: str, bits: int) -> None:
+    said = np.frombuffer(voice(1.0), "<i2")
+    scaled = said / 32768 if subtype in ("FLOAT", "DOUBLE") else said  # soundfile scales integers only
+    soundfile.write(tmp_path / "a.wav", scaled, 8000, subtype=subtype, format=file_format)
+    heard = np.frombuffer(speech_from_wav(tmp_path / "a.wav"), "<i2")
+    assert len(heard) == len(said)
+    off = np.abs(heard.astype(float) - said).max()
+    assert off <= 2 ** (16 - bits), f"{off} of 32768"
+
+
+def test_floats_that_are_too_loud_or_no_numbers_are_bounded(tmp_path: Path) -> None:
+    samples = np.array([0.5, 4.0, -4.0, np.nan, np.inf, 0.25])
+    soundfile.write(tmp_path / "a.wav", samples, 8000, subtype="DOUBLE")
+    heard = np.frombuffer(speech_from_wav(tmp_path / "a.wav"), "<i2")
+    assert heard.tolist() == [16384, 32767, -32768, 0, 32767, 8192]
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no wav at all", b"RIFF\x04\0\0\0WAVE"])

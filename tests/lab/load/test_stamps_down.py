@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import soxr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sts_trio.audio.resample import TelephoneResampler
@@ -113,7 +113,6 @@ def test_a_chunk_is_a_wav_of_200_ms_with_the_plain_header() -> None:
 
 
 @given(st.lists(st.integers(1, 900), min_size=1, max_size=30))
-@settings(max_examples=30, deadline=None)
 def test_where_messages_are_cut_changes_nothing(cuts: list[int]) -> None:
     pcm = _pcm(_samples(48_000)[::6])
     reader, heard, at = Reader(CALL), [], 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import soxr
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sts_trio.audio.resample import CallerResampler
@@ -94,7 +94,6 @@ def test_frames_of_another_run_are_nobodys_and_changed_ones_damaged() -> None:
 
 
 @given(st.lists(st.integers(1, 1500), max_size=40))
-@settings(max_examples=50, deadline=None)
 def test_pieces_of_any_size_hold_the_same_frames(sizes: list[int]) -> None:
     audio = b"".join(_frame(number) for number in range(20))
     (line, count), at = _line(), 0
@@ -105,7 +104,6 @@ def test_pieces_of_any_size_hold_the_same_frames(sizes: list[int]) -> None:
 
 
 @given(st.integers(0, 18), st.integers(1, 319))
-@settings(max_examples=30, deadline=None)
 def test_a_frame_cut_short_spoils_no_other(which: int, missing: int) -> None:
     frames = [_frame(number) for number in range(20)]
     frames[which] = frames[which][:-missing]
@@ -195,7 +193,6 @@ def test_coarse_frames_that_are_changed_or_of_another_run_are_damaged() -> None:
 
 @given(st.integers(0, 18), st.integers(1, 159))
 @example(0, 154)  # in its beginning
-@settings(max_examples=30, deadline=None)
 def test_a_coarse_frame_cut_short_spoils_no_other(which: int, missing: int) -> None:
     frames = [audioop.lin2ulaw(_coarse(number), 2) for number in range(20)]
     frames[which] = frames[which][:-missing]

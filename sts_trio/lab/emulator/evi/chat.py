@@ -13,6 +13,7 @@ from msgspec import UNSET
 
 from sts_trio.lab.emulator.chat import KEPT_SECONDS, KEPT_TEXTS, Action, ChatProtocol, Close
 from sts_trio.lab.emulator.evi.handshake import parse_handshake
+from sts_trio.lab.emulator.evi.malformed import MALFORMED
 from sts_trio.lab.emulator.evi.settings import AudioFormat, SessionSettings
 from sts_trio.lab.emulator.evi.wire import (
     AssistantInput,
@@ -31,7 +32,6 @@ from sts_trio.lab.emulator.evi.wire import (
     encode_server,
     parse_client,
 )
-from sts_trio.lab.emulator.malformed import EVI as MALFORMED
 from sts_trio.lab.emulator.parrot import Parrot
 from sts_trio.lab.emulator.turns import Turn, TurnDetector
 from sts_trio.lab.emulator.voice import VoiceFormat

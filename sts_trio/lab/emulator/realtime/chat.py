@@ -13,11 +13,11 @@ import msgspec
 
 from sts_trio.lab.emulator.chat import ChatProtocol, Close
 from sts_trio.lab.emulator.evi.wire import ErrorMessage, Event
-from sts_trio.lab.emulator.malformed import REALTIME as MALFORMED
 from sts_trio.lab.emulator.realtime.agent import Agent
 from sts_trio.lab.emulator.realtime.caller_audio import CallerAudio, SpeechBegan
 from sts_trio.lab.emulator.realtime.events import error, event, new_id, speech_started, turn_over
 from sts_trio.lab.emulator.realtime.items import Items, text_of
+from sts_trio.lab.emulator.realtime.malformed import MALFORMED
 from sts_trio.lab.emulator.realtime.wire import (
     Append,
     ClientError,
