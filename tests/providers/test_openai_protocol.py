@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from sts_trio.providers.base import (
@@ -320,7 +321,9 @@ def test_a_function_is_called_only_when_its_arguments_are_complete(status: str |
 
 def test_a_function_that_only_the_end_of_the_response_names_is_asked_for() -> None:
     item = wire.Item(type="function_call", call_id="c", name="weather", arguments="{}")
-    heard = Bench().hear(created("r"), wire.ResponseDone(wire.Response("r", "completed", output=[item])))
+    heard = Bench().hear(
+        created("r"), wire.ResponseDone(wire.Response("r", "completed", output=msgspec.to_builtins([item])))
+    )
     assert heard == [ToolCall("c", "weather", "{}", response_required=True, stays_open=True)]
 
 
