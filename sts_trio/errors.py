@@ -73,4 +73,6 @@ class ProviderUnavailable(ProviderError):
 
 
 class ProviderProtocolError(ProviderError):
-    """The provider sent something that its protocol does not allow."""
+    """The provider sent something that its protocol does not allow, or nothing that makes sense."""
+
+    retryable = True

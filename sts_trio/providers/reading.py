@@ -32,6 +32,8 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _BLANKS = b" \t\r\n"
 _ESCAPED = re.compile(rb"\\[/nr]")  # what JSON's writers escape of base64
+_MENDED_CHARACTERS = 2**16  # of anything but audio; to mend more would take the event loop 50 ms
+_MANY = 5  # odd messages in a row
 _SHORT = 64  # bytes of JSON that is no object, and no more than a sign of life
 _LONGEST_DETAIL = 80
 _LONGEST_NAME = 64  # characters of a type
@@ -79,6 +81,7 @@ class Reader(Generic[Message]):
         self._garbage = garbage
         self._odd_since = inf
         self._odd_at = -inf
+        self._odd_count = 0
 
     def read(self, message: str | bytes, now: float) -> Message | OddMessage | SessionEnd | None:
         """Read one message; None for a type that we do not know. `now` in seconds.
@@ -103,12 +106,13 @@ class Reader(Generic[Message]):
     def _is_garbage(self, now: float) -> bool:
         """Note an odd message; return whether there has been nothing else for too long.
 
-        After a pause without any message it begins anew: who says nothing is not broken.
+        After a pause without any message it begins anew, and a few are not enough: who says little is not broken.
         """
         if self._odd_since == inf or now - self._odd_at > self._garbage:
-            self._odd_since = now
+            self._odd_since, self._odd_count = now, 0
         self._odd_at = now
-        return now - self._odd_since >= self._garbage
+        self._odd_count += 1
+        return now - self._odd_since >= self._garbage and self._odd_count >= _MANY
 
     def _look_closer(self, message: str | bytes) -> Message | OddMessage | None:
         if isinstance(message, PassedOver):
@@ -118,12 +122,11 @@ class Reader(Generic[Message]):
             return OddMessage(kind, f"a binary message of {len(message)} bytes")
         if not message.strip():
             return OddMessage(OddKind.EMPTY, "a message without text")
-        large = len(message) > LARGE_BYTES
         try:
-            if not large:
+            if len(message) <= _MENDED_CHARACTERS:
                 return self._mend(json.loads(message))
             if _decode_type(message).type != self._language.audio:
-                return OddMessage(OddKind.SIZE, f"a message of {len(message)} characters that is no audio")
+                return OddMessage(OddKind.SIZE, f"a message of {len(message)} characters that is too long, or odd")
             try:
                 return self._decode(message)
             except _UNREADABLE:

@@ -16,7 +16,7 @@ from tests.call.stage import ALL, ONE, open_stage
 from tests.unit.signals import chunk, fmt, riff
 
 if TYPE_CHECKING:
-    from sts_trio.lab.emulator.faults import Step
+    from sts_trio.lab.emulator.faults import AnyStep
 
 SOUND = bytes(800)
 RAW = base64.b64encode(SOUND).decode()
@@ -67,7 +67,7 @@ OWN: dict[str, dict[str, tuple[str | bytes, str | None]]] = {
         "audio that is null": (evi_audio(None), "field"),
         "audio that is no base64": (evi_audio("*odd*"), "audio"),
         "unpadded audio": (evi_audio(wav().rstrip("=")), None),
-        "samples without a header": (evi_audio(RAW), None),  # the greeting has said the rate
+        "samples without a header": (evi_audio(RAW), "audio"),
         "24 bit": (evi_audio(wav(bits=24)), "audio"),
         "rate 0": (evi_audio(wav(rate=0)), "audio"),
     },
@@ -85,10 +85,11 @@ OWN: dict[str, dict[str, tuple[str | bytes, str | None]]] = {
     },
 }
 OWN["xai"] = OWN["openai"]
+BEFORE_THE_RATE_IS_KNOWN = ("samples without a header",)  # the greeting tells it
 CASES = [(provider, name) for provider, own in OWN.items() for name in (ANY | own)]
 
 
-def step(after: float, message: str | bytes) -> Step:
+def step(after: float, message: str | bytes) -> AnyStep:
     return SendBinary(after, message) if isinstance(message, bytes) else SendRaw(after, message)
 
 
@@ -118,7 +119,8 @@ async def test_one_odd_message_never_ends_a_call(
             await caller.speak(tone(2.0) + bytes(16000 * 2))
         await trio.sleep(20)
         assert stage.registry.live == 2
-        assert counted(stage.metrics.scrape()[0]) == ({kind: len(MOMENTS)} if kind else {})
+        times = 1 if kind == "audio" and name in BEFORE_THE_RATE_IS_KNOWN else len(MOMENTS)
+        assert counted(stage.metrics.scrape()[0]) == ({kind: times} if kind else {})
         assert len(stage.emulator.live) == 2
         for caller in (good, bad):  # both hear an answer
             while (said := await caller.hear_until("transcript"))["role"] != "agent":
@@ -135,10 +137,11 @@ async def test_a_provider_that_says_nothing_else_is_replaced(
         provider=provider, script=lambda number: garbage if number == 0 else Script(), welcome_message=""
     ) as stage:
         caller = await stage.call()
-        await trio.sleep(6.5)
-        assert len(stage.emulator.sessions) == 1
-        await trio.sleep(2.0)
-        assert len(stage.emulator.sessions) == 2
+        opened = []
+        for seconds in (6.5, 2.0):
+            await trio.sleep(seconds)
+            opened.append(len(stage.emulator.sessions))
+        assert opened == [1, 2]
         await caller.speak(tone(2.0) + bytes(16000 * 2))
         await caller.hear_until("audio")
         assert stage.registry.live == 1

@@ -287,3 +287,20 @@ def test_plain_path_is_a_path(path: str) -> None:
 def test_parse_arrival_never_raises(query: bytes, uuid: bytes) -> None:
     arrival = parse_arrival(query, [(b"x-uuid", uuid)])
     assert arrival.uuid is None or 0 < len(arrival.uuid) <= MAX_VALUE
+
+
+@pytest.mark.parametrize(
+    ("query", "number"),
+    [
+        (b"from=+4917112345", "+4917112345"),
+        (b"from=%2B4917112345", "+4917112345"),
+        (b"to=1&from=sip:+49171@x.test", "sip:+49171@x.test"),
+        (b"from=sip%3A+49171", "sip:+49171"),
+        (b"from=+49+171+123", "+49 171 123"),
+        (b"from=Mr+Smith", "Mr Smith"),
+        (b"from=+Smith", " Smith"),
+        (b"from=1+1", "1 1"),
+    ],
+)
+def test_a_plus_that_begins_a_number_stays_one(query: bytes, number: str) -> None:
+    assert parse_query(query)["from"] == number

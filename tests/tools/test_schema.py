@@ -357,7 +357,8 @@ def test_what_models_mix_up_is_understood(arguments: str, bound: dict[str, objec
     [
         ("{", "the arguments are no JSON that can be read"),
         ("[1]", "the arguments must be a JSON object"),
-        ('"text"', "the arguments must be a JSON object"),
+        ('"text"', "the arguments are no JSON that can be read"),
+        ('"7"', "the arguments must be a JSON object"),
         ("\ud800", "half a character"),
         ("[" * 100_000, "nested too deeply"),
         ("{}", "wrong arguments for everything: Object missing required field `text`"),
@@ -421,3 +422,27 @@ def test_what_the_schema_allows_is_accepted(arguments: dict[str, object]) -> Non
     bound = tool.bind(json.dumps(arguments), CALL)
     assert {"text", "whole", "part", "switch", "many", "place", "colour", "day"} == bound.keys()
     assert (bound["text"], bound["whole"], bound["many"]) == (arguments["text"], arguments["whole"], arguments["many"])
+
+
+def one_number(number: int) -> None:
+    """Take a number."""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        '{"number":7}',
+        '"{\\"number\\":7}"',
+        '```json\n{"number":7}\n```',
+        '```\n{"number":7}```',
+        ' ```JSON {"number":7} ``` \n',
+        '"```json\\n{\\"number\\":7}\\n```"',
+    ],
+)
+def test_arguments_in_a_fence_or_in_text_are_read(arguments: str) -> None:
+    assert describe(one_number).bind(arguments, CallContext()) == {"number": 7}
+
+
+@pytest.mark.parametrize("arguments", ['"seven"', "```json", "``` ```", '"\\"{}\\""', '["```"]'])
+def test_what_is_in_them_must_be_an_object(arguments: str) -> None:
+    assert describe(one_number).check(arguments)

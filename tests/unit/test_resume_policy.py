@@ -316,9 +316,7 @@ def test_an_error_that_the_agent_speaks_after_explains_no_good_bye() -> None:
     line = lifeline()
     open_first(line)
     line.last_fault.report(AgentFault("an error"), 50)
-    assert line.last_fault.pending
     line.last_fault.survived()
-    assert not line.last_fault.pending
     assert line.ended(GOODBYE, 1, 51) == GOODBYE
 
 

@@ -221,6 +221,7 @@ GOOD: dict[str, tuple[str, Any, list[tuple[str, Any]]]] = {
     "INIT_SECONDS": ("init_seconds", 10.0, [("1", 1.0), ("2.5", 2.5), ("120", 120.0)]),
     "READY_SECONDS": ("ready_seconds", 10.0, [("1", 1.0), ("120", 120.0)]),
     "PROVIDER_DEAD_SECONDS": ("provider_dead_seconds", 20.0, [("2", 2.0), ("600", 600.0)]),
+    "PROVIDER_GARBAGE_SECONDS": ("provider_garbage_seconds", 5.0, [("1", 1.0), ("60", 60.0)]),
     "CORE_DEAD_SECONDS": ("core_dead_seconds", 30.0, [("2", 2.0), ("600", 600.0)]),
     "ANSWER_SECONDS": ("answer_seconds", 10.0, [("1", 1.0), ("120", 120.0)]),
     "SILENCE_SECONDS": ("silence_seconds", 0.0, [("0", 0.0), ("3600", 3600.0)]),
@@ -290,6 +291,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "INIT_SECONDS": (["0.9", "121", "nan", "inf", "-1", "10s"], "a number of seconds from 1 to 120"),
     "READY_SECONDS": (["0", "121", "nan", "inf"], "a number of seconds from 1 to 120"),
     "PROVIDER_DEAD_SECONDS": (["1", "601", "nan"], "a number of seconds from 2 to 600"),
+    "PROVIDER_GARBAGE_SECONDS": (["0", "61", "nan"], "a number of seconds from 1 to 60"),
     "CORE_DEAD_SECONDS": (["1", "601", "nan"], "a number of seconds from 2 to 600"),
     "MAX_CALL_SECONDS": (["0", "86401", "inf"], "a number of seconds from 1 to 86400"),
     "WORKERS": (["-1", "129", "auto"], "a whole number from 0 to 128"),
@@ -562,8 +564,8 @@ def test_a_wrong_value_of_an_alias_is_told_by_the_name_that_was_used(environment
 def test_no_name_that_the_panel_refuses_is_without_an_alias_that_it_takes() -> None:
     refused = re.compile(r".*_URL|PROVIDER_.*")  # docs/protocols/core.md 7.5; the panel itself sets PORT and AMI_URL
     for variable in VARIABLES:
-        # The first is a limit that a panel's operator can do without.
-        ours = variable.name in {"PROVIDER_DEAD_SECONDS", "AMI_URL"}
+        # The first two are limits that a panel's operator can do without.
+        ours = variable.name in {"PROVIDER_DEAD_SECONDS", "PROVIDER_GARBAGE_SECONDS", "AMI_URL"}
         assert ours or any(not refused.fullmatch(name) for name in variable.names)
 
 

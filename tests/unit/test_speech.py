@@ -14,7 +14,7 @@ from sts_trio.audio.wav import Wav
 from sts_trio.call.actions import Deadline, Deadlines
 from sts_trio.call.meter import CallCounts
 from sts_trio.call.playout import Pace, Playout
-from sts_trio.call.speech import AgentSpeech
+from sts_trio.call.speech import AgentSpeech, AgentTurn
 from sts_trio.core.wire import Interruption, PlayoutAudio, Transcript
 
 
@@ -393,6 +393,20 @@ def test_each_turn_is_told_once_and_no_more_is_heard_than_was_said(steps: list[t
     for said in transcripts:
         longest = lengths[said.text.split()[0]] + 0.04
         assert said.heard_ms is None or 0 <= said.heard_ms <= longest * 1000
+
+
+@pytest.mark.parametrize(("words", "after", "heard"), [(True, 0.1, True), (False, 0.1, False), (False, 1.1, True)])
+@pytest.mark.parametrize("caller_spoke", [True, False])
+def test_an_id_that_is_used_again_after_a_barge_in_is_a_new_reply(
+    words: bool, after: float, heard: bool, caller_spoke: bool
+) -> None:
+    turn = AgentTurn()
+    assert turn.admits("r", 10.0)
+    turn.cut_off(10.0)
+    assert not turn.admits("r", 10.0, words=words)
+    if caller_spoke:
+        turn.user_turn()
+    assert turn.admits("r", 10.0 + after, words=words) is (heard and caller_spoke)
 
 
 # The order of the conversation.

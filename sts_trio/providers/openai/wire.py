@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Part = TypeVar("Part", bound=msgspec.Struct)
 
+_MOST_ITEMS = 64  # of one response
+
 # What a service says.
 
 
@@ -156,8 +158,8 @@ class Response(msgspec.Struct):
     @property
     def items(self) -> list[Item]:
         """What it has made."""
-        output = self.output if isinstance(self.output, list) else ()
-        return [item for each in output if (item := part(each, Item)) is not None]
+        output = self.output if isinstance(self.output, list) else []
+        return [item for each in output[:_MOST_ITEMS] if (item := part(each, Item)) is not None]
 
     @property
     def tokens(self) -> tuple[int, int]:
