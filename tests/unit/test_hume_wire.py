@@ -91,6 +91,8 @@ EVERYTHING = wire.SessionSettings(
 
 
 SENT: list[tuple[wire.ToHume, str, dict[str, object]]] = [
+    (wire.Pause(), "PauseAssistantMessage", {}),
+    (wire.Resume(), "ResumeAssistantMessage", {}),
     (wire.SessionSettings(), "SessionSettings", {}),
     (wire.SessionSettings(system_prompt="Be brief."), "SessionSettings", {"system_prompt": "Be brief."}),
     (
