@@ -32,7 +32,7 @@ from sts_trio.lab.emulator import (
     SendRaw,
 )
 from sts_trio.lab.emulator.malformed import ESCAPES
-from sts_trio.tools.schema import describe
+from sts_trio.tools.tool import describe
 from tests.call.bench import UUID, Bench
 from tests.call.fakes import tone
 from tests.call.odd_messages import odd_messages

@@ -11,7 +11,7 @@ import pytest
 from hume.empathic_voice import types as vendor
 from hume.empathic_voice.chat.types import PublishEvent
 
-from sts_trio.audio.wav import Wav
+from sts_trio.audio.pcm import Wav
 from sts_trio.providers.base import (
     AgentAudio,
     AgentEvent,
