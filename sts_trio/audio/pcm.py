@@ -11,7 +11,6 @@ when it exceeds what is there, the rest of the file is the audio.
 from __future__ import annotations
 
 import struct
-from collections import deque
 from dataclasses import dataclass
 from math import gcd
 from typing import TYPE_CHECKING
@@ -48,49 +47,6 @@ def pieces(data: bytes, size: int = FRAME_BYTES) -> Iterator[bytes]:
 def is_loud(pcm: bytes) -> bool:
     """Whether somebody may be speaking in this frame: its peak is above -36 dBFS, where line noise is not."""
     return bool(pcm) and int(np.abs(np.frombuffer(pcm, "<i2").astype(np.int32)).max()) > _LOUD
-
-
-_BLOCK_BYTES = BYTES_PER_SECOND
-
-
-class PcmQueue:
-    """Audio that waits, first in, first out, of any length; `size` in bytes.
-
-    It lies in blocks of a second, so that little pieces cost no more than their bytes, what has left is freed, and
-    nothing is ever moved: one long buffer would be copied, and so take its memory twice, as it grows.
-    """
-
-    def __init__(self) -> None:
-        self.size = 0
-        self._blocks: deque[bytes | bytearray] = deque()
-        self._begin = 0  # how much of the first block has left
-
-    def append(self, pcm: bytes) -> None:
-        """Add to the end."""
-        self.size += len(pcm)
-        last = self._blocks[-1] if self._blocks else b""
-        if isinstance(last, bytearray) and len(last) + len(pcm) <= _BLOCK_BYTES:
-            last += pcm
-            return
-        if last:
-            self._blocks[-1] = bytes(last)  # without the room to grow, an eighth
-        for piece in pieces(pcm, _BLOCK_BYTES):
-            self._blocks.append(bytearray(piece))
-
-    def take(self, size: int) -> bytes:
-        """Remove the first `size` bytes, or what there is, and return them."""
-        taken = b""
-        while self._blocks and len(taken) < size:
-            first = self._blocks[0]
-            end = self._begin + size - len(taken)
-            taken += first[self._begin : end]
-            if end < len(first):
-                self._begin = end
-            else:
-                self._blocks.popleft()
-                self._begin = 0
-        self.size -= len(taken)
-        return taken
 
 
 class SampleAligner:
