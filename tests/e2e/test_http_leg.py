@@ -41,9 +41,10 @@ def _no_fault_of_ours() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def service(agent_url: str, provider: str) -> AsyncIterator[int]:
+async def service(agent_url: str, provider: str, **values: object) -> AsyncIterator[int]:
     """Serve on a free port of loopback; yield the port."""
-    settings = make_settings(provider, "k", welcome_message="", url=agent_url, host="127.0.0.1", port=0)
+    own = {"welcome_message": "", "url": agent_url, "host": "127.0.0.1", "port": 0} | values
+    settings = make_settings(provider, "k", **own)
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             (url,) = await nursery.start(partial(run_service, settings))
@@ -160,12 +161,14 @@ async def test_curl_streams_both_ways(provider: str) -> None:
 async def test_curl_hears_why_there_is_no_call(provider: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         closed = listener.getsockname()[1]
-    async with service(f"ws://127.0.0.1:{closed}/", provider) as port, open_curl(port, "-w", "\n%{http_code}") as curl:
+    address = f"ws://127.0.0.1:{closed}/"
+    async with (
+        service(address, provider, ready_seconds=1.0) as port,
+        open_curl(port, "-w", "\n%{http_code}") as curl,
+    ):
         assert curl.stdin is not None
         assert curl.stdout is not None
-        await curl.stdin.send_all(bytes(3200))
-        await trio.sleep(0.2)
-        await curl.stdin.aclose()
+        await curl.stdin.send_all(bytes(3200))  # and no end: the caller waits while the provider is tried again
         *body, status = b"".join([data async for data in curl.stdout]).decode().split("\n")
     assert status == "500"
     assert json.loads("".join(body)) == {"message": f"cannot connect to 127.0.0.1:{closed}: Connection refused"}
