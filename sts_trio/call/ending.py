@@ -94,9 +94,10 @@ class Ending:
             self._playout.post(Error(message))
 
     def end(self, outcome: CallOutcome, now: float) -> Actions:
-        """End the call, telling Core why (once), and what the agent had said so far."""
+        """End the call, telling Core why (once), and what the agent had said so far. A good-bye is no error."""
         self._speech.finish(now)
-        self.tell(outcome.message)
+        if outcome.cause is not Cause.AGENT_ENDED:
+            self.tell(outcome.message)
         return (End(outcome),)
 
     def caller_gone(self, closed: SocketClosed, now: float) -> Actions:

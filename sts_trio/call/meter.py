@@ -38,7 +38,10 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CallOutcome:
-    """The end of a call. `code` closes Core's WebSocket; `message`, if any, is the `error` that Core hears before."""
+    """The end of a call. `code` closes Core's WebSocket; `message`, if any, says more of the cause.
+
+    Core hears it as an `error` before the close, unless the agent has said good-bye.
+    """
 
     cause: Cause
     code: int
