@@ -168,7 +168,9 @@ async def test_curl_hears_why_there_is_no_call(provider: str) -> None:
     ):
         assert curl.stdin is not None
         assert curl.stdout is not None
-        await curl.stdin.send_all(bytes(3200))  # and no end: the caller waits while the provider is tried again
+        await curl.stdin.send_all(bytes(3200))
+        await trio.sleep(1.5)  # the caller waits while the provider is tried again
+        await curl.stdin.aclose()
         *body, status = b"".join([data async for data in curl.stdout]).decode().split("\n")
     assert status == "500"
     assert json.loads("".join(body)) == {"message": f"cannot connect to 127.0.0.1:{closed}: Connection refused"}
