@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import structlog
 
-from sts_trio.audio.pcm import BYTES_PER_SECOND, RATE, is_loud
+from sts_trio.audio.pcm import BYTES_PER_SECOND, RATE, WavError, is_loud, parse_wav
 from sts_trio.audio.resample import TelephoneResampler, prepare
-from sts_trio.audio.wav import WavError, parse_wav
 from sts_trio.call.config import CallRules, NoInputRules, Prompt, ResumeRules, Services, SessionPolicy
 from sts_trio.call.handler import CallHandler
 from sts_trio.call.meter import Cause, Meter

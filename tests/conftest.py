@@ -55,7 +55,9 @@ def pytest_collection_finish() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give slow proofs their time; and keep what measures time on sockets in one process, one after the other."""
     for item in items:
-        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+        if (item.get_closest_marker("slow") or item.get_closest_marker("long")) and not item.get_closest_marker(
+            "timeout"
+        ):
             item.add_marker(pytest.mark.timeout(_SLOW_SECONDS))
         if item.path.is_relative_to(_ON_SOCKETS):
             item.add_marker(pytest.mark.xdist_group("e2e"))

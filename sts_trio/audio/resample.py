@@ -24,7 +24,7 @@ from sts_trio.audio.pcm import RATE
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sts_trio.audio.wav import Wav
+    from sts_trio.audio.pcm import Wav
 
 _REACH = 32  # output samples (4 ms) that the filter looks to either side; it sets the width of its slope
 _BETA = 8.0  # of the Kaiser window: 80 dB

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
 
-from sts_trio.audio.pcm import BYTES_PER_SECOND, FRAME_BYTES, FRAME_SECONDS, PcmQueue
+from sts_trio.audio.pcm import BYTES_PER_SECOND, FRAME_BYTES, FRAME_SECONDS, pieces
 from sts_trio.call.meter import CallCounts, Meter
 from sts_trio.core.wire import Interruption, PlayoutAudio
 
@@ -25,6 +25,7 @@ _LONGEST_MESSAGE_SECONDS = 0.1
 # Ten minutes of unheard agent speech, 9.6 MB when they are there: more than anybody listens to. Beyond it the newest is
 # dropped, counted, and told (`AgentSpeech`). The provider is read all the same: a barge-in may come behind it.
 _MOST_QUEUED_BYTES = 600 * BYTES_PER_SECOND
+_BLOCK_BYTES = BYTES_PER_SECOND  # of the queue: what little pieces are gathered in
 # Transcripts and the like for a Core that does not read. Beyond it the oldest is dropped.
 _MOST_QUEUED_MESSAGES = 256
 _EPSILON = 1e-6  # a microsecond: times are sums of floats
@@ -36,6 +37,46 @@ class Pace:
 
     lead: float = 0.5
     message: float = _LONGEST_MESSAGE_SECONDS
+
+
+class PcmQueue:
+    """Audio that waits, first in, first out, of any length; `size` in bytes.
+
+    It lies in blocks of a second, so that little pieces cost no more than their bytes, what has left is freed, and
+    nothing is ever moved: one long buffer would be copied, and so take its memory twice, as it grows.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._blocks: deque[bytes | bytearray] = deque()
+        self._begin = 0  # how much of the first block has left
+
+    def append(self, pcm: bytes) -> None:
+        """Add to the end."""
+        self.size += len(pcm)
+        last = self._blocks[-1] if self._blocks else b""
+        if isinstance(last, bytearray) and len(last) + len(pcm) <= _BLOCK_BYTES:
+            last += pcm
+            return
+        if last:
+            self._blocks[-1] = bytes(last)  # without the room to grow, an eighth
+        for piece in pieces(pcm, _BLOCK_BYTES):
+            self._blocks.append(bytearray(piece))
+
+    def take(self, size: int) -> bytes:
+        """Remove the first `size` bytes, or what there is, and return them."""
+        taken = b""
+        while self._blocks and len(taken) < size:
+            first = self._blocks[0]
+            end = self._begin + size - len(taken)
+            taken += first[self._begin : end]
+            if end < len(first):
+                self._begin = end
+            else:
+                self._blocks.popleft()
+                self._begin = 0
+        self.size -= len(taken)
+        return taken
 
 
 class Playout:

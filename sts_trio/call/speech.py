@@ -17,7 +17,7 @@ from sts_trio.call.transcripts import Said, Transcripts
 from sts_trio.core.wire import Interruption, Transcript
 
 if TYPE_CHECKING:
-    from sts_trio.audio.wav import Wav
+    from sts_trio.audio.pcm import Wav
     from sts_trio.call.actions import Deadlines
     from sts_trio.call.playout import Playout
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from sts_trio.cli import load, service, trial
+from sts_trio.cli import service, trial
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -16,5 +16,5 @@ def main() -> None:
     """Connect DSAI Core to a speech-to-speech agent. Settings come from the environment; see the README."""
 
 
-for command in (service.serve, service.check, service.settings, trial.call, trial.demo, trial.emulate, load.load):
+for command in (service.serve, service.check, service.settings, trial.call, trial.demo, trial.emulate, trial.load):
     main.add_command(command)

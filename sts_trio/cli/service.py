@@ -16,8 +16,7 @@ from sts_trio.cli.running import give_up, run_command
 from sts_trio.errors import ConfigError
 from sts_trio.logs import LogWriter, set_up_logging
 from sts_trio.providers import SETTINGS
-from sts_trio.settings import load_settings
-from sts_trio.settings.document import FORMATS
+from sts_trio.settings import FORMATS, load_settings
 
 if TYPE_CHECKING:
     from sts_trio.settings import Settings

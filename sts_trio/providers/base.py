@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractAsyncContextManager
 
-    from sts_trio.audio.wav import Wav
+    from sts_trio.audio.pcm import Wav
     from sts_trio.errors import ProviderError
 
 

@@ -27,7 +27,7 @@ from sts_trio.errors import (
     ProviderRefused,
     ProviderUnavailable,
 )
-from sts_trio.names import names_for, new_lookups
+from sts_trio.http_client import names_for, new_lookups
 from sts_trio.providers.base import OpenAgent
 from sts_trio.text import first_error, one_line
 from sts_trio.websocket.tls import TlsStream

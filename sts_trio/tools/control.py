@@ -16,8 +16,13 @@ from sts_trio.errors import StsError
 from sts_trio.http_client import HttpFailed
 from sts_trio.settings.parsers import shown_url
 from sts_trio.text import one_line
-from sts_trio.tools.schema import describe
-from sts_trio.tools.tool import CallContext, Tool, ToolError, ToolResult  # CallContext: `describe` looks it up
+from sts_trio.tools.tool import (  # CallContext: `describe` looks it up
+    CallContext,
+    Tool,
+    ToolError,
+    ToolResult,
+    describe,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sts_trio.text import one_line
 from sts_trio.tools.runner import innermost_line, threaded_tool
-from sts_trio.tools.schema import NotATool, describe
+from sts_trio.tools.tool import NotATool, describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from sts_trio.tools.schema import FunctionSchema
-    from sts_trio.tools.tool import CallContext
+    from sts_trio.tools.tool import CallContext, FunctionSchema
 
 log = structlog.get_logger(__name__)
 

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import trio
 
-from sts_trio.audio.pcm import seconds
-from sts_trio.audio.wav import Wav
+from sts_trio.audio.pcm import Wav, seconds
 from sts_trio.call.config import CallRules, Services
 from sts_trio.call.handler import CallHandler, Registry
 from sts_trio.call.playout import Pace

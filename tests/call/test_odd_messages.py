@@ -32,7 +32,7 @@ from sts_trio.lab.emulator import (
     SendRaw,
 )
 from sts_trio.lab.emulator.malformed import ESCAPES
-from sts_trio.tools.schema import describe
+from sts_trio.tools.tool import describe
 from tests.call.bench import UUID, Bench
 from tests.call.fakes import tone
 from tests.call.odd_messages import odd_messages
@@ -183,7 +183,7 @@ def test_whatever_a_provider_says_the_call_goes_on(provider: str) -> None:
     _whatever_is_said(provider, 3)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @ALL
 def test_whatever_a_provider_says_at_length_the_call_goes_on(provider: str) -> None:
     _whatever_is_said(provider, 60)
@@ -326,7 +326,7 @@ async def test_what_strangers_write_is_cleaned_and_cut_for_the_log_and_for_core(
     assert max(map(len, written)) < 5000
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("kind", ["huge_unknown", "huge_error", "huge_id", "huge_text"])
 async def test_nothing_of_a_huge_message_is_kept(

@@ -11,7 +11,7 @@ import structlog.testing
 import trio
 import trio.testing
 
-from sts_trio.audio.wav import Wav
+from sts_trio.audio.pcm import Wav
 from sts_trio.call.config import CallRules, Services, SessionPolicy
 from sts_trio.call.handler import CallHandler, Registry
 from sts_trio.call.meter import CallOutcome, Cause

@@ -24,8 +24,9 @@ import trio
 import yaml
 from packaging.requirements import Requirement
 
+from sts_trio import settings as document
 from sts_trio.providers import SETTINGS
-from sts_trio.settings import document, load_settings
+from sts_trio.settings import load_settings
 from sts_trio.settings.calls import emotion_rules
 
 if TYPE_CHECKING:

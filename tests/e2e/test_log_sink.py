@@ -112,7 +112,7 @@ async def test_calls_do_not_notice(sink: str, tmp_path: Path) -> None:
     await calls_do_not_notice(sink, tmp_path, 2, 0.5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("sink", SINKS)
 async def test_twenty_calls_do_not_notice_for_a_minute(sink: str, tmp_path: Path) -> None:
     await calls_do_not_notice(sink, tmp_path, 20, 60.0)

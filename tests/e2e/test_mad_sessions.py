@@ -188,7 +188,7 @@ async def test_four_mad_sessions_hold_up_no_turn_of_the_loop(kinds: tuple[str, .
     assert passes.longest <= HOLE / SLACK
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("sessions", [1, 4])
 @pytest.mark.parametrize("kind", KINDS)
 async def test_mad_sessions_make_no_hole_in_another_call(kind: str, sessions: int, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ async def test_calls_outlive_a_pause_that_is_longer_than_the_time_after_which_a_
     await calls_outlive_a_pause(tmp_path, 3, 4.0, "2")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 async def test_ten_calls_outlive_a_minute(tmp_path: Path) -> None:
     await calls_outlive_a_pause(tmp_path, 10, 60.0, "30")
 

@@ -166,7 +166,7 @@ async def test_an_ami_that_never_answers_is_a_tool_error(
     ):
         await begin(core, evi)
         await evi.ask(0, "t1", "dsai_hangup", "{}")
-        await until(lambda: evi.answers, 3)
+        await until(lambda: evi.answers, 6)  # no good-bye was said: the grace comes before
         ((_, told, failed),) = evi.answers
         assert failed
         assert told.startswith("Error during hangup")

@@ -19,8 +19,7 @@ import trio
 
 from sts_trio.tools import CallContext, ToolError
 from sts_trio.tools.runner import MOST_CHARACTERS, _Task, threaded_tool
-from sts_trio.tools.schema import describe
-from sts_trio.tools.tool import ToolResult
+from sts_trio.tools.tool import ToolResult, describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

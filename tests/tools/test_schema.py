@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sts_trio.tools import CallContext, ToolError
-from sts_trio.tools.schema import NotATool, describe
+from sts_trio.tools.tool import NotATool, describe
 
 if TYPE_CHECKING:
     from decimal import Decimal

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sts_trio.audio.pcm import RATE
-from sts_trio.audio.wav import Wav
+from sts_trio.audio.pcm import RATE, Wav
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

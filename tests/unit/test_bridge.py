@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from sts_trio.audio.wav import Wav
+from sts_trio.audio.pcm import Wav
 from sts_trio.call.actions import (
     AnswerTool,
     Attach,

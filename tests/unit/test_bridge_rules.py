@@ -6,7 +6,7 @@ from math import inf
 
 import pytest
 
-from sts_trio.audio.wav import Wav
+from sts_trio.audio.pcm import Wav
 from sts_trio.call.actions import (
     AddContext,
     Attach,

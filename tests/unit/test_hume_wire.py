@@ -11,7 +11,7 @@ import pytest
 from hume.empathic_voice import types as vendor
 from hume.empathic_voice.chat.types import PublishEvent
 
-from sts_trio.audio.wav import Wav
+from sts_trio.audio.pcm import Wav
 from sts_trio.providers.base import (
     AgentAudio,
     AgentEvent,
@@ -91,6 +91,8 @@ EVERYTHING = wire.SessionSettings(
 
 
 SENT: list[tuple[wire.ToHume, str, dict[str, object]]] = [
+    (wire.Pause(), "PauseAssistantMessage", {}),
+    (wire.Resume(), "ResumeAssistantMessage", {}),
     (wire.SessionSettings(), "SessionSettings", {}),
     (wire.SessionSettings(system_prompt="Be brief."), "SessionSettings", {"system_prompt": "Be brief."}),
     (

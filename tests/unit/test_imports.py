@@ -19,14 +19,13 @@ MODULES = sorted(".".join(path.relative_to(SOURCE).with_suffix("").parts) for pa
 # Imports point from a room to those beneath it: `cli → main → workers → web → wiring → call → {core, providers, tools}
 # → {websocket, audio, settings}`. The lab stands on the other side of the wire: a codec shared with the service would
 # hide its own faults.
-BASE = {"errors", "http_client", "names", "text"}
+BASE = {"errors", "http_client", "text"}
 AUDIO = BASE | {"audio"}
 LINK = AUDIO | {"websocket"}
 CALL = LINK | {"core", "logs", "providers", "tools", "call", "settings"}
 MAY_IMPORT = {
     "errors": set(),
-    "http_client": {"errors", "names", "settings", "text"},
-    "names": set(),
+    "http_client": {"errors", "settings", "text"},
     "text": {"errors"},
     "logs": BASE,
     "settings": {"errors", "settings"},
@@ -60,7 +59,7 @@ ONLY_IN = {  # library: where it may be imported
     "soxr": {"lab"},
     "httpx": {"http_client"},
     "prometheus_client": {"metrics", "workers"},
-    "docstring_parser": {"tools.schema"},
+    "docstring_parser": {"tools.tool"},
     "audioop": {"providers.openai", "lab"},
     "click": {"cli"},
     "rich": {"cli", "lab"},

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from sts_trio.http_client import HttpClient, HttpFailed
-from sts_trio.names import names_for, new_lookups
+from sts_trio.http_client import HttpClient, HttpFailed, names_for, new_lookups
 from sts_trio.providers.dial import Endpoint, TcpDial
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sts_trio.audio.pcm import BYTES_PER_SECOND, FRAME_BYTES, FRAME_SECONDS, PcmQueue, SampleAligner, pieces, seconds
+from sts_trio.audio.pcm import BYTES_PER_SECOND, FRAME_BYTES, FRAME_SECONDS, SampleAligner, pieces, seconds
+from sts_trio.call.playout import PcmQueue
 
 
 def test_a_frame_is_20_ms() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sts_trio.audio.wav import Wav
+from sts_trio.audio.pcm import Wav
 from sts_trio.call.actions import Deadline
 from sts_trio.call.meter import CallCounts, Meter
 from sts_trio.call.playout import Pace, Playout

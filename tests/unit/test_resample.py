@@ -11,9 +11,8 @@ import soxr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sts_trio.audio.pcm import FRAME_SECONDS, RATE, seconds
+from sts_trio.audio.pcm import FRAME_SECONDS, RATE, Wav, WavError, parse_wav, seconds
 from sts_trio.audio.resample import TelephoneResampler
-from sts_trio.audio.wav import Wav, WavError, parse_wav
 from tests.unit.signals import chunk, even_chunks, fmt, pcm, play, riff, snr, tone, uneven_chunks, values
 
 if TYPE_CHECKING:

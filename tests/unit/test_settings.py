@@ -18,13 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sts_trio.settings as reader
+from sts_trio import settings as document
 from sts_trio.cli import main
 from sts_trio.errors import ConfigError
 from sts_trio.logs import set_up_logging
 from sts_trio.providers import PROVIDERS, SETTINGS, find_provider
 from sts_trio.providers.hume.settings import HumeSettings
 from sts_trio.providers.openai.settings import OpenAiSettings
-from sts_trio.settings import Settings, document
+from sts_trio.settings import Settings
 from sts_trio.settings.calls import EmotionRule, emotion_rules
 from sts_trio.settings.parsers import HiddenValueError, Secret, shown_url
 from sts_trio.settings.service import DEFAULT_INSTRUCTIONS

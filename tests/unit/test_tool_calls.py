@@ -6,7 +6,7 @@ from math import inf
 
 import pytest
 
-from sts_trio.audio.wav import Wav
+from sts_trio.audio.pcm import Wav
 from sts_trio.call.actions import AnswerTool, CancelTool, Deadline, Deadlines, LogWarning, RunTool
 from sts_trio.call.meter import CallCounts
 from sts_trio.call.playout import Pace, Playout

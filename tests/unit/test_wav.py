@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sts_trio.audio.wav import Wav, WavError, parse_wav
+from sts_trio.audio.pcm import Wav, WavError, parse_wav
 from tests.unit.signals import chunk, extensible, fmt, riff
 
 SOUND = bytes(range(1, 41))  # 20 samples, none of them zero

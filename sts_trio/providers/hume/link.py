@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
-    from sts_trio.audio.wav import Wav
+    from sts_trio.audio.pcm import Wav
     from sts_trio.providers.base import AgentEvent, CallInfo, ToolOffer
     from sts_trio.providers.dial import Dial, Endpoint
     from sts_trio.providers.socket import ProviderSocket

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from sts_trio.audio.wav import WavError, parse_wav
+from sts_trio.audio.pcm import WavError, parse_wav
 from sts_trio.providers.base import (
     AgentAudio,
     AgentFault,
@@ -33,7 +33,7 @@ from sts_trio.providers.reading import Id, Language, shown
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from sts_trio.audio.wav import Wav
+    from sts_trio.audio.pcm import Wav
     from sts_trio.providers.base import AgentEvent
 
 

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from sts_trio.audio.pcm import RATE, SampleAligner
+from sts_trio.audio.pcm import RATE, SampleAligner, Wav
 from sts_trio.audio.resample import CallerResampler
-from sts_trio.audio.wav import Wav
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.11 and 3.12 tell of its removal

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from sts_trio.audio.wav import parse_wav
+from sts_trio.audio.pcm import parse_wav
 from sts_trio.lab.load.hearing import CallHearing, DownArrivals, SharedTimes
 from sts_trio.lab.load.plan import PROFILES, Step
 from sts_trio.lab.load.stamps.down import WavMaker

@@ -12,8 +12,8 @@ import soxr
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sts_trio.audio.pcm import parse_wav
 from sts_trio.audio.resample import TelephoneResampler
-from sts_trio.audio.wav import parse_wav
 from sts_trio.lab.load.stamps.down import FRAME_SAMPLES, NUMBERS, RawMaker, Reader, WavMaker
 from sts_trio.lab.sample_formats import find_format
 
