@@ -361,6 +361,7 @@ async def test_an_agent_that_takes_nothing_holds_up_no_transcript(
     scene = await begin(nursery, agent=Unhearing(), rules=CallRules(keypad_gap=1.0))
     began = trio.current_time()
     scene.core.say(Digit("1"))
+    await trio.testing.wait_all_tasks_blocked()  # a key that comes after the agent's voice would cut it off
     scene.agent.feed(AgentText("r", "Hello."), spoken(1.0, "r"), AgentTurnEnd())
     await trio.sleep(5)
     told = [(at - began, message) for at, message in scene.core.heard if not isinstance(message, PlayoutAudio)]
