@@ -4,13 +4,33 @@ from __future__ import annotations
 
 import pytest
 
-from sts_trio.call.actions import AnswerTool, End, LogWarning, OpenSession, RunTool, Say, SendAudio, SendUserText
+from sts_trio.call.actions import (
+    AnswerTool,
+    End,
+    LogWarning,
+    OpenSession,
+    RunTool,
+    Say,
+    SendAudio,
+    SendUserText,
+    Truncate,
+)
 from sts_trio.call.bridge import CallState
 from sts_trio.call.config import CallRules, NoInputRules, ResumeRules, SessionPolicy
 from sts_trio.call.meter import CallOutcome, Cause
 from sts_trio.core.link import SocketClosed
 from sts_trio.core.wire import CallerAudio, Digit, Init, NotUnderstood, Transcript
-from sts_trio.providers.base import AgentReady, AgentText, AgentTurnEnd, CallInfo, ToolOffer, UserTurn
+from sts_trio.providers.base import (
+    AgentReady,
+    AgentText,
+    AgentTurnEnd,
+    CallInfo,
+    OddKind,
+    OddMessage,
+    ToolOffer,
+    UserInterruption,
+    UserTurn,
+)
 from tests.unit.test_bridge_rules import HOURS, LOUD, TRANSFER, UUID, Conversation, ask, kinds, voice
 
 
@@ -132,3 +152,32 @@ def test_every_turn_of_the_caller_counts() -> None:
     for text in ("Hello?", "Is anybody there?", "Well."):
         c.says(UserTurn(text))
     assert c.bridge.counts.user_turns == 3
+
+
+# A key while the agent speaks.
+
+
+def test_a_key_tells_the_provider_to_stop_and_a_word_does_not() -> None:
+    c = Conversation()
+    c.says(voice(2.0))
+    c.wait(0.5)
+    (by_key,) = [action for action in c.bridge.on_core(Digit("1"), c.now) if isinstance(action, Truncate)]
+    assert by_key == Truncate(pytest.approx(1.5, abs=0.05), stop=True)
+    c.says(UserTurn("And another thing."))
+    c.says(voice(2.0, "r2"))
+    (by_word,) = [action for action in c.says(UserInterruption()) if isinstance(action, Truncate)]
+    assert not by_word.stop
+
+
+def test_all_that_was_dropped_counts_as_unheard() -> None:
+    c = Conversation()
+    for part in range(4):  # ten minutes are held
+        c.says(voice(300.0, f"r{part}"))
+    (cut,) = [action for action in c.says(UserInterruption()) if isinstance(action, Truncate)]
+    assert cut.unheard == pytest.approx(1200, abs=0.05)
+
+
+def test_what_a_provider_says_oddly_is_cut_for_the_log() -> None:
+    (note,) = Conversation().says(OddMessage(OddKind.JSON, "x" * 10_000))
+    assert isinstance(note, LogWarning)
+    assert len(str(note.fields["sent"])) == 200
