@@ -102,7 +102,10 @@ async def one_call(url: str, dice: random.Random, soak: Soak) -> None:
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
         ended = getattr(first, "reason", None)
-        if not told:
+        # A good-bye of the agent is no error: the close says it all.
+        said_good_bye = ended is not None and (ended.code, ended.reason) == (1000, "agent ended")
+        soak.explained += said_good_bye
+        if not told and not said_good_bye:
             soak.unexplained.append(f"{first!r} without a word")
     if ended is not None and told:
         if EXPLAINED.search(told[-1]):
