@@ -169,7 +169,7 @@ class Reader(Generic[Message]):
 
     def _convert(self, type_: str, fields: dict[str, object]) -> Message | OddMessage:
         try:
-            return msgspec.convert(fields, self._language.messages)  # type: ignore[no-any-return]
+            return msgspec.convert(fields, self._language.messages)  # type: ignore[no-any-return]  # a union of structs, given as a value
         except (msgspec.ValidationError, RecursionError) as exc:
             return OddMessage(
                 OddKind.FIELD, f"a broken {type_[:_LONGEST_NAME]} ({one_line(str(exc), _LONGEST_DETAIL)})"
