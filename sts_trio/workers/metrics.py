@@ -43,8 +43,6 @@ HIGHEST_GAUGES = {
     "sts_accepting_calls",
     "sts_breaker_open",
     "sts_build_info",
-    "sts_queue_peak_messages",
-    "sts_queue_peak_seconds",
     "python_info",
 }
 _JOINED_GAUGES = SUMMED_GAUGES | HIGHEST_GAUGES

@@ -44,7 +44,7 @@ async def test_a_running_call_may_finish_after_sigterm_and_no_new_one_is_taken(p
             assert await process.wait() == 0
     (ended,) = [line for line in lines(log) if line["event"] == "call ended"]
     assert ended["call"] == "u-1"
-    assert ended["cause"] == "caller hung up"
+    assert ended["cause"] == "caller_hung_up"
 
 
 @ONE

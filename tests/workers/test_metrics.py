@@ -43,7 +43,7 @@ async def test_sums_highest_values_and_what_stays_apart() -> None:
     for number in (1, 2):
         metrics = Metrics(Registry(10 + number), "1.2.3")
         for leg in (WEBSOCKET, HTTP)[:number]:
-            metrics.call_began(CallRecord(leg, CallCounts(messages_peak=number, upstream_seconds=0.02)))
+            metrics.call_began(CallRecord(leg, CallCounts(upstream_seconds=0.02)))
         metrics.answered(0.2 * number)
         pages.append(metrics.scrape()[0])
         merged.update(str(number), pages[-1].decode())
@@ -52,7 +52,6 @@ async def test_sums_highest_values_and_what_stays_apart() -> None:
     assert whole["sts_calls_active leg=http"] == 1
     assert whole["sts_calls_limit"] == 23
     assert whole["sts_audio_seconds_total direction=to_provider"] == 0.06
-    assert whole["sts_queue_peak_messages queue=to_core"] == 2
     assert whole["sts_accepting_calls"] == whole["sts_build_info version=1.2.3"] == 1
     assert [whole[f"sts_turn_latency_seconds_bucket le={le}"] for le in ("0.1", "0.25", "0.5", "+Inf")] == [0, 1, 2, 2]
     assert whole["sts_turn_latency_seconds_count"] == 2
