@@ -34,7 +34,7 @@ from sts_trio.call.handler import OTHER_REASONS, REASONS
 from sts_trio.call.meter import CANCELLED, CONNECT_KINDS, CONNECT_RESULTS, LEGS, TOOL_RESULTS, CallCounts, Cause, Meter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from prometheus_client import Metric
 
@@ -137,7 +137,6 @@ class Metrics(Collector, Meter):
         self._version = version
         self._totals = CallTotals()
         self._emotions: set[str] = set()
-        self._tools: set[str] = set()
         self._breaker_open = False
         self._ended = Counter("sts_calls_ended", "Calls that ended, by cause", ["cause", "leg"], registry=None)
         self._moods = Counter(
@@ -185,6 +184,12 @@ class Metrics(Collector, Meter):
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
 
+    def offer(self, tools: Iterable[str]) -> None:
+        """Show the runs of these tools from now on: what begins with a failure does not look like a rise."""
+        for tool in tools:
+            for each in TOOL_RESULTS:
+                self._tool_runs.labels(tool, each)
+
     def scrape(self) -> tuple[bytes, str]:
         """Return all series as text, and its content type."""
         return generate_latest(self.registry), CONTENT_TYPE_LATEST
@@ -222,10 +227,6 @@ class Metrics(Collector, Meter):
 
     def tool_ran(self, tool: str, result: str, seconds: float) -> None:
         """See `Meter`."""
-        if tool not in self._tools:
-            self._tools.add(tool)
-            for each in TOOL_RESULTS:
-                self._tool_runs.labels(tool, each)
         self._tool_runs.labels(tool, result).inc()
         self._tool_seconds.observe(seconds)
 
