@@ -18,13 +18,13 @@ from enum import Enum, auto
 from math import inf
 from typing import TYPE_CHECKING
 
-from sts_trio.call.actions import CloseSession, Deadline, End, LogWarning, Say, Truncate
+from sts_trio.call.actions import AnswerTool, CloseSession, Deadline, End, LogWarning, Say, SendUserText, Truncate
 from sts_trio.call.config import is_real_uuid, named
 from sts_trio.call.dtmf import DtmfEntries, UnusableKeyError
 from sts_trio.call.emotions import STRONGEST, Emotions, strongest
 from sts_trio.call.ending import Ending, NoInputTimer
 from sts_trio.call.meter import CallOutcome, Cause
-from sts_trio.call.resume import QUIET_SECONDS, ResumePolicy
+from sts_trio.call.resume import QUIET_SECONDS, ResumePolicy, Unanswered
 from sts_trio.call.speech import AgentSpeech
 from sts_trio.call.tools import ToolCalls
 from sts_trio.call.upstream import UpstreamFrames
@@ -39,6 +39,7 @@ from sts_trio.providers.base import (
     SessionEnd,
     ToolCall,
     UserInterruption,
+    UserSpeaks,
     UserTurn,
     UserWords,
 )
@@ -78,13 +79,13 @@ class Bridge:
         self.call = known  # what is known of the call; `init` makes it better
         self._rules = rules
         self._playout = playout
-        self._greeting = ""
         self.deadlines: Deadlines = dict.fromkeys(Deadline, inf)  # the earliest is `deadline`
         self._listen_from = inf  # from when on it matters whether the caller is quiet; it costs a little
         self._listen_again = -inf if rules.silence.seconds else inf  # for the silence timer; never, if there is none
         self._agent_until = -inf  # when the caller has heard what the agent has said so far
         self._agent_heard = False  # the session in use has said something
         self._reply_due = False  # the caller has spoken, and the agent has not since
+        self._unanswered = Unanswered()
         self._frames = UpstreamFrames(self.counts, now)
         self._keys = DtmfEntries(
             rules.keypad, rules.keypad_gap, self.deadlines, self.counts, interrupt=rules.keys_interrupt
@@ -96,6 +97,7 @@ class Bridge:
         self._ending = Ending(rules, playout, self._speech, self._tools, self.deadlines, now)
         self._lifeline = ResumePolicy(rules.lifeline, self.counts)
         self._last_fault = self._lifeline.last_fault
+        self._answers: list[Action] = []  # of tools, while no session is in use; no more than tools run at once
 
     @property
     def deadline(self) -> float:
@@ -144,7 +146,7 @@ class Bridge:
         controllable = is_real_uuid(call.uuid)
         tools = tuple(tool for tool in self._rules.tools if controllable or not tool.ends_call)
         self._tools.offer(tools)
-        self._greeting = session_policy.greeting_for(call.query)
+        self._unanswered.greeting = session_policy.greeting_for(call.query)
         self.call = replace(call, session_config=session_policy.session_config(call.query, tools))
         return self._moved(self._lifeline.begin(self.call, now))
 
@@ -160,7 +162,16 @@ class Bridge:
             told = self._keys.press(digit, now, ready=ready, at_once=stops)
         except UnusableKeyError as exc:
             return self._note(str(exc))
+        told = self._typed(told)
         return (*self._barge_in(now, by_key=True), *told) if stops else told
+
+    def _typed(self, told: Actions) -> Actions:
+        """Note keys that the agent is given as the caller's words."""
+        released: Actions = ()
+        for action in told:
+            if isinstance(action, SendUserText):
+                released = (*released, *self._unanswered.caller_turn(action.text))
+        return (*released, *told)
 
     def _note(self, sent: str) -> Actions:
         self.counts.not_understood += 1
@@ -192,39 +203,49 @@ class Bridge:
             case AgentText(reply=reply, text=text):
                 return self._agent_speaks(self._speech.text(reply, text, now))
             case AgentTurnEnd():
+                self._unanswered.agent_turn_end()
                 self._speech.turn_end(now)
                 return self._tools.agent_turn_end()
             case UserTurn():
                 return self._user_turn(event, now)
             case UserInterruption():
+                self._unanswered.agent_turn_end()
                 return self._barge_in(now)
-            case UserWords(text=text):
-                self._speech.caller_words(text, now)
+            case UserSpeaks() | UserWords():
+                return self._user_says(event, now)
             case ToolCall():
                 return self._tools.ask(event, now)
-        return ()
 
     def on_tool_done(self, id_: str, result: ToolResult, now: float) -> Actions:
         """A tool that was run has come to its end."""
         tool = self._tools.tool_of(id_)
         if tool is not None and tool.ends_call and not result.failed:
             self._ending.taken_away(now, hung_up=tool.hangs_up)
-        return self._tools.done(id_, result)
+        answers = self._tools.done(id_, result)
+        if not answers:
+            return ()
+        self._unanswered.tool_answered()
+        if self.state is CallState.TALKING:
+            return answers
+        self._answers += answers  # for the session that is being looked for
+        return ()
 
     def _agent_ready(self, ready: AgentReady, session: int, now: float) -> Actions:
         before = self._lifeline.current
         quiet = before is None or self._quiet(now)
-        actions = self._lifeline.ready(session, ready.resume, now, quiet=quiet, lasts=ready.lasts)
+        again = self._unanswered.again
+        actions = self._lifeline.ready(session, ready.resume, now, quiet=quiet, lasts=ready.lasts, again=again)
         if self._lifeline.current != session:
             return actions
         if before is not None:  # what the session before was about to say, or to be told, nobody knows any more
             self._speech.turn_end(now)
-            actions = (*actions, *self._tools.session_over())
+            self._tools.session_over()
         self._agent_heard = False
         self._no_input.wait_from(now)
-        greeting, self._greeting = self._greeting, ""  # once a call, whatever becomes of the session
-        say = (Say(greeting),) if greeting else ()
-        return (*actions, *say, *self._keys.tell())
+        told = (*self._answers, *self._keys.tell())
+        self._answers.clear()
+        asked = any(isinstance(action, AnswerTool | SendUserText) for action in told) or self._tools.awaited
+        return (*actions, *(() if asked else self._unanswered.resume()), *self._typed(told))
 
     def _reported(self, fault: AgentFault, now: float) -> Actions:
         self.counts.provider_faults += 1
@@ -247,7 +268,8 @@ class Bridge:
         if not in_use:
             return found
         self._speech.turn_end(now)  # what is queued is heard out; no more of it will come
-        return (*self._tools.session_over(), *found)
+        self._tools.session_over()
+        return found
 
     def _session_overdue(self, now: float) -> Actions:
         closed: Actions = ()
@@ -259,7 +281,10 @@ class Bridge:
     def _agent_speaks(self, speaks: bool, *, aloud: bool = False) -> Actions:
         if not speaks:
             return ()
+        released: Actions = ()
         if aloud:
+            if not self._unanswered.cut_off:
+                released = self._unanswered.agent_speaks()
             self.deadlines[Deadline.ANSWER] = inf
             if self.deadlines[Deadline.TOOLS] < inf:
                 self._tools.look()
@@ -271,14 +296,25 @@ class Bridge:
             self._reply_due = False
             self._keys.taken_up()
         if not self._speech.overfull:
-            return ()
+            return released
         self._speech.overfull = False
-        return (LogWarning("more speech than is held for a caller; the newest is dropped"),)
+        return (
+            *released,
+            LogWarning("more speech than is held for a caller; the newest is dropped"),
+        )
 
     def _barge_in(self, now: float, *, by_key: bool = False) -> Actions:
         unheard = self._speech.barge_in(now)
         self._tools.barge_in(now)
+        if by_key:
+            self._unanswered.agent_turn_end()
         return (Truncate(unheard, stop=by_key),)
+
+    def _user_says(self, event: UserSpeaks | UserWords, now: float) -> Actions:
+        if isinstance(event, UserSpeaks):
+            return self._unanswered.caller_speaks()
+        self._speech.caller_words(event.text, now)
+        return self._unanswered.caller_words(event.text)
 
     def _user_turn(self, turn: UserTurn, now: float) -> Actions:
         self._last_fault.over()
@@ -291,7 +327,8 @@ class Bridge:
         emotions = strongest(turn.emotions, STRONGEST) if self._rules.emotions else None
         self._speech.caller_turn(turn.text, emotions or None, now)
         self._tools.user_turn()
-        return self._moved(self._emotions.user_turn(turn.emotions, now))
+        known = self._unanswered.caller_turn(turn.text)
+        return (*known, *self._moved(self._emotions.user_turn(turn.emotions, now)))
 
     def _moved(self, actions: Actions) -> Actions:
         """Note where the call stands after these decisions over its sessions or its end. Returns them."""
@@ -345,7 +382,7 @@ class Bridge:
             case Deadline.TOOLS:
                 return self._tools.expire(now)
             case Deadline.KEYS:
-                return self._keys.expire(now, ready=self.state is CallState.TALKING)
+                return self._typed(self._keys.expire(now, ready=self.state is CallState.TALKING))
 
     def end(self, outcome: CallOutcome, now: float) -> Actions:
         """End the call, telling Core why (once), and what the agent had said so far."""
@@ -370,4 +407,5 @@ class Bridge:
 
     def _quiet(self, now: float) -> bool:
         """Whether nobody speaks and nothing is under way: a session can be replaced without anybody hearing it."""
-        return self._idle(now) and self._frames.quiet_for(now) >= QUIET_SECONDS
+        idle = self._idle(now) and not self._unanswered.pending
+        return idle and self._frames.quiet_for(now) >= QUIET_SECONDS

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from enum import Enum, auto
 from math import inf
 from typing import TYPE_CHECKING
 
-from sts_trio.call.actions import Attach, CloseSession, LogWarning, OpenSession
+from sts_trio.call.actions import Attach, CloseSession, GoOn, KeepAudio, LogWarning, OpenSession, Say
 from sts_trio.providers.base import SessionEnd, SessionEndKind
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ QUIET_SECONDS = 1.0  # without speech, to count as a quiet moment: EVI takes 0.8
 _CLOSE_SECONDS = 5.0
 _CLOSE_LOST_SECONDS = 1.0
 _FAULTS_TOLD = 20  # errors of the provider that a call passes on to Core; the rest are counted
+_LONGEST_WORDS = 2000  # characters of a turn, kept to ask it again
 _NOT_RESUMED = "it could not be resumed"
 _RESUMABLE = (SessionEndKind.LOST, SessionEndKind.DEAD, SessionEndKind.PROTOCOL_ERROR, SessionEndKind.FULL)
 
@@ -108,6 +110,84 @@ class LastFault:
         self.close_by = inf
 
 
+class CallerTurn(Enum):
+    """How far the provider is with what the caller says."""
+
+    NONE = auto()  # it is answered, or there is none
+    SPOKEN = auto()  # they speak
+    OVER = auto()  # they have spoken, and their words are not known
+    KNOWN = auto()  # their words are known, and nobody has answered yet
+
+
+class Unanswered:
+    """What is left to be said, should the session in use be lost now: each question is answered, and once."""
+
+    def __init__(self) -> None:
+        self.greeting = ""  # which nobody has heard yet
+        self._turn = CallerTurn.NONE
+        self._words = ""
+        self.cut_off = False
+        """The agent has begun to say something, and not ended. An attribute: each chunk of audio asks for it."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether the caller waits for an answer that has not begun, or is asking for one."""
+        return self._turn is not CallerTurn.NONE
+
+    @property
+    def again(self) -> bool:
+        """Whether another session must hear the caller's turn again: nobody knows its words."""
+        return self._turn in (CallerTurn.SPOKEN, CallerTurn.OVER)
+
+    def caller_speaks(self) -> Actions:
+        """The caller has begun to speak."""
+        held, self._turn = self.again, CallerTurn.SPOKEN
+        self.greeting = ""
+        return () if held else (KeepAudio(turn=True),)
+
+    def caller_turn(self, words: str) -> Actions:
+        """The caller's turn is over; without `words` they may follow."""
+        self.greeting, self.cut_off = "", False
+        if not words and self._turn is CallerTurn.NONE:
+            return ()  # of a provider that does not say when somebody begins: there is nothing to say again
+        return self._known(words) if words else self._move(CallerTurn.OVER)
+
+    def caller_words(self, words: str) -> Actions:
+        """The words of the turn before."""
+        return self._known(words) if self._turn is CallerTurn.OVER and words else ()
+
+    def agent_speaks(self) -> Actions:
+        """The caller will hear the agent: they have their answer, unless they speak at this very moment."""
+        self.greeting, self.cut_off = "", True
+        return () if self._turn is CallerTurn.SPOKEN else self._move(CallerTurn.NONE)
+
+    def agent_turn_end(self) -> None:
+        """All of it has been said."""
+        self.cut_off = False
+
+    def tool_answered(self) -> None:
+        """The agent has the result of a tool, and is to say something of it."""
+        if not self.again:
+            self.cut_off = False
+            self._turn, self._words = CallerTurn.KNOWN, ""  # the words have led to the tool: they must not do so again
+
+    def resume(self) -> Actions:
+        """Another session has taken the place of the one before, and nobody else asks it for something to say."""
+        if self.greeting:
+            return (Say(self.greeting),)
+        if self._turn is CallerTurn.KNOWN:
+            return (GoOn(self._words),)
+        return (GoOn(self._words, cut_off=True),) if self.cut_off and not self.again else ()
+
+    def _known(self, words: str) -> Actions:
+        self._words = words[:_LONGEST_WORDS]
+        return self._move(CallerTurn.KNOWN)
+
+    def _move(self, turn: CallerTurn) -> Actions:
+        held, self._turn = self.again, turn
+        return (KeepAudio(turn=False),) if held and not self.again else ()
+
+
 class ResumePolicy:
     """Decides over sessions by their numbers, which grow. `deadline` says when `expire` is to be called.
 
@@ -152,9 +232,19 @@ class ResumePolicy:
         return self._open()
 
     def ready(
-        self, number: int, resume: object | None, now: float, *, quiet: bool = True, lasts: float = inf
+        self,
+        number: int,
+        resume: object | None,
+        now: float,
+        *,
+        quiet: bool = True,
+        lasts: float = inf,
+        again: bool = False,
     ) -> Actions:
-        """A session is open, and `lasts` so long. It takes the place of the one in use, if it is still `quiet`."""
+        """A session is open, and `lasts` so long. It takes the place of the one in use, if it is still `quiet`.
+
+        `again`: it is told the caller's last turn once more.
+        """
         if number != self._opening:
             return (CloseSession(number),)  # too late: it was given up
         if self.current is not None and not quiet and now < self._renew_by:
@@ -171,9 +261,9 @@ class ResumePolicy:
         self._ready_at, self._had_event = now, False
         self._renew_at, self._renew_by = now + min(self._rules.renew_seconds, lasts - _BEFORE_END_SECONDS), inf
         if before is None:
-            return (Attach(number),)
+            return (Attach(number, again),)
         self.last_fault.over()
-        return (Attach(number), CloseSession(before))
+        return (Attach(number, again), CloseSession(before))
 
     def on_event(self) -> None:
         """The session in use has said something."""

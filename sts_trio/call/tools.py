@@ -139,6 +139,11 @@ class ToolCalls:
         return any(work.tool.ends_call for work in self._work.values())
 
     @property
+    def awaited(self) -> bool:
+        """Whether the agent waits for the answer of a tool."""
+        return any(work.for_agent for work in self._work.values())
+
+    @property
     def busy(self) -> bool:
         """Whether a tool is at work, or about to be."""
         return bool(self._work)
@@ -191,20 +196,22 @@ class ToolCalls:
         self._deadlines[Deadline.TOOLS] = waiting
         return tuple(actions)
 
-    def session_over(self) -> Actions:
-        """The session that asked is gone, and nobody waits for its work; a promised transfer is still made."""
-        actions = []
-        for id_, work in list(self._work.items()):
-            if not work.for_agent:
-                continue
-            if work.tool.ends_call:
-                work.for_agent, work.after = False, -inf  # and no more of the good-bye will come
-                continue
+    def agent_gone(self) -> Actions:
+        """No other session will come: nobody waits for the work that the agent asked for."""
+        self.session_over()
+        stopped = [id_ for id_, work in self._work.items() if work.for_agent]
+        for id_ in stopped:
             del self._work[id_]
             self._answered.append(id_)
-            actions.append(CancelTool(id_))
         self.look()
-        return tuple(actions)
+        return tuple(CancelTool(id_) for id_ in stopped)
+
+    def session_over(self) -> None:
+        """The session that asked is gone. Its work goes on, for the next one; a promised transfer is still made."""
+        for work in self._work.values():
+            if work.for_agent and work.tool.ends_call:
+                work.for_agent, work.after = False, -inf  # and no more of the good-bye will come
+        self.look()
 
     def _start(
         self, id_: str, tool: Tool, arguments: str, now: float, *, for_agent: bool, stays_open: bool = False

@@ -121,6 +121,7 @@ class FakeAgent:
     refused: list[str] = field(default_factory=list)
     answered: list[tuple[str, str]] = field(default_factory=list)
     typed: list[tuple[float, str]] = field(default_factory=list)
+    gone_on: list[tuple[str, bool]] = field(default_factory=list)
     context: list[str] = field(default_factory=list)
     unheard: list[float] = field(default_factory=list)
     stops: list[float] = field(default_factory=list)
@@ -166,6 +167,10 @@ class FakeAgent:
     async def say(self, text: str) -> None:
         await trio.lowlevel.checkpoint()
         self.said.append(text)
+
+    async def go_on(self, words: str, *, cut_off: bool) -> None:
+        await trio.lowlevel.checkpoint()
+        self.gone_on.append((words, cut_off))
 
     async def user_text(self, text: str) -> None:
         await trio.lowlevel.checkpoint()

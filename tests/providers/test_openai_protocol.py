@@ -15,13 +15,14 @@ from sts_trio.providers.base import (
     SessionEndKind,
     ToolCall,
     UserInterruption,
+    UserSpeaks,
     UserTurn,
     UserWords,
 )
 from sts_trio.providers.openai import wire
 from sts_trio.providers.openai.audio import open_codec
 from sts_trio.providers.openai.dialect import OPENAI, XAI, Dialect
-from sts_trio.providers.openai.opening import History
+from sts_trio.providers.openai.history import History
 from sts_trio.providers.openai.protocol import RealtimeProtocol
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ class Bench:
     def hear(self, *messages: wire.FromService, now: float = 0.0) -> list[AgentEvent]:
         for message in messages:
             self.protocol.take(message, now)
-        events: list[AgentEvent] = [event for event in self.protocol.events if not isinstance(event, AgentAudio)]
+        told = self.protocol.events
+        events: list[AgentEvent] = [event for event in told if not isinstance(event, AgentAudio | UserSpeaks)]
         self.protocol.events.clear()
         return events
 
