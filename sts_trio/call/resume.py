@@ -148,7 +148,7 @@ class Unanswered:
     def caller_turn(self, words: str) -> Actions:
         """The caller's turn is over; without `words` they may follow."""
         self.greeting, self.cut_off = "", False
-        if not words and self._turn is CallerTurn.NONE:
+        if not words and not self.again:
             return ()  # of a provider that does not say when somebody begins: there is nothing to say again
         return self._known(words) if words else self._move(CallerTurn.OVER)
 

@@ -157,7 +157,7 @@ class UpstreamBuffer:
             ProviderLost: the session broke; what was not sent is kept.
         """
         if again:
-            self._again.extend(self._sent)
+            self._again.extendleft(reversed(self._sent))
             self._sent.clear()
         while self._again:
             pcm = await self._send_joined(agent, self._again)

@@ -207,6 +207,7 @@ class FakeSession:
         self.ping_overdue = False
         self.send_audio = agent.send_audio
         self.say = agent.say
+        self.go_on = agent.go_on
         self.user_text = agent.user_text
         self.add_context = agent.add_context
         self.stop = agent.stop

@@ -183,7 +183,11 @@ class RealtimeLink:
             with trio.CancelScope(deadline=self._wake_at()):
                 message = await self._next()
             now = trio.current_time()
-            if isinstance(message, SessionEnd | OddMessage):
+            if isinstance(message, SessionEnd):
+                self._protocol.lost()
+                events.append(message)
+                break
+            if isinstance(message, OddMessage):
                 return message
             if message is not None:
                 self._take(message, now)

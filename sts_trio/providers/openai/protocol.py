@@ -76,6 +76,10 @@ class RealtimeProtocol:
         """Act on what is overdue; harmless when nothing is."""
         self._responses.expire(now)
 
+    def lost(self) -> None:
+        """The session is over: what the agent was saying has been said."""
+        self._say_words(*self._saying)
+
     # The service.
 
     def take(self, message: wire.FromService, now: float) -> None:
