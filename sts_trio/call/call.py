@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from sts_trio.call.playout import Playout
     from sts_trio.call.report import CallReport
     from sts_trio.core.link import CoreLink
-    from sts_trio.core.wire import ToCore
     from sts_trio.providers.base import AgentEvent, AgentLink, CallInfo, SessionConfig
 
 
@@ -152,18 +151,15 @@ class Call:
 
     async def _playout_to_core(self) -> None:
         """Playout to Core, at its pace. The only writer while the call lasts."""
-        message: ToCore | None = None
         while self._outcome is None:
-            message = message or self._playout.take(trio.current_time())
-            if message is not None:
+            message = self._playout.take(trio.current_time())
+            while message is not None:
                 await self._core.send(message)
                 message = self._playout.after(message, trio.current_time())
-                continue
-            due = self._playout.due()
-            if due == inf:
+            if self._playout.due == inf:
                 await self._work_to_do.park()
             else:
-                with trio.CancelScope(deadline=due):  # ten times a second: `move_on_at` is a generator more
+                with trio.CancelScope(deadline=self._playout.due):  # `move_on_at` is a generator more
                     await self._work_to_do.park()
 
     async def _watchdog(self) -> None:

@@ -95,6 +95,7 @@ class Playout:
         self._audio = PcmQueue()
         self.queued = 0.0  # seconds of audio queued since the call began, without what a barge-in took back
         self.changed = False  # something has been queued or taken back since `take` was asked last
+        self.due = inf  # when `take` will have something, unless `changed`
         self._played_at = -inf  # when the caller will have heard all that Core was given
 
     def post(self, message: ToCore) -> None:
@@ -122,11 +123,8 @@ class Playout:
 
     def end_reply(self) -> None:
         """Fill the last frame with silence, so that no part of the reply stays behind."""
-        silence = -self._audio.size % FRAME_BYTES
-        self._audio.append(bytes(silence))
-        self.changed = True
-        self.queued += silence / BYTES_PER_SECOND
-        self.audit.queued(silence, None)
+        if silence := -self._audio.size % FRAME_BYTES:
+            self.push(bytes(silence))
 
     def clear(self, now: float) -> None:
         """Barge-in: forget the audio that waits, and what Core has been given and is about to forget too."""
@@ -137,15 +135,16 @@ class Playout:
         self._played_at = min(self._played_at, now)
 
     def take(self, now: float) -> ToCore | None:
-        """Return the next message to send now, or None.
+        """Return the next message to send now, or None: then `due` says when there will be one.
 
         A message that is not audio stays until `sent` confirms it, so that the end of the call cannot lose it.
         """
         self.changed = False
         if self._messages:
             return self._messages[0]
-        size = self._next_size()
-        if size == 0 or now + _EPSILON < self._allowed_at(size):
+        size = min(self._audio.size // FRAME_BYTES * FRAME_BYTES, self._longest)
+        self.due = self._played_at + size / BYTES_PER_SECOND - self._lead if size else inf
+        if now + _EPSILON < self.due:
             return None
         pcm = self._audio.take(size)
         self.audit.taken(size)
@@ -163,13 +162,6 @@ class Playout:
         if self._messages and self._messages[0] is message:
             self._messages.popleft()
 
-    def due(self) -> float:
-        """When `take` will have something; infinity as long as nothing waits."""
-        if self._messages:
-            return -inf
-        size = self._next_size()
-        return self._allowed_at(size) if size else inf
-
     def played_at(self, now: float) -> float:
         """When the caller will have heard all that has been queued so far."""
         return max(self._played_at, now) + self._audio.size / BYTES_PER_SECOND
@@ -185,12 +177,6 @@ class Playout:
     def left_over(self) -> list[ToCore]:
         """Return the messages that were not sent. The audio is of no more use."""
         return list(self._messages)
-
-    def _next_size(self) -> int:
-        return min(self._audio.size // FRAME_BYTES * FRAME_BYTES, self._longest)
-
-    def _allowed_at(self, size: int) -> float:
-        return self._played_at + size / BYTES_PER_SECOND - self._lead
 
 
 _MOST_REPLIES = 64  # ids remembered, to know a reply again that was interrupted

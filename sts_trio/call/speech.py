@@ -120,6 +120,7 @@ class AgentSpeech:
         self._transcripts = Transcripts(playout)
         self._told_segments: deque[int] = deque(maxlen=_MOST_REPLIES)  # hashes: some providers say a segment twice
         self._over_at = inf
+        self._told_at = inf  # when a transcript is to be told
         self._barge_in_told = False
         self._voiced: str | None = None  # the reply whose voice came last
         self._tool_asked = False  # since the turn began: no end of it need be announced
@@ -171,7 +172,8 @@ class AgentSpeech:
     def turn_end(self, now: float) -> None:
         """The turn is complete; the caller may still be listening to it."""
         self._over_at = inf
-        self._play(self._turn.finish())
+        if rest := self._turn.finish():
+            self._play(rest)
         self._playout.end_reply()
         self._close_turn()
         self._tell_heard(now)
@@ -225,8 +227,8 @@ class AgentSpeech:
         """The call is over: tell what has been said, and how much of it was heard."""
         self._close_turn()
         self._transcripts.finish(self._playout.heard(now))
-        self._over_at = inf
-        self._wake(now)
+        self._over_at = self._told_at = inf
+        self._wake()
 
     def _speaks(self, reply: str, now: float, *, words: bool = False) -> bool:
         """Whether this is part of what the agent says now; if so, it has taken up speaking again."""
@@ -252,7 +254,7 @@ class AgentSpeech:
     def _expect_more(self, gap: float, now: float) -> None:
         self.heard_until = self._playout.played_at(now)
         self._over_at = self.heard_until + gap
-        self._wake(now)
+        self._wake()
 
     def _close_turn(self) -> None:
         begins, self._begins = self._begins, None
@@ -267,9 +269,8 @@ class AgentSpeech:
         self._lost = 0.0
 
     def _tell_heard(self, now: float) -> None:
-        self._transcripts.tell(now, self._playout.heard(now))
-        self._wake(now)
+        self._told_at = self._transcripts.tell(now, self._playout.heard(now))
+        self._wake()
 
-    def _wake(self, now: float) -> None:
-        told_at = self._transcripts.ready_at(now, self._playout.heard(now))
-        self._deadlines[Deadline.SPEECH] = min(self._over_at, told_at)
+    def _wake(self) -> None:
+        self._deadlines[Deadline.SPEECH] = min(self._over_at, self._told_at)

@@ -44,6 +44,7 @@ from sts_trio.providers.base import (
 )
 from sts_trio.settings.calls import EmotionRule
 from sts_trio.tools.tool import CallContext, Tool, ToolResult
+from tests.unit.conversation import due
 
 TOOLS = st.sampled_from(["hours", "dsai_transfer", "unknown"])
 REPLIES = st.sampled_from(["", "a", "b", "c", "d"])
@@ -244,8 +245,8 @@ class BridgeMachine(RuleBasedStateMachine):
     @rule(passed=st.sampled_from([0.001, 0.02, 0.1, 0.3, 1.0, 6.0]))
     def time_passes(self, passed: float) -> None:
         target = self.now + passed
-        while self.end is None and min(self.bridge.deadline, self.playout.due()) <= target:
-            self.now = max(self.now, min(self.bridge.deadline, self.playout.due()))
+        while self.end is None and min(self.bridge.deadline, due(self.playout)) <= target:
+            self.now = max(self.now, min(self.bridge.deadline, due(self.playout)))
             if self.bridge.deadline <= self.now:
                 self.carry_out(self.bridge.on_deadline(self.now))
                 assert self.bridge.deadline > self.now or self.end is not None

@@ -31,7 +31,7 @@ from sts_trio.providers.base import (
     UserInterruption,
     UserTurn,
 )
-from tests.unit.test_bridge_rules import HOURS, LOUD, TRANSFER, UUID, Conversation, ask, kinds, voice
+from tests.unit.conversation import HOURS, LOUD, TRANSFER, UUID, Conversation, ask, kinds, voice
 
 
 def opened(c: Conversation, uuid: object = UUID) -> CallInfo:
