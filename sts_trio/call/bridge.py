@@ -18,7 +18,7 @@ from enum import Enum, auto
 from math import inf
 from typing import TYPE_CHECKING
 
-from sts_trio.call.actions import CloseSession, Deadline, End, LogWarning, Say, Truncate
+from sts_trio.call.actions import Begin, CloseSession, Deadline, End, LogWarning, Say, Truncate
 from sts_trio.call.config import is_real_uuid, named
 from sts_trio.call.dtmf import DtmfEntries, UnusableKeyError
 from sts_trio.call.emotions import STRONGEST, Emotions, strongest
@@ -146,7 +146,7 @@ class Bridge:
         self._tools.offer(tools)
         self._greeting = session_policy.greeting_for(call.query)
         self.call = replace(call, session_config=session_policy.session_config(call.query, tools))
-        return self._moved(self._lifeline.begin(self.call, now))
+        return self._moved((Begin(call.id), *self._lifeline.begin(self.call, now)))
 
     def _digit(self, digit: str, now: float) -> Actions:
         if self.state is CallState.WAITING_FOR_INIT:

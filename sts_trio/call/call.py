@@ -17,6 +17,7 @@ from sts_trio.call.actions import (
     AddContext,
     AnswerTool,
     Attach,
+    Begin,
     CallWebhook,
     CancelTool,
     CloseSession,
@@ -31,7 +32,7 @@ from sts_trio.call.actions import (
 )
 from sts_trio.call.config import Prompt, is_real_uuid
 from sts_trio.call.ending import CORE_LEAVES_SECONDS
-from sts_trio.call.meter import Attempt, CallOutcome, Cause, ToolRun
+from sts_trio.call.meter import Attempt, CallOutcome, Cause
 from sts_trio.call.upstream import UpstreamBuffer
 from sts_trio.core.link import SocketClosed
 from sts_trio.core.wire import CallerAudio
@@ -81,7 +82,7 @@ class Call:
         self._bridge = bridge
         self._playout = playout
         self._upstream_buffer = UpstreamBuffer(bridge.counts)
-        self._sessions = AgentSessions(services, self._upstream_buffer)
+        self._sessions = AgentSessions(services, self._upstream_buffer, report)
         self._tools: dict[str, trio.CancelScope] = {}
         self._outcome: CallOutcome | None = None
         self._work_to_do = trio.lowlevel.ParkingLot()  # the playout task parks here
@@ -183,9 +184,10 @@ class Call:
         match action:
             case SendAudio(pcm=pcm):
                 await self._upstream_buffer.send(pcm)
-            case OpenSession():
-                rename_call(action.call.id)  # `init` has come
+            case Begin(id=id_):
+                rename_call(id_)
                 self._report.began(trio.current_time())
+            case OpenSession():
                 self._sessions.open(action, self._nursery, self)
             case CloseSession(number=number):
                 self._sessions.close(number)
@@ -210,15 +212,19 @@ class Call:
         """Run a tool beside the conversation. Its answer is sent outside of the scope that stops it: never half."""
         call, began, how = self._bridge.call, trio.current_time(), "stopped"
         try:
-            with scope, ToolRun(self._services.meter, run.tool.name, trio.current_time) as measured:
+            with scope:
                 result = await run.tool.run(run.arguments, CallContext(call.uuid, call.query))
-                measured.ended(result)
                 how = "failed" if result.failed else "done"
+        except Exception:
+            how = "failed"
+            raise
         finally:
             if self._tools.get(run.id) is scope:  # a provider may use an id again
                 del self._tools[run.id]
-            took = round((trio.current_time() - began) * 1000)
-            log.info("tool run", tool=run.tool.name, how=how, took_ms=took)
+            took = trio.current_time() - began
+            self._report.tools[run.tool.name] += 1
+            self._services.meter.tool_ran(run.tool.name, how, took)
+            log.info("tool run", tool=run.tool.name, how=how, took_ms=round(took * 1000))
         if how != "stopped":
             await self._carry_out(self._bridge.on_tool_done(run.id, result, trio.current_time()))
 
@@ -267,8 +273,9 @@ class AgentSessions:
     garbage collector runs (`tests/call/test_leftovers.py`).
     """
 
-    def __init__(self, services: Services, upstream_buffer: UpstreamBuffer) -> None:
+    def __init__(self, services: Services, upstream_buffer: UpstreamBuffer, report: CallReport) -> None:
         self._services = services
+        self._report = report
         self._upstream_buffer = upstream_buffer
         self._scopes: dict[int, trio.CancelScope] = {}
         self._links: dict[int, AgentLink] = {}  # open sessions; the agent is the one that was attached last
@@ -334,7 +341,7 @@ class AgentSessions:
             event = await link.receive()
             if isinstance(event, AgentReady):
                 took = round(attempt.ready() * 1000)
-                self._services.meter.session_opened(event.session)
+                self._report.session = event.session
                 log.info("agent ready", session=event.session, number=order.number, took_ms=took)
             await call.on_agent_event(event, order.number)
 
@@ -353,7 +360,7 @@ class AgentSessions:
                 prompt = await self._services.instructions(call)
             else:
                 prompt = Prompt(None, "default")
-            self._services.meter.prompted(prompt.source)
+            self._report.prompt = prompt.source
             self._session_config = replace(call.session_config, instructions=prompt.text)
         return replace(call, session_config=self._session_config)
 

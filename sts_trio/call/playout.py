@@ -13,7 +13,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from sts_trio.audio.pcm import BYTES_PER_SECOND, FRAME_BYTES, FRAME_SECONDS, pieces
-from sts_trio.call.meter import CallCounts, Meter
+from sts_trio.call.meter import AnswerTimes, CallCounts, Meter
 from sts_trio.core.wire import Interruption, PlayoutAudio
 
 if TYPE_CHECKING:
@@ -197,6 +197,7 @@ class PlayoutAudit:
     """One call's. Times are those of the caller of a method, in seconds."""
 
     def __init__(self, counts: CallCounts, meter: Meter) -> None:
+        self.answers = AnswerTimes()
         self._counts = counts
         self._meter = meter
         self._parts: deque[_Part] = deque()
@@ -267,10 +268,11 @@ class PlayoutAudit:
     def written(self, message: ToCore, now: float) -> None:
         """Core has been sent this, and its connection has taken it."""
         if isinstance(message, PlayoutAudio):
-            if not self._counts.written_seconds:
-                self._meter.spoke(now)
+            if self.answers.spoke_at is None:
+                self.answers.spoke_at = now
             self._counts.written_seconds += len(message.audio) / BYTES_PER_SECOND
             if self._answered_turn is not None:
+                self.answers.add(now - self._answered_turn)
                 self._meter.answered(now - self._answered_turn)
                 self._answered_turn = None
         elif isinstance(message, Interruption) and self._stop_at is not None:

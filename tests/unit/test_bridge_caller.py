@@ -6,6 +6,7 @@ import pytest
 
 from sts_trio.call.actions import (
     AnswerTool,
+    Begin,
     End,
     LogWarning,
     OpenSession,
@@ -36,7 +37,8 @@ from tests.unit.conversation import HOURS, LOUD, TRANSFER, UUID, Conversation, a
 
 def opened(c: Conversation, uuid: object = UUID) -> CallInfo:
     """What the provider is told of the call when its first session is opened."""
-    (action,) = c.bridge.on_core(Init(uuid), c.now)
+    begun, action = c.bridge.on_core(Init(uuid), c.now)
+    assert begun == Begin(c.bridge.call.id)
     assert isinstance(action, OpenSession)
     return action.call
 
