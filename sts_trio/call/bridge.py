@@ -22,9 +22,10 @@ from sts_trio.call.actions import Begin, CloseSession, Deadline, End, LogWarning
 from sts_trio.call.config import is_real_uuid, named
 from sts_trio.call.dtmf import DtmfEntries, UnusableKeyError
 from sts_trio.call.emotions import STRONGEST, Emotions, strongest
-from sts_trio.call.ending import Ending, NoInputTimer
+from sts_trio.call.ending import Ending
 from sts_trio.call.meter import CallOutcome, Cause
-from sts_trio.call.resume import QUIET_SECONDS, ResumePolicy
+from sts_trio.call.resume import ResumePolicy
+from sts_trio.call.silence import Silence
 from sts_trio.call.speech import AgentSpeech
 from sts_trio.call.tools import ToolCalls
 from sts_trio.call.upstream import UpstreamFrames
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
     from sts_trio.providers.base import AgentEvent, CallInfo
     from sts_trio.tools.tool import ToolResult
 
-_LISTEN_SECONDS = 0.1  # every fifth frame: nobody says a word in less
 _NOTES = 5  # log lines a call, and side, about messages that were not understood; the rest are counted
 _LONGEST_NOTE = 200  # characters
 
@@ -80,18 +80,15 @@ class Bridge:
         self._playout = playout
         self._greeting = ""
         self.deadlines: Deadlines = dict.fromkeys(Deadline, inf)  # the earliest is `deadline`
-        self._listen_from = inf  # from when on it matters whether the caller is quiet; it costs a little
-        self._listen_again = -inf if rules.silence.seconds else inf  # for the silence timer; never, if there is none
-        self._agent_until = -inf  # when the caller has heard what the agent has said so far
         self._agent_heard = False  # the session in use has said something
         self._reply_due = False  # the caller has spoken, and the agent has not since
-        self._frames = UpstreamFrames(self.counts, now)
+        self._frames = UpstreamFrames(self.counts, now, listen=rules.silence.seconds > 0)
         self._keys = DtmfEntries(
             rules.keypad, rules.keypad_gap, self.deadlines, self.counts, interrupt=rules.keys_interrupt
         )
-        self._no_input = NoInputTimer(rules.silence, self.deadlines)
         self._speech = AgentSpeech(playout, self.deadlines)
         self._tools = ToolCalls(playout, self._speech, self.deadlines, rules.tool_grace)
+        self._silence = Silence(rules.silence, self.deadlines, self._frames, playout, self._speech, self._tools)
         self._emotions = Emotions(rules.emotion_rules, self._tools, self.counts)
         self._ending = Ending(rules, playout, self._speech, self._tools, self.deadlines, now)
         self._lifeline = ResumePolicy(rules.lifeline, self.counts)
@@ -118,12 +115,7 @@ class Bridge:
         """Take a message of Core."""
         match message:
             case CallerAudio(audio=pcm):
-                if self.state is CallState.WAITING_FOR_INIT:
-                    return ()
-                if now < self._listen_from:
-                    return self._frames.feed(pcm, now)
-                self._listen_next(now)
-                return self._frames.feed(pcm, now, listen=True)
+                return () if self.state is CallState.WAITING_FOR_INIT else self._frames.feed(pcm, now)
             case Init():
                 return self._init(message, now)
             case Digit(digit=digit):
@@ -151,8 +143,7 @@ class Bridge:
     def _digit(self, digit: str, now: float) -> Actions:
         if self.state is CallState.WAITING_FOR_INIT:
             return ()
-        self._agent_until = -inf
-        self._no_input.heard_caller(now)
+        self._silence.heard_caller(now)
         ready = self.state is CallState.TALKING
         heard = self._speech.owes_voice or self._playout.played_at(now) > now
         stops = ready and heard and self._keys.interrupt
@@ -213,18 +204,18 @@ class Bridge:
 
     def _agent_ready(self, ready: AgentReady, session: int, now: float) -> Actions:
         before = self._lifeline.current
-        quiet = before is None or self._quiet(now)
+        quiet = before is None or self._silence.is_quiet(now)
         actions = self._lifeline.ready(session, ready.resume, now, quiet=quiet, lasts=ready.lasts)
         if self._lifeline.current != session:
             return actions
         if before is not None:  # what the session before was about to say, or to be told, nobody knows any more
             self._speech.turn_end(now)
-            actions = (*actions, *self._tools.session_over())
+            actions = (*actions, *self._dropped())
         self._agent_heard = False
-        self._no_input.wait_from(now)
+        self._silence.wait_from(now)
         greeting, self._greeting = self._greeting, ""  # once a call, whatever becomes of the session
         say = (Say(greeting),) if greeting else ()
-        return (*actions, *say, *self._keys.tell())
+        return (*actions, *say, *(self._keys.tell() if self._keys.entries else ()))
 
     def _reported(self, fault: AgentFault, now: float) -> Actions:
         self.counts.provider_faults += 1
@@ -247,13 +238,17 @@ class Bridge:
         if not in_use:
             return found
         self._speech.turn_end(now)  # what is queued is heard out; no more of it will come
-        return (*self._tools.session_over(), *found)
+        return (*self._dropped(), *found)
+
+    def _dropped(self) -> Actions:
+        """The session that asked for tools is gone."""
+        return self._tools.session_over() if self._tools.work else ()
 
     def _session_overdue(self, now: float) -> Actions:
         closed: Actions = ()
         if (session := self._lifeline.current) and (end := self._last_fault.overdue(now)):
             closed = (CloseSession(session), *self._session_ended(end, session, now))
-        found = self._lifeline.expire(now, quiet=self._quiet(now))
+        found = self._lifeline.expire(now, quiet=self._silence.is_quiet(now))
         return (*closed, *(self._ending.agent_gone(found, now) if isinstance(found, SessionEnd) else found))
 
     def _agent_speaks(self, speaks: bool, *, aloud: bool = False) -> Actions:
@@ -263,7 +258,7 @@ class Bridge:
             self.deadlines[Deadline.ANSWER] = inf
             if self.deadlines[Deadline.TOOLS] < inf:
                 self._tools.look()
-        self._agent_until = self._speech.heard_until
+        self._silence.agent_until = self._speech.heard_until
         if self._last_fault.pending:
             self._last_fault.survived()
             self._moved(())
@@ -277,20 +272,21 @@ class Bridge:
 
     def _barge_in(self, now: float, *, by_key: bool = False) -> Actions:
         unheard = self._speech.barge_in(now)
-        self._tools.barge_in(now)
+        if self._tools.work:
+            self._tools.barge_in(now)
         return (Truncate(unheard, stop=by_key),)
 
     def _user_turn(self, turn: UserTurn, now: float) -> Actions:
         self._last_fault.over()
         self.counts.user_turns += 1
         self._reply_due = True
-        self._agent_until = -inf
-        self._no_input.heard_caller(now)
+        self._silence.heard_caller(now)
         self.deadlines[Deadline.ANSWER] = now + self._rules.answer_seconds
         self._playout.audit.user_turn(now)
         emotions = strongest(turn.emotions, STRONGEST) if self._rules.emotions else None
         self._speech.caller_turn(turn.text, emotions or None, now)
-        self._tools.user_turn()
+        if self._tools.work:
+            self._tools.user_turn()
         return self._moved(self._emotions.user_turn(turn.emotions, now))
 
     def _moved(self, actions: Actions) -> Actions:
@@ -302,14 +298,8 @@ class Bridge:
         elif self.state is not CallState.WAITING_FOR_INIT:
             self.state = CallState.OPENING if self._lifeline.current is None else CallState.TALKING
         self.deadlines[Deadline.SESSION] = self._lifeline.deadline
-        self._listen_from = min(self._lifeline.listen_from, self._listen_again)
+        self._frames.listen_from = self._lifeline.listen_from
         return actions
-
-    def _listen_next(self, now: float) -> None:
-        """The silence timer listens to a frame now and then, a session's renewal to all for as long as it needs."""
-        if self._listen_again < inf:
-            self._listen_again = now + _LISTEN_SECONDS
-            self._listen_from = min(self._lifeline.listen_from, self._listen_again)
 
     # Time.
 
@@ -352,22 +342,7 @@ class Bridge:
         return self._moved(self._ending.end(outcome, now))
 
     def _too_silent(self, now: float) -> Actions:
-        if not self._idle(now) or self.state is not CallState.TALKING:
-            self._no_input.wait_from(self._playout.played_at(now))
+        if not self._silence.is_over(now, talking=self.state is CallState.TALKING):
             return ()
-        if now < self._agent_until + self._rules.silence.seconds:  # the agent has spoken since
-            self._no_input.wait_from(self._agent_until)
-            return ()
-        if (quiet := self._frames.quiet_for(now)) < self._rules.silence.seconds:  # they speak, though no turn has ended
-            self._no_input.heard_caller(now - quiet)
-            return ()
-        prompt = self._no_input.step(now)
+        prompt = self._silence.step(now)
         return (Say(prompt),) if prompt else self.end(CallOutcome(Cause.CALLER_SILENT, 1000), now)
-
-    def _idle(self, now: float) -> bool:
-        """Whether the agent does not speak, and nothing is under way."""
-        return self._playout.played_at(now) <= now and not self._speech.speaking and not self._tools.busy
-
-    def _quiet(self, now: float) -> bool:
-        """Whether nobody speaks and nothing is under way: a session can be replaced without anybody hearing it."""
-        return self._idle(now) and self._frames.quiet_for(now) >= QUIET_SECONDS

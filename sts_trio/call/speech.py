@@ -111,6 +111,7 @@ class AgentSpeech:
 
     def __init__(self, playout: Playout, deadlines: Deadlines) -> None:
         self.heard_until = -inf  # when the caller will have heard what the agent has said so far
+        self.answer_from = 0.0  # where in the playout's audio the agent's voice begins that came after the caller's
         self.overfull = False  # some of what is said has been dropped, and nobody was told yet
         self._deadlines = deadlines
         self._playout = playout
@@ -158,6 +159,7 @@ class AgentSpeech:
     def user_turn(self) -> None:
         """The caller has said something."""
         self._turn.user_turn()
+        self.answer_from = self._playout.queued
 
     def tool_asked(self, now: float, *, last_words: bool = False) -> None:
         """A tool call ends what has been said so far, unless more of it comes before that has been heard.
@@ -170,7 +172,9 @@ class AgentSpeech:
             self.expire(now)
 
     def turn_end(self, now: float) -> None:
-        """The turn is complete; the caller may still be listening to it."""
+        """The turn is complete, if there is one; the caller may still be listening to it."""
+        if not self.speaking:
+            return
         self._over_at = inf
         if rest := self._turn.finish():
             self._play(rest)
@@ -192,6 +196,7 @@ class AgentSpeech:
         unheard = self._playout.queued - heard + (self._gap[0] if heard < self._gap[1] else 0.0)
         self._gap = (0.0, 0.0)
         self._playout.clear(now)
+        self.answer_from = self._playout.queued
         if not self._barge_in_told:
             self._barge_in_told = True
             self._counts.interruptions += 1

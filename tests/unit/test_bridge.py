@@ -279,7 +279,7 @@ class BridgeMachine(RuleBasedStateMachine):
     @invariant()
     def every_tool_call_is_at_work_or_waits_or_has_its_one_answer(self) -> None:
         assert set(self.answered) <= set(self.asked)
-        open_calls = [id_ for id_, work in self.bridge._tools._work.items() if work.for_agent]
+        open_calls = [id_ for id_, work in self.bridge._tools.work.items() if work.for_agent]
         assert not set(open_calls) & set(self.answered)
         assert len(open_calls) <= 1
         if open_calls and self.end is None and open_calls[0] not in self.running:
