@@ -30,8 +30,8 @@ from sts_trio.call.actions import (
     SendUserText,
     Truncate,
 )
-from sts_trio.call.config import Prompt, is_real_uuid
-from sts_trio.call.ending import CORE_LEAVES_SECONDS
+from sts_trio.call.closing import close_call
+from sts_trio.call.config import Prompt
 from sts_trio.call.meter import Attempt, CallOutcome, Cause
 from sts_trio.call.upstream import UpstreamBuffer
 from sts_trio.core.link import SocketClosed
@@ -60,10 +60,6 @@ ToAgent = Attach | Say | SendUserText | AddContext | Truncate | AnswerTool
 
 # For webhooks that are under way when the call ends; Core's side is closed by then.
 _ERRANDS_SECONDS = 3.0
-# What is left to tell Core at the end; and its close handshake.
-_LAST_WORDS_SECONDS = 2.0
-# For an operator's service to take the telephone call away, before Core's side is closed.
-_RELEASE_SECONDS = 3.0
 
 
 class Call:
@@ -110,7 +106,8 @@ class Call:
             log.exception("the call failed")
             self._outcome = CallOutcome(Cause.INTERNAL, 1011, "internal error of the connector")
         try:
-            await self._close()
+            if self._outcome is not None:
+                await close_call(self._core, self._bridge, self._playout, self._services, self._outcome)
         except Exception:
             log.exception("closing the call failed")
 
@@ -232,38 +229,6 @@ class Call:
         if self._outcome is None:
             self._outcome = outcome
             self._nursery.cancel_scope.cancel(reason=outcome.cause)
-
-    async def _close(self) -> None:
-        """Tell Core what is left, and close its side, each in bounded time, cancelled or not."""
-        if (outcome := self._outcome) is None:
-            return
-        if not outcome.by_caller:
-            self._bridge.end(outcome, trio.current_time())  # tells what has not been told yet
-        with trio.move_on_after(_LAST_WORDS_SECONDS, shield=True):
-            for message in self._playout.left_over():  # to a Core that has gone it is lost, but not to a log on the way
-                await self._core.send(message)
-        if outcome.by_caller:
-            return
-        if (leaves_by := await self._release(outcome)) is not None:
-            with trio.CancelScope(deadline=leaves_by, shield=True):  # our close could hang up on a transferred caller
-                while not isinstance(await self._core.receive(), SocketClosed):
-                    pass
-        with trio.move_on_after(_LAST_WORDS_SECONDS, shield=True):
-            await self._core.close(outcome.code, outcome.cause)
-
-    async def _release(self, outcome: CallOutcome) -> float | None:
-        """Closing Core's side may not be enough for the line to drop (docs/protocols/core.md 8).
-
-        Returns until when Core should close first, since the caller goes on elsewhere; None if they do not.
-        """
-        if (leaves_by := self._bridge.core_leaves_by) is not None:  # nobody of ours hangs up on them
-            return leaves_by
-        uuid, release = self._bridge.call.uuid, self._services.release
-        if release is not None and uuid is not None and is_real_uuid(uuid):
-            with trio.move_on_after(_RELEASE_SECONDS, shield=True):
-                if await release(uuid, outcome.cause):
-                    return trio.current_time() + CORE_LEAVES_SECONDS
-        return None
 
 
 class AgentSessions:

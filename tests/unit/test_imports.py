@@ -51,7 +51,7 @@ ONLY_IN = {  # library: where it may be imported
     "quart": {"web"},
     "quart_trio": {"web"},
     "hypercorn": {"web"},
-    "wsproto": {"web", "providers.socket", "lab"},
+    "wsproto": {"web", "providers.refusal", "providers.socket", "lab"},
     "h11": {"web", "lab"},
     "trio_websocket": {"providers.socket", "lab"},
     "decouple": {"settings"},
