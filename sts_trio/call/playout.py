@@ -126,8 +126,21 @@ class Playout:
         if silence := -self._audio.size % FRAME_BYTES:
             self.push(bytes(silence))
 
+    def barge_in(self, now: float, *, tell: bool) -> float:
+        """The caller cuts the agent off; with `tell` Core hears of it.
+
+        Returns how many of the seconds queued so far the caller has heard.
+        """
+        self.audit.barge_in(now, announced=tell)
+        heard = self.heard(now)
+        self.clear(now)
+        if tell:
+            self.counts.interruptions += 1
+            self.post(Interruption())
+        return heard
+
     def clear(self, now: float) -> None:
-        """Barge-in: forget the audio that waits, and what Core has been given and is about to forget too."""
+        """Forget the audio that waits, and what Core has been given and is about to forget too."""
         self.queued = self.heard(now)
         self._audio = PcmQueue()
         self.changed = True

@@ -14,7 +14,7 @@ from sts_trio.audio.pcm import BYTES_PER_SECOND
 from sts_trio.audio.resample import TelephoneResampler
 from sts_trio.call.actions import Deadline
 from sts_trio.call.transcripts import Said, Transcripts
-from sts_trio.core.wire import Interruption, Transcript
+from sts_trio.core.wire import Transcript
 
 if TYPE_CHECKING:
     from sts_trio.audio.pcm import Wav
@@ -191,18 +191,14 @@ class AgentSpeech:
         self._close_turn()
         self._tool_asked = False
         self._turn.cut_off(now)
-        self._playout.audit.barge_in(now, announced=not self._barge_in_told)
-        heard = self._playout.heard(now)
-        unheard = self._playout.queued - heard + (self._gap[0] if heard < self._gap[1] else 0.0)
+        queued = self._playout.queued
+        heard = self.answer_from = self._playout.barge_in(now, tell=not self._barge_in_told)
+        self._barge_in_told = True
+        unheard = queued - heard + (self._gap[0] if heard < self._gap[1] else 0.0)
         self._gap = (0.0, 0.0)
-        self._playout.clear(now)
-        self.answer_from = self._playout.queued
-        if not self._barge_in_told:
-            self._barge_in_told = True
-            self._counts.interruptions += 1
-            self._playout.post(Interruption())
         self._transcripts.settle(heard)
-        self._tell_heard(now)
+        self._told_at = self._transcripts.tell(now, heard)
+        self._wake()
         return unheard
 
     def expire(self, now: float) -> None:
