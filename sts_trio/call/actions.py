@@ -48,6 +48,13 @@ class SendAudio:
 
 
 @dataclass(frozen=True, slots=True)
+class Begin:
+    """Core's `init` has come: from now on the call has this id."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
 class OpenSession:
     """Open a session with the provider for this call. `number` is what its events, and other actions, name it by.
 
@@ -174,6 +181,7 @@ class End:
 
 Action = (
     SendAudio
+    | Begin
     | OpenSession
     | Attach
     | CloseSession

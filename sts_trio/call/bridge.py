@@ -18,15 +18,27 @@ from enum import Enum, auto
 from math import inf
 from typing import TYPE_CHECKING
 
-from sts_trio.call.actions import AnswerTool, CloseSession, Deadline, End, LogWarning, Say, SendUserText, Truncate
+from sts_trio.call.actions import (
+    AnswerTool,
+    Begin,
+    CloseSession,
+    Deadline,
+    End,
+    LogWarning,
+    Say,
+    SendUserText,
+    Truncate,
+)
 from sts_trio.call.config import is_real_uuid, named
 from sts_trio.call.dtmf import DtmfEntries, UnusableKeyError
 from sts_trio.call.emotions import STRONGEST, Emotions, strongest
-from sts_trio.call.ending import Ending, NoInputTimer
+from sts_trio.call.ending import Ending
 from sts_trio.call.meter import CallOutcome, Cause
-from sts_trio.call.resume import QUIET_SECONDS, ResumePolicy, Unanswered
+from sts_trio.call.resume import ResumePolicy
+from sts_trio.call.silence import Silence
 from sts_trio.call.speech import AgentSpeech
 from sts_trio.call.tools import ToolCalls
+from sts_trio.call.unanswered import Unanswered
 from sts_trio.call.upstream import UpstreamFrames
 from sts_trio.core.wire import CallerAudio, Digit, Init, NotUnderstood
 from sts_trio.providers.base import (
@@ -55,7 +67,6 @@ if TYPE_CHECKING:
     from sts_trio.providers.base import AgentEvent, CallInfo
     from sts_trio.tools.tool import ToolResult
 
-_LISTEN_SECONDS = 0.1  # every fifth frame: nobody says a word in less
 _NOTES = 5  # log lines a call, and side, about messages that were not understood; the rest are counted
 _LONGEST_NOTE = 200  # characters
 
@@ -80,19 +91,18 @@ class Bridge:
         self._rules = rules
         self._playout = playout
         self.deadlines: Deadlines = dict.fromkeys(Deadline, inf)  # the earliest is `deadline`
-        self._listen_from = inf  # from when on it matters whether the caller is quiet; it costs a little
-        self._listen_again = -inf if rules.silence.seconds else inf  # for the silence timer; never, if there is none
-        self._agent_until = -inf  # when the caller has heard what the agent has said so far
         self._agent_heard = False  # the session in use has said something
         self._reply_due = False  # the caller has spoken, and the agent has not since
         self._unanswered = Unanswered()
-        self._frames = UpstreamFrames(self.counts, now)
+        self._frames = UpstreamFrames(self.counts, now, listen=rules.silence.seconds > 0)
         self._keys = DtmfEntries(
             rules.keypad, rules.keypad_gap, self.deadlines, self.counts, interrupt=rules.keys_interrupt
         )
-        self._no_input = NoInputTimer(rules.silence, self.deadlines)
         self._speech = AgentSpeech(playout, self.deadlines)
         self._tools = ToolCalls(playout, self._speech, self.deadlines, rules.tool_grace)
+        self._silence = Silence(
+            rules.silence, self.deadlines, self._frames, playout, self._speech, self._tools, self._unanswered
+        )
         self._emotions = Emotions(rules.emotion_rules, self._tools, self.counts)
         self._ending = Ending(rules, playout, self._speech, self._tools, self.deadlines, now)
         self._lifeline = ResumePolicy(rules.lifeline, self.counts)
@@ -120,12 +130,7 @@ class Bridge:
         """Take a message of Core."""
         match message:
             case CallerAudio(audio=pcm):
-                if self.state is CallState.WAITING_FOR_INIT:
-                    return ()
-                if now < self._listen_from:
-                    return self._frames.feed(pcm, now)
-                self._listen_next(now)
-                return self._frames.feed(pcm, now, listen=True)
+                return () if self.state is CallState.WAITING_FOR_INIT else self._frames.feed(pcm, now)
             case Init():
                 return self._init(message, now)
             case Digit(digit=digit):
@@ -148,13 +153,12 @@ class Bridge:
         self._tools.offer(tools)
         self._unanswered.greeting = session_policy.greeting_for(call.query)
         self.call = replace(call, session_config=session_policy.session_config(call.query, tools))
-        return self._moved(self._lifeline.begin(self.call, now))
+        return self._moved((Begin(call.id), *self._lifeline.begin(self.call, now)))
 
     def _digit(self, digit: str, now: float) -> Actions:
         if self.state is CallState.WAITING_FOR_INIT:
             return ()
-        self._agent_until = -inf
-        self._no_input.heard_caller(now)
+        self._silence.heard_caller(now)
         ready = self.state is CallState.TALKING
         heard = self._speech.owes_voice or self._playout.played_at(now) > now
         stops = ready and heard and self._keys.interrupt
@@ -232,7 +236,7 @@ class Bridge:
 
     def _agent_ready(self, ready: AgentReady, session: int, now: float) -> Actions:
         before = self._lifeline.current
-        quiet = before is None or self._quiet(now)
+        quiet = before is None or self._silence.is_quiet(now)
         again = self._unanswered.again
         actions = self._lifeline.ready(session, ready.resume, now, quiet=quiet, lasts=ready.lasts, again=again)
         if self._lifeline.current != session:
@@ -241,8 +245,8 @@ class Bridge:
             self._speech.turn_end(now)
             self._tools.session_over()
         self._agent_heard = False
-        self._no_input.wait_from(now)
-        told = (*self._answers, *self._keys.tell())
+        self._silence.wait_from(now)
+        told = (*self._answers, *(self._keys.tell() if self._keys.entries else ()))
         self._answers.clear()
         asked = any(isinstance(action, AnswerTool | SendUserText) for action in told) or self._tools.awaited
         return (*actions, *(() if asked else self._unanswered.resume()), *self._typed(told))
@@ -275,7 +279,7 @@ class Bridge:
         closed: Actions = ()
         if (session := self._lifeline.current) and (end := self._last_fault.overdue(now)):
             closed = (CloseSession(session), *self._session_ended(end, session, now))
-        found = self._lifeline.expire(now, quiet=self._quiet(now))
+        found = self._lifeline.expire(now, quiet=self._silence.is_quiet(now))
         return (*closed, *(self._ending.agent_gone(found, now) if isinstance(found, SessionEnd) else found))
 
     def _agent_speaks(self, speaks: bool, *, aloud: bool = False) -> Actions:
@@ -288,7 +292,7 @@ class Bridge:
             self.deadlines[Deadline.ANSWER] = inf
             if self.deadlines[Deadline.TOOLS] < inf:
                 self._tools.look()
-        self._agent_until = self._speech.heard_until
+        self._silence.agent_until = self._speech.heard_until
         if self._last_fault.pending:
             self._last_fault.survived()
             self._moved(())
@@ -305,7 +309,8 @@ class Bridge:
 
     def _barge_in(self, now: float, *, by_key: bool = False) -> Actions:
         unheard = self._speech.barge_in(now)
-        self._tools.barge_in(now)
+        if self._tools.work:
+            self._tools.barge_in(now)
         if by_key:
             self._unanswered.agent_turn_end()
         return (Truncate(unheard, stop=by_key),)
@@ -320,13 +325,13 @@ class Bridge:
         self._last_fault.over()
         self.counts.user_turns += 1
         self._reply_due = True
-        self._agent_until = -inf
-        self._no_input.heard_caller(now)
+        self._silence.heard_caller(now)
         self.deadlines[Deadline.ANSWER] = now + self._rules.answer_seconds
         self._playout.audit.user_turn(now)
         emotions = strongest(turn.emotions, STRONGEST) if self._rules.emotions else None
         self._speech.caller_turn(turn.text, emotions or None, now)
-        self._tools.user_turn()
+        if self._tools.work:
+            self._tools.user_turn()
         known = self._unanswered.caller_turn(turn.text)
         return (*known, *self._moved(self._emotions.user_turn(turn.emotions, now)))
 
@@ -339,14 +344,8 @@ class Bridge:
         elif self.state is not CallState.WAITING_FOR_INIT:
             self.state = CallState.OPENING if self._lifeline.current is None else CallState.TALKING
         self.deadlines[Deadline.SESSION] = self._lifeline.deadline
-        self._listen_from = min(self._lifeline.listen_from, self._listen_again)
+        self._frames.listen_from = self._lifeline.listen_from
         return actions
-
-    def _listen_next(self, now: float) -> None:
-        """The silence timer listens to a frame now and then, a session's renewal to all for as long as it needs."""
-        if self._listen_again < inf:
-            self._listen_again = now + _LISTEN_SECONDS
-            self._listen_from = min(self._lifeline.listen_from, self._listen_again)
 
     # Time.
 
@@ -389,23 +388,7 @@ class Bridge:
         return self._moved(self._ending.end(outcome, now))
 
     def _too_silent(self, now: float) -> Actions:
-        if not self._idle(now) or self.state is not CallState.TALKING:
-            self._no_input.wait_from(self._playout.played_at(now))
+        if not self._silence.is_over(now, talking=self.state is CallState.TALKING):
             return ()
-        if now < self._agent_until + self._rules.silence.seconds:  # the agent has spoken since
-            self._no_input.wait_from(self._agent_until)
-            return ()
-        if (quiet := self._frames.quiet_for(now)) < self._rules.silence.seconds:  # they speak, though no turn has ended
-            self._no_input.heard_caller(now - quiet)
-            return ()
-        prompt = self._no_input.step(now)
+        prompt = self._silence.step(now)
         return (Say(prompt),) if prompt else self.end(CallOutcome(Cause.CALLER_SILENT, 1000), now)
-
-    def _idle(self, now: float) -> bool:
-        """Whether the agent does not speak, and nothing is under way."""
-        return self._playout.played_at(now) <= now and not self._speech.speaking and not self._tools.busy
-
-    def _quiet(self, now: float) -> bool:
-        """Whether nobody speaks and nothing is under way: a session can be replaced without anybody hearing it."""
-        idle = self._idle(now) and not self._unanswered.pending
-        return idle and self._frames.quiet_for(now) >= QUIET_SECONDS

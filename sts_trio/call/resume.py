@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from enum import Enum, auto
 from math import inf
 from typing import TYPE_CHECKING
 
-from sts_trio.call.actions import Attach, CloseSession, GoOn, KeepAudio, LogWarning, OpenSession, Say
+from sts_trio.call.actions import Attach, CloseSession, LogWarning, OpenSession
 from sts_trio.providers.base import SessionEnd, SessionEndKind
 
 if TYPE_CHECKING:
@@ -44,7 +43,6 @@ QUIET_SECONDS = 1.0  # without speech, to count as a quiet moment: EVI takes 0.8
 _CLOSE_SECONDS = 5.0
 _CLOSE_LOST_SECONDS = 1.0
 _FAULTS_TOLD = 20  # errors of the provider that a call passes on to Core; the rest are counted
-_LONGEST_WORDS = 2000  # characters of a turn, kept to ask it again
 _NOT_RESUMED = "it could not be resumed"
 _RESUMABLE = (SessionEndKind.LOST, SessionEndKind.DEAD, SessionEndKind.PROTOCOL_ERROR, SessionEndKind.FULL)
 
@@ -108,84 +106,6 @@ class LastFault:
         self._fault = None
         self.pending = False
         self.close_by = inf
-
-
-class CallerTurn(Enum):
-    """How far the provider is with what the caller says."""
-
-    NONE = auto()  # it is answered, or there is none
-    SPOKEN = auto()  # they speak
-    OVER = auto()  # they have spoken, and their words are not known
-    KNOWN = auto()  # their words are known, and nobody has answered yet
-
-
-class Unanswered:
-    """What is left to be said, should the session in use be lost now: each question is answered, and once."""
-
-    def __init__(self) -> None:
-        self.greeting = ""  # which nobody has heard yet
-        self._turn = CallerTurn.NONE
-        self._words = ""
-        self.cut_off = False
-        """The agent has begun to say something, and not ended. An attribute: each chunk of audio asks for it."""
-
-    @property
-    def pending(self) -> bool:
-        """Whether the caller waits for an answer that has not begun, or is asking for one."""
-        return self._turn is not CallerTurn.NONE
-
-    @property
-    def again(self) -> bool:
-        """Whether another session must hear the caller's turn again: nobody knows its words."""
-        return self._turn in (CallerTurn.SPOKEN, CallerTurn.OVER)
-
-    def caller_speaks(self) -> Actions:
-        """The caller has begun to speak."""
-        held, self._turn = self.again, CallerTurn.SPOKEN
-        self.greeting = ""
-        return () if held else (KeepAudio(turn=True),)
-
-    def caller_turn(self, words: str) -> Actions:
-        """The caller's turn is over; without `words` they may follow."""
-        self.greeting, self.cut_off = "", False
-        if not words and not self.again:
-            return ()  # of a provider that does not say when somebody begins: there is nothing to say again
-        return self._known(words) if words else self._move(CallerTurn.OVER)
-
-    def caller_words(self, words: str) -> Actions:
-        """The words of the turn before."""
-        return self._known(words) if self._turn is CallerTurn.OVER and words else ()
-
-    def agent_speaks(self) -> Actions:
-        """The caller will hear the agent: they have their answer, unless they speak at this very moment."""
-        self.greeting, self.cut_off = "", True
-        return () if self._turn is CallerTurn.SPOKEN else self._move(CallerTurn.NONE)
-
-    def agent_turn_end(self) -> None:
-        """All of it has been said."""
-        self.cut_off = False
-
-    def tool_answered(self) -> None:
-        """The agent has the result of a tool, and is to say something of it."""
-        if not self.again:
-            self.cut_off = False
-            self._turn, self._words = CallerTurn.KNOWN, ""  # the words have led to the tool: they must not do so again
-
-    def resume(self) -> Actions:
-        """Another session has taken the place of the one before, and nobody else asks it for something to say."""
-        if self.greeting:
-            return (Say(self.greeting),)
-        if self._turn is CallerTurn.KNOWN:
-            return (GoOn(self._words),)
-        return (GoOn(self._words, cut_off=True),) if self.cut_off and not self.again else ()
-
-    def _known(self, words: str) -> Actions:
-        self._words = words[:_LONGEST_WORDS]
-        return self._move(CallerTurn.KNOWN)
-
-    def _move(self, turn: CallerTurn) -> Actions:
-        held, self._turn = self.again, turn
-        return (KeepAudio(turn=False),) if held and not self.again else ()
 
 
 class ResumePolicy:

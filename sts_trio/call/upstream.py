@@ -23,6 +23,8 @@ _RATE = 1.05
 # A stall of TCP ends with a burst. A minute of it is no attack, and bounded; what a caller sends all the time is.
 BURST_SECONDS = 60.0
 _BURST_BYTES = BURST_SECONDS * BYTES_PER_SECOND
+# Every fifth frame: nobody says a word in less.
+_LISTEN_SECONDS = 0.1
 
 
 class RealTimeLimit:
@@ -37,7 +39,7 @@ class RealTimeLimit:
         self._at = now
 
     def admit(self, pcm: bytes, now: float) -> bytes:
-        """Return what of `pcm`, whole samples, may pass now."""
+        """Return what of `pcm`, whole samples, may pass now: `pcm` itself if that is all of it."""
         room = min(_BURST_BYTES, self._room + (now - self._at) * _RATE * BYTES_PER_SECOND)
         self._at = now
         size = len(pcm)
@@ -51,24 +53,30 @@ class RealTimeLimit:
 
 
 class UpstreamFrames:
-    """Takes what Core sends as it comes, any number of bytes at any pace; returns whole samples in frames."""
+    """Takes what Core sends as it comes, any number of bytes at any pace; returns whole samples in frames.
 
-    def __init__(self, counts: CallCounts, now: float) -> None:
+    Whether the caller is loud is looked at from time to time (with `listen`), and from `listen_from` on in each frame:
+    it costs a little.
+    """
+
+    def __init__(self, counts: CallCounts, now: float, *, listen: bool = False) -> None:
+        self.listen_from = inf
+        self._listen_again = now if listen else inf
         self._counts = counts
         self._odd = b""  # an odd last byte, which waits for the rest of its sample
         self._rate = RealTimeLimit(now)
         self._loud_at = -inf
 
-    def feed(self, data: bytes, now: float, *, listen: bool = False) -> Actions:
-        """Return the pieces to send. `listen`: somebody asks for `quiet_for` at the moment; it costs a little."""
+    def feed(self, data: bytes, now: float) -> Actions:
+        """Return the pieces to send."""
         if self._odd or len(data) & 1:
             data = self._odd + data
             whole = len(data) & ~1
             data, self._odd = data[:whole], data[whole:]
         pcm = self._rate.admit(data, now)
-        if listen and is_loud(pcm):
-            self._loud_at = now
-        if self._rate.excess_seconds > self._counts.upstream_excess_seconds:
+        if now >= self.listen_from or now >= self._listen_again:
+            self._listen(pcm, now)
+        if pcm is not data:  # some of it came too fast
             return (*self._too_fast(), *(SendAudio(piece) for piece in pieces(pcm)))
         if 0 < len(pcm) <= FRAME_BYTES:
             return (SendAudio(pcm),)
@@ -77,6 +85,12 @@ class UpstreamFrames:
     def quiet_for(self, now: float) -> float:
         """Seconds since the caller was last loud, while it was listened to."""
         return now - self._loud_at
+
+    def _listen(self, pcm: bytes, now: float) -> None:
+        if self._listen_again < inf:
+            self._listen_again = now + _LISTEN_SECONDS
+        if is_loud(pcm):
+            self._loud_at = now
 
     def _too_fast(self) -> Actions:
         told = self._counts.upstream_excess_seconds > 0

@@ -26,8 +26,7 @@ from sts_trio.providers.base import (
 )
 from sts_trio.settings.calls import EmotionRule
 from sts_trio.tools.tool import ToolResult
-from tests.unit.test_bridge_rules import HOURS, LOST, TRANSFER, UUID, Conversation, ask, kinds, voice
-from tests.unit.test_playout_audit import Measured
+from tests.unit.conversation import HOURS, LOST, TRANSFER, UUID, Conversation, Measured, ask, kinds, voice
 
 HANGUP = replace(TRANSFER, name="dsai_hangup", hangs_up=True)
 GOODBYE = SessionEnd("bye", SessionEndKind.GOODBYE)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sts_trio.call.actions import GoOn, KeepAudio, Say
-from sts_trio.call.resume import Unanswered
+from sts_trio.call.unanswered import Unanswered
 
 if TYPE_CHECKING:
     from collections.abc import Callable
