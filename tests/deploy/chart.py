@@ -36,6 +36,12 @@ def one(manifests: list[Manifest], kind: str) -> Manifest:
     return found
 
 
+def image(word: str) -> str:
+    """What the last such instruction of the Dockerfile says, in one line."""
+    text = (CHART.parents[2] / "Dockerfile").read_text(encoding="utf-8")
+    return re.findall(rf"^{word} (.*)$", text, re.MULTILINE)[-1]
+
+
 def values_table() -> str:
     """The README's table, made of the values and the comments before them."""
     text = (CHART / "values.yaml").read_text(encoding="utf-8")

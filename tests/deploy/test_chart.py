@@ -15,8 +15,7 @@ from sts_trio.call.handler import Registry
 from sts_trio.metrics import Metrics
 from sts_trio.providers import SETTINGS
 from sts_trio.settings import parsers
-from tests.deploy.chart import CHART, Manifest, one, render, values_table
-from tests.e2e.test_image import only
+from tests.deploy.chart import CHART, Manifest, image, one, render, values_table
 
 VARIABLES = {variable.name: variable for topic in document.topics(SETTINGS) for variable in topic.variables}
 KEY = {"OPENAI_API_KEY": {"name": "sts-trio", "key": "openai"}}
@@ -91,7 +90,7 @@ def test_a_pod_is_one_process_that_may_write_nothing_and_may_finish_its_calls() 
     assert spec["terminationGracePeriodSeconds"] == int(given["DRAIN_SECONDS"]) + 30 == 930
     # Before the drain it goes on; after it, calls get 5 s to say good-bye and the server 5 s to close.
     assert int(container["lifecycle"]["preStop"]["exec"]["command"][1]) + 10 < 30
-    assert f"{spec['securityContext']['runAsUser']}:{spec['securityContext']['runAsGroup']}" == only("USER").rest
+    assert f"{spec['securityContext']['runAsUser']}:{spec['securityContext']['runAsGroup']}" == image("USER")
     assert spec["securityContext"]["runAsNonRoot"] is True
     assert container["securityContext"] == {
         "allowPrivilegeEscalation": False,
@@ -100,7 +99,7 @@ def test_a_pod_is_one_process_that_may_write_nothing_and_may_finish_its_calls() 
     }
     assert spec["automountServiceAccountToken"] is spec["enableServiceLinks"] is False
     assert container["image"] == f"dsai-sts-humeai:{__version__}"
-    assert container["ports"] == [{"name": "calls", "containerPort": int(only("EXPOSE").rest)}]
+    assert container["ports"] == [{"name": "calls", "containerPort": int(image("EXPOSE"))}]
     assert {probe: container[f"{probe}Probe"]["httpGet"]["path"] for probe in ("startup", "liveness", "readiness")} == {
         "startup": "/health",
         "liveness": "/health",

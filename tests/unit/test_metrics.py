@@ -15,18 +15,9 @@ from sts_trio.call.meter import HTTP, TOOL_RESULTS, WEBSOCKET, CallCounts, CallR
 from sts_trio.main import build_shared
 from sts_trio.metrics import IN_SECONDS, MOST_EMOTIONS, SERIES, Metrics
 from tests.call.stage import make_settings
+from tests.fakes.metrics import used
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-
-
-def used() -> Metrics:
-    """Metrics in which every series has a sample."""
-    metrics = Metrics(Registry(), "1.2.3")
-    call = CallRecord(WEBSOCKET, CallCounts())
-    metrics.call_began(call)
-    metrics.tool_ran("lookup", "done", 1.0)
-    metrics.call_ended(call, "too_long", 1.0, "Joy")
-    return metrics
 
 
 def values(metrics: Metrics, prefix: str) -> dict[tuple[str, ...], float]:
