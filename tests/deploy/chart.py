@@ -39,7 +39,7 @@ def one(manifests: list[Manifest], kind: str) -> Manifest:
 def image(word: str) -> str:
     """What the last such instruction of the Dockerfile says, in one line."""
     text = (CHART.parents[2] / "Dockerfile").read_text(encoding="utf-8")
-    return re.findall(rf"^{word} (.*)$", text, re.MULTILINE)[-1]
+    return str(re.findall(rf"^{word} (.*)$", text, re.MULTILINE)[-1])
 
 
 def values_table() -> str:

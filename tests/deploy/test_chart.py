@@ -116,7 +116,7 @@ def test_settings_come_as_they_are_and_secrets_by_reference() -> None:
     assert given["STS_TOKEN"] == {"secretKeyRef": {"name": "sts-trio", "key": "token"}}
     assert "Secret" not in {each["kind"] for each in manifests}
     mounts = {mount["mountPath"]: mount.get("readOnly") for mount in pod(manifests)["containers"][0]["volumeMounts"]}
-    assert mounts == {"/tmp": None, f"{only('WORKDIR').rest}/{VARIABLES['TOOLS_DIR'].default}": True, "/ca": True}
+    assert mounts == {"/tmp": None, f"{image('WORKDIR')}/{VARIABLES['TOOLS_DIR'].default}": True, "/ca": True}
 
 
 @pytest.mark.parametrize(
