@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,7 @@ async def test_every_series_is_on_a_dashboard() -> None:
         if not where.startswith("alert")
         for selector in selectors(query)
     }
-    assert families - shown == set()
+    assert families - shown == set(), "give them a panel in deploy/grafana/make.py, and run it"
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule["alert"]))
@@ -136,6 +137,14 @@ def sections() -> dict[str, str]:
 def slug(title: str) -> str:
     """A heading's anchor, as forges make it."""
     return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
+def test_the_dashboards_are_what_is_made_of_their_description(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "deploy/grafana")
+    made: dict[str, str] = runpy.run_path(str(ROOT / "deploy/grafana/make.py"))["dashboards"]()
+    for name, text in made.items():
+        assert (ROOT / "deploy/grafana" / name).read_text(encoding="utf-8") == text, "python deploy/grafana/make.py"
+    assert {Path(name).stem for name in made} == set(BOARDS)
 
 
 @pytest.mark.parametrize("name", BOARDS)
