@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from panels import bars, board, lines, per_minute, quantile, row, stat, steps, words
+from panels import bars, board, lines, growth, quantile, row, stat, steps, words
 
 FAILED = 'sts_calls_ended_total{cause=~"provider_failed|internal_error|no_init"}'
 FEW = steps((1, "orange"), (5, "red"))
@@ -54,12 +54,12 @@ SERVICE = [
     bars(
         "Refused, by reason",
         "Calls that were told 503, a minute.",
-        {"{{reason}}": per_minute("sts_calls_refused_total", "reason")},
+        {"{{reason}}": growth("sts_calls_refused_total", "reason")},
     ),
     bars(
         "Turned away at the door, by reason",
         "No token, a foreign page, broken HTTP, floods, requests that are no call.",
-        {"{{reason}}": per_minute("sts_refused_total", "reason") + " > 0"},
+        {"{{reason}}": growth("sts_refused_total", "reason") + " > 0"},
     ),
     row("The machine"),
     lines(
@@ -98,7 +98,7 @@ SERVICE = [
     bars(
         "Log lines that could not be written",
         "A full disk, a reader that has stopped.",
-        {"{{instance}}": per_minute("sts_log_lines_dropped_total", "instance")},
+        {"{{instance}}": growth("sts_log_lines_dropped_total", "instance")},
     ),
     row("Workers (with WORKERS above 1)"),
     lines(
@@ -112,7 +112,7 @@ SERVICE = [
     bars(
         "Workers that died",
         "Each takes its calls with it; another is started.",
-        {"{{instance}}": per_minute("sts_worker_restarts_total", "instance")},
+        {"{{instance}}": growth("sts_worker_restarts_total", "instance")},
     ),
     lines(
         "Versions",
@@ -123,7 +123,7 @@ SERVICE = [
     bars(
         "Sessions opened, by result",
         "Tries to open a session: for a new call, after a break, or before its limit.",
-        {"{{result}}": per_minute("sts_provider_connects_total", "result") + " > 0"},
+        {"{{result}}": growth("sts_provider_connects_total", "result") + " > 0"},
     ),
     lines(
         "How long opening takes",
@@ -135,8 +135,8 @@ SERVICE = [
         "What the provider sent and we could not use",
         "Odd messages, which are skipped; and errors that it reported.",
         {
-            "{{kind}}": per_minute("sts_provider_not_understood_total", "kind") + " > 0",
-            "reported errors": per_minute("sts_provider_faults_total") + " > 0",
+            "{{kind}}": growth("sts_provider_not_understood_total", "kind") + " > 0",
+            "reported errors": growth("sts_provider_faults_total") + " > 0",
         },
     ),
 ]
@@ -181,11 +181,11 @@ CALLS = [
         "By the way that Core's side is connected.",
         {"{{leg}}": "sum by (leg) (sts_calls_active)"},
     ),
-    bars("Calls that began", "A minute, by leg.", {"{{leg}}": per_minute("sts_calls_started_total", "leg")}),
+    bars("Calls that began", "A minute, by leg.", {"{{leg}}": growth("sts_calls_started_total", "leg")}),
     bars(
         "Why calls ended",
         "A minute, by cause; the log line `call ended` has the same word.",
-        {"{{cause}}": per_minute("sts_calls_ended_total", "cause") + " > 0"},
+        {"{{cause}}": growth("sts_calls_ended_total", "cause") + " > 0"},
     ),
     row("How a conversation feels"),
     lines(
@@ -198,7 +198,7 @@ CALLS = [
     bars(
         "Turns, and those without an answer",
         "Finished turns a minute, and turns of callers that had no answer after ANSWER_SECONDS.",
-        {"{{role}}": per_minute("sts_turns_total", "role"), "no answer": per_minute("sts_late_answers_total")},
+        {"{{role}}": growth("sts_turns_total", "role"), "no answer": growth("sts_late_answers_total")},
     ),
     lines(
         "How soon the agent is quiet",
@@ -210,26 +210,26 @@ CALLS = [
     bars(
         "Barge-ins and keys",
         "Agents that were interrupted; keys that callers pressed.",
-        {"barge-ins": per_minute("sts_interruptions_total"), "keys": per_minute("sts_keys_total")},
+        {"barge-ins": growth("sts_interruptions_total"), "keys": growth("sts_keys_total")},
     ),
     bars(
         "What the caller felt",
         "Calls by the strongest emotion over all of them, where the provider tells of any.",
         {
-            "{{emotion}}": per_minute("sts_call_moods_total", "emotion") + " > 0",
-            "a rule fired": per_minute("sts_emotion_rules_fired_total") + " > 0",
+            "{{emotion}}": growth("sts_call_moods_total", "emotion") + " > 0",
+            "a rule fired": growth("sts_emotion_rules_fired_total") + " > 0",
         },
     ),
     bars(
         "Sessions that were replaced in mid-call",
         "resume: after a break, which the caller may have heard. renewal: before its limit.",
-        {"{{kind}}": per_minute("sts_sessions_replaced_total", "kind")},
+        {"{{kind}}": growth("sts_sessions_replaced_total", "kind")},
     ),
     row("Tools"),
     bars(
         "Runs, by tool and result",
         "stopped: the caller hung up, or spoke on.",
-        {"{{tool}} {{result}}": per_minute("sts_tool_runs_total", "tool, result") + " > 0"},
+        {"{{tool}} {{result}}": growth("sts_tool_runs_total", "tool, result") + " > 0"},
     ),
     lines(
         "How long tools run",
@@ -241,7 +241,7 @@ CALLS = [
     bars(
         "What agents asked for",
         "Tools that agents asked for, known or not.",
-        {"asked for": per_minute("sts_tool_calls_total")},
+        {"asked for": growth("sts_tool_calls_total")},
     ),
     row("Audio"),
     lines(
@@ -256,7 +256,7 @@ CALLS = [
     bars(
         "Seconds that were dropped",
         "to_provider: a break; to_core: it does not read; too_fast: a caller sent more than real time.",
-        {"{{queue}}": per_minute("sts_audio_dropped_seconds_total", "queue")},
+        {"{{queue}}": growth("sts_audio_dropped_seconds_total", "queue")},
         unit="s",
     ),
     lines(
@@ -270,9 +270,9 @@ CALLS = [
         "Messages that were dropped, or not understood",
         "To Core, which does not read; from Core; chunks of a reply that came after its barge-in.",
         {
-            "dropped": per_minute("sts_messages_dropped_total"),
-            "not understood": per_minute("sts_not_understood_total"),
-            "late chunks": per_minute("sts_late_chunks_total"),
+            "dropped": growth("sts_messages_dropped_total"),
+            "not understood": growth("sts_not_understood_total"),
+            "late chunks": growth("sts_late_chunks_total"),
         },
     ),
     lines(

@@ -19,8 +19,11 @@ def chosen(query: str) -> str:
     return _SERIES.sub(lambda found: f"{found[1]}{{{', '.join(filter(None, (CHOSEN, found[2])))}}}", query)
 
 
-def per_minute(series: str, by: str = "") -> str:
-    """How much it has grown, as bars show it."""
+def growth(series: str, by: str = "") -> str:
+    """How much it has grown, as bars show it.
+
+    Over a scrape more than a bar's width: else what grows between two bars, perhaps the only call of an hour, is in none.
+    """
     grouping = f" by ({by})" if by else ""
     return f"sum{grouping} (increase({series}[$__rate_interval]))"
 
