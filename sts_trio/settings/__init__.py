@@ -21,6 +21,7 @@ import decouple
 
 from sts_trio.errors import ConfigError
 from sts_trio.settings.calls import CallSettings
+from sts_trio.settings.dotenv_file import DotenvFile
 from sts_trio.settings.parsers import HiddenValueError, Secret, url_secrets
 from sts_trio.settings.service import ServiceSettings, provider_variable
 from sts_trio.settings.variable import LONGEST_SHOWN, variables
@@ -125,7 +126,7 @@ def _open_source() -> decouple.Config:
     try:
         if not file.is_file():
             return decouple.Config(decouple.RepositoryEmpty())
-        return decouple.Config(decouple.RepositoryEnv(str(file), encoding="utf-8-sig"))  # some editors add a mark
+        return decouple.Config(DotenvFile(file))
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigError([f"the file .env cannot be read: {exc}"]) from exc
 
