@@ -68,9 +68,28 @@ class OpenSession:
 
 @dataclass(frozen=True, slots=True)
 class Attach:
-    """This session takes audio, and all that is said to the agent, from now on."""
+    """This session takes audio, and all that is said to the agent, from now on.
+
+    `again`: first what was kept of the caller's turn (`KeepAudio`), which the session before has had and not answered.
+    """
 
     number: int
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KeepAudio:
+    """Keep what the caller says, to say it again should the session be lost: a whole `turn`, or only a moment."""
+
+    turn: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GoOn:
+    """Have the agent answer the caller's last `words`, or, `cut_off`, go on with what it was saying."""
+
+    words: str = field(repr=False)
+    cut_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +185,8 @@ Action = (
     | OpenSession
     | Attach
     | CloseSession
+    | KeepAudio
+    | GoOn
     | Say
     | SendUserText
     | AddContext

@@ -18,7 +18,17 @@ from enum import Enum, auto
 from math import inf
 from typing import TYPE_CHECKING
 
-from sts_trio.call.actions import Begin, CloseSession, Deadline, End, LogWarning, Say, Truncate
+from sts_trio.call.actions import (
+    AnswerTool,
+    Begin,
+    CloseSession,
+    Deadline,
+    End,
+    LogWarning,
+    Say,
+    SendUserText,
+    Truncate,
+)
 from sts_trio.call.config import is_real_uuid, named
 from sts_trio.call.dtmf import DtmfEntries, UnusableKeyError
 from sts_trio.call.emotions import STRONGEST, Emotions, strongest
@@ -28,6 +38,7 @@ from sts_trio.call.resume import ResumePolicy
 from sts_trio.call.silence import Silence
 from sts_trio.call.speech import AgentSpeech
 from sts_trio.call.tools import ToolCalls
+from sts_trio.call.unanswered import Unanswered
 from sts_trio.call.upstream import UpstreamFrames
 from sts_trio.core.wire import CallerAudio, Digit, Init, NotUnderstood
 from sts_trio.providers.base import (
@@ -40,6 +51,7 @@ from sts_trio.providers.base import (
     SessionEnd,
     ToolCall,
     UserInterruption,
+    UserSpeaks,
     UserTurn,
     UserWords,
 )
@@ -78,21 +90,24 @@ class Bridge:
         self.call = known  # what is known of the call; `init` makes it better
         self._rules = rules
         self._playout = playout
-        self._greeting = ""
         self.deadlines: Deadlines = dict.fromkeys(Deadline, inf)  # the earliest is `deadline`
         self._agent_heard = False  # the session in use has said something
         self._reply_due = False  # the caller has spoken, and the agent has not since
+        self._unanswered = Unanswered()
         self._frames = UpstreamFrames(self.counts, now, listen=rules.silence.seconds > 0)
         self._keys = DtmfEntries(
             rules.keypad, rules.keypad_gap, self.deadlines, self.counts, interrupt=rules.keys_interrupt
         )
         self._speech = AgentSpeech(playout, self.deadlines)
         self._tools = ToolCalls(playout, self._speech, self.deadlines, rules.tool_grace)
-        self._silence = Silence(rules.silence, self.deadlines, self._frames, playout, self._speech, self._tools)
+        self._silence = Silence(
+            rules.silence, self.deadlines, self._frames, playout, self._speech, self._tools, self._unanswered
+        )
         self._emotions = Emotions(rules.emotion_rules, self._tools, self.counts)
         self._ending = Ending(rules, playout, self._speech, self._tools, self.deadlines, now)
         self._lifeline = ResumePolicy(rules.lifeline, self.counts)
         self._last_fault = self._lifeline.last_fault
+        self._answers: list[Action] = []  # of tools, while no session is in use; no more than tools run at once
 
     @property
     def deadline(self) -> float:
@@ -136,7 +151,7 @@ class Bridge:
         controllable = is_real_uuid(call.uuid)
         tools = tuple(tool for tool in self._rules.tools if controllable or not tool.ends_call)
         self._tools.offer(tools)
-        self._greeting = session_policy.greeting_for(call.query)
+        self._unanswered.greeting = session_policy.greeting_for(call.query)
         self.call = replace(call, session_config=session_policy.session_config(call.query, tools))
         return self._moved((Begin(call.id), *self._lifeline.begin(self.call, now)))
 
@@ -151,7 +166,16 @@ class Bridge:
             told = self._keys.press(digit, now, ready=ready, at_once=stops)
         except UnusableKeyError as exc:
             return self._note(str(exc))
+        told = self._typed(told)
         return (*self._barge_in(now, by_key=True), *told) if stops else told
+
+    def _typed(self, told: Actions) -> Actions:
+        """Note keys that the agent is given as the caller's words."""
+        released: Actions = ()
+        for action in told:
+            if isinstance(action, SendUserText):
+                released = (*released, *self._unanswered.caller_turn(action.text))
+        return (*released, *told)
 
     def _note(self, sent: str) -> Actions:
         self.counts.not_understood += 1
@@ -183,39 +207,49 @@ class Bridge:
             case AgentText(reply=reply, text=text):
                 return self._agent_speaks(self._speech.text(reply, text, now))
             case AgentTurnEnd():
+                self._unanswered.agent_turn_end()
                 self._speech.turn_end(now)
                 return self._tools.agent_turn_end()
             case UserTurn():
                 return self._user_turn(event, now)
             case UserInterruption():
+                self._unanswered.agent_turn_end()
                 return self._barge_in(now)
-            case UserWords(text=text):
-                self._speech.caller_words(text, now)
+            case UserSpeaks() | UserWords():
+                return self._user_says(event, now)
             case ToolCall():
                 return self._tools.ask(event, now)
-        return ()
 
     def on_tool_done(self, id_: str, result: ToolResult, now: float) -> Actions:
         """A tool that was run has come to its end."""
         tool = self._tools.tool_of(id_)
         if tool is not None and tool.ends_call and not result.failed:
             self._ending.taken_away(now, hung_up=tool.hangs_up)
-        return self._tools.done(id_, result)
+        answers = self._tools.done(id_, result)
+        if not answers:
+            return ()
+        self._unanswered.tool_answered()
+        if self.state is CallState.TALKING:
+            return answers
+        self._answers += answers  # for the session that is being looked for
+        return ()
 
     def _agent_ready(self, ready: AgentReady, session: int, now: float) -> Actions:
         before = self._lifeline.current
         quiet = before is None or self._silence.is_quiet(now)
-        actions = self._lifeline.ready(session, ready.resume, now, quiet=quiet, lasts=ready.lasts)
+        again = self._unanswered.again
+        actions = self._lifeline.ready(session, ready.resume, now, quiet=quiet, lasts=ready.lasts, again=again)
         if self._lifeline.current != session:
             return actions
         if before is not None:  # what the session before was about to say, or to be told, nobody knows any more
             self._speech.turn_end(now)
-            actions = (*actions, *self._dropped())
+            self._tools.session_over()
         self._agent_heard = False
         self._silence.wait_from(now)
-        greeting, self._greeting = self._greeting, ""  # once a call, whatever becomes of the session
-        say = (Say(greeting),) if greeting else ()
-        return (*actions, *say, *(self._keys.tell() if self._keys.entries else ()))
+        told = (*self._answers, *(self._keys.tell() if self._keys.entries else ()))
+        self._answers.clear()
+        asked = any(isinstance(action, AnswerTool | SendUserText) for action in told) or self._tools.awaited
+        return (*actions, *(() if asked else self._unanswered.resume()), *self._typed(told))
 
     def _reported(self, fault: AgentFault, now: float) -> Actions:
         self.counts.provider_faults += 1
@@ -238,11 +272,8 @@ class Bridge:
         if not in_use:
             return found
         self._speech.turn_end(now)  # what is queued is heard out; no more of it will come
-        return (*self._dropped(), *found)
-
-    def _dropped(self) -> Actions:
-        """The session that asked for tools is gone."""
-        return self._tools.session_over() if self._tools.work else ()
+        self._tools.session_over()
+        return found
 
     def _session_overdue(self, now: float) -> Actions:
         closed: Actions = ()
@@ -254,7 +285,10 @@ class Bridge:
     def _agent_speaks(self, speaks: bool, *, aloud: bool = False) -> Actions:
         if not speaks:
             return ()
+        released: Actions = ()
         if aloud:
+            if not self._unanswered.cut_off:
+                released = self._unanswered.agent_speaks()
             self.deadlines[Deadline.ANSWER] = inf
             if self.deadlines[Deadline.TOOLS] < inf:
                 self._tools.look()
@@ -266,15 +300,26 @@ class Bridge:
             self._reply_due = False
             self._keys.taken_up()
         if not self._speech.overfull:
-            return ()
+            return released
         self._speech.overfull = False
-        return (LogWarning("more speech than is held for a caller; the newest is dropped"),)
+        return (
+            *released,
+            LogWarning("more speech than is held for a caller; the newest is dropped"),
+        )
 
     def _barge_in(self, now: float, *, by_key: bool = False) -> Actions:
         unheard = self._speech.barge_in(now)
         if self._tools.work:
             self._tools.barge_in(now)
+        if by_key:
+            self._unanswered.agent_turn_end()
         return (Truncate(unheard, stop=by_key),)
+
+    def _user_says(self, event: UserSpeaks | UserWords, now: float) -> Actions:
+        if isinstance(event, UserSpeaks):
+            return self._unanswered.caller_speaks()
+        self._speech.caller_words(event.text, now)
+        return self._unanswered.caller_words(event.text)
 
     def _user_turn(self, turn: UserTurn, now: float) -> Actions:
         self._last_fault.over()
@@ -287,7 +332,8 @@ class Bridge:
         self._speech.caller_turn(turn.text, emotions or None, now)
         if self._tools.work:
             self._tools.user_turn()
-        return self._moved(self._emotions.user_turn(turn.emotions, now))
+        known = self._unanswered.caller_turn(turn.text)
+        return (*known, *self._moved(self._emotions.user_turn(turn.emotions, now)))
 
     def _moved(self, actions: Actions) -> Actions:
         """Note where the call stands after these decisions over its sessions or its end. Returns them."""
@@ -335,7 +381,7 @@ class Bridge:
             case Deadline.TOOLS:
                 return self._tools.expire(now)
             case Deadline.KEYS:
-                return self._keys.expire(now, ready=self.state is CallState.TALKING)
+                return self._typed(self._keys.expire(now, ready=self.state is CallState.TALKING))
 
     def end(self, outcome: CallOutcome, now: float) -> Actions:
         """End the call, telling Core why (once), and what the agent had said so far."""

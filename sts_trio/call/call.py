@@ -22,6 +22,8 @@ from sts_trio.call.actions import (
     CancelTool,
     CloseSession,
     End,
+    GoOn,
+    KeepAudio,
     LogWarning,
     OpenSession,
     RunTool,
@@ -56,7 +58,7 @@ log = structlog.get_logger(__name__)
 # Resampling half a second takes at most 0.25 ms; longer chunks are cut, so that they do not hold up the other calls.
 _SLICE_SECONDS = 0.5
 _SLICE_BYTES = 48_000  # half a second of 48 kHz; chunks of other rates that are no longer cost no more
-ToAgent = Attach | Say | SendUserText | AddContext | Truncate | AnswerTool
+ToAgent = Attach | KeepAudio | GoOn | Say | SendUserText | AddContext | Truncate | AnswerTool
 
 # For webhooks that are under way when the call ends; Core's side is closed by then.
 _ERRANDS_SECONDS = 3.0
@@ -188,7 +190,7 @@ class Call:
                 self._sessions.open(action, self._nursery, self)
             case CloseSession(number=number):
                 self._sessions.close(number)
-            case Attach() | Say() | SendUserText() | AddContext() | Truncate() | AnswerTool():
+            case Attach() | KeepAudio() | GoOn() | Say() | SendUserText() | AddContext() | Truncate() | AnswerTool():
                 await self._sessions.tell(action)
             case RunTool(id=id_):
                 self._tools[id_] = trio.CancelScope()
@@ -260,9 +262,11 @@ class AgentSessions:
     async def tell(self, action: ToAgent) -> None:
         """Say this to the agent. If the session breaks here it is lost; only audio is kept for the next one."""
         with suppress(ProviderLost):  # its receiver is about to learn the cause, which may still be queued
-            if isinstance(action, Attach):
+            if isinstance(action, KeepAudio):
+                self._upstream_buffer.keep(turn=action.turn)
+            elif isinstance(action, Attach):
                 self._agent = self._links[action.number]
-                await self._upstream_buffer.attach(self._agent)
+                await self._upstream_buffer.attach(self._agent, again=action.again)
             elif self._agent is not None:
                 await self._tell(self._agent, action)
 
@@ -270,6 +274,8 @@ class AgentSessions:
         match action:
             case Say(text=text):
                 await agent.say(text)
+            case GoOn(words=words, cut_off=cut_off):
+                await agent.go_on(words, cut_off=cut_off)
             case SendUserText(text=text):
                 await agent.user_text(text)
             case AddContext(text=text):

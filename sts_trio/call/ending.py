@@ -86,7 +86,7 @@ class Ending:
         if end.kind is not SessionEndKind.GOODBYE:
             return self.fail(end.cause, now)
         self._speech.turn_end(now)
-        dropped = self._tools.session_over()
+        dropped = self._tools.agent_gone()
         return (*dropped, *self.hear_out(CallOutcome(Cause.AGENT_ENDED, 1000, end.cause), now))
 
     def fail(self, message: str, now: float) -> Actions:
@@ -98,7 +98,7 @@ class Ending:
         self._speech.turn_end(now)  # the agent's last words come before
         self._playout.push(self._rules.fallback)
         self._playout.end_reply()
-        dropped = self._tools.session_over()
+        dropped = self._tools.agent_gone()
         return (LogWarning("the caller hears the fallback", {"cause": message}), *dropped, *self.hear_out(outcome, now))
 
     def expire(self, overdue: Deadline, now: float) -> Actions:

@@ -73,6 +73,10 @@ _AUDIO = Series(
     "Call audio that was sent: the caller's to the provider, the agent's to Core; 50 frames, 16000 bytes a second",
     "direction",
 )
+_AGAIN = Series(
+    "sts_audio_sent_again_seconds",
+    "Call audio of unfinished turns that was sent once more, to the session that took the place of a lost one",
+)
 _RECEIVED = Series(
     "sts_agent_audio_received_seconds",
     "Agent audio that the provider sent and the playout took; what a barge-in took back is in it",
@@ -130,6 +134,7 @@ class CallCounts:
     written_seconds: float = field(default=0.0, metadata=_shown(_AUDIO, "to_core"))
     downstream_seconds: float = field(default=0.0, metadata=_shown(_RECEIVED))
     upstream_dropped_seconds: float = field(default=0.0, metadata=_shown(_DROPPED, "to_provider"))
+    upstream_again_seconds: float = field(default=0.0, metadata=_shown(_AGAIN))
     downstream_dropped_seconds: float = field(default=0.0, metadata=_shown(_DROPPED, "to_core"))
     upstream_excess_seconds: float = field(default=0.0, metadata=_shown(_DROPPED, "too_fast"))
     messages_dropped: int = field(default=0, metadata=_shown(_MESSAGES_DROPPED, "to_core"))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sts_trio.call.playout import Playout
     from sts_trio.call.speech import AgentSpeech
     from sts_trio.call.tools import ToolCalls
+    from sts_trio.call.unanswered import Unanswered
     from sts_trio.call.upstream import UpstreamFrames
 
 
@@ -33,6 +34,7 @@ class Silence:
         playout: Playout,
         speech: AgentSpeech,
         tools: ToolCalls,
+        unanswered: Unanswered,
     ) -> None:
         self.agent_until = -inf  # when the caller has heard what the agent has said since they spoke
         self._rules = rules
@@ -41,6 +43,7 @@ class Silence:
         self._playout = playout
         self._speech = speech
         self._tools = tools
+        self._unanswered = unanswered
         self._prompted = False
 
     def heard_caller(self, now: float) -> None:
@@ -79,7 +82,8 @@ class Silence:
 
     def is_quiet(self, now: float) -> bool:
         """Whether this is a quiet moment: a session can be replaced without anybody hearing it."""
-        return self._idle(now) and self._frames.quiet_for(now) >= QUIET_SECONDS
+        idle = self._idle(now) and not self._unanswered.pending
+        return idle and self._frames.quiet_for(now) >= QUIET_SECONDS
 
     def _idle(self, now: float) -> bool:
         """Whether the agent does not speak, and nothing is under way."""

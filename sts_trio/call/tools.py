@@ -137,6 +137,11 @@ class ToolCalls:
         """Whether a tool is about to take the telephone call away from the agent."""
         return any(work.tool.ends_call for work in self.work.values())
 
+    @property
+    def awaited(self) -> bool:
+        """Whether the agent waits for the answer of a tool."""
+        return any(work.for_agent for work in self.work.values())
+
     def tool_of(self, id_: str) -> Tool | None:
         """The tool of work that waits or runs; None for work that is done, or was stopped."""
         return self.work[id_].tool if id_ in self.work else None
@@ -183,20 +188,22 @@ class ToolCalls:
         self._deadlines[Deadline.TOOLS] = waiting
         return tuple(actions)
 
-    def session_over(self) -> Actions:
-        """The session that asked is gone, and nobody waits for its work; a promised transfer is still made."""
-        actions = []
-        for id_, work in list(self.work.items()):
-            if not work.for_agent:
-                continue
-            if work.tool.ends_call:
-                work.for_agent, work.after = False, -inf  # and no more of the good-bye will come
-                continue
+    def agent_gone(self) -> Actions:
+        """No other session will come: nobody waits for the work that the agent asked for."""
+        self.session_over()
+        stopped = [id_ for id_, work in self.work.items() if work.for_agent]
+        for id_ in stopped:
             del self.work[id_]
             self._answered.append(id_)
-            actions.append(CancelTool(id_))
         self.look()
-        return tuple(actions)
+        return tuple(CancelTool(id_) for id_ in stopped)
+
+    def session_over(self) -> None:
+        """The session that asked is gone. Its work goes on, for the next one; a promised transfer is still made."""
+        for work in self.work.values():
+            if work.for_agent and work.tool.ends_call:
+                work.for_agent, work.after = False, -inf  # and no more of the good-bye will come
+        self.look()
 
     def _start(
         self, id_: str, tool: Tool, arguments: str, now: float, *, for_agent: bool, stays_open: bool = False

@@ -13,6 +13,7 @@ from sts_trio.call.actions import (
     CancelTool,
     CloseSession,
     End,
+    GoOn,
     LogWarning,
     OpenSession,
     RunTool,
@@ -118,12 +119,15 @@ def test_a_renewal_waits_for_tools_but_not_for_ever() -> None:
     c.says(ask("hours"))
     assert kinds(c.says(AgentReady("s", resume="c"), 2)) == [CloseSession], "somebody is at work: not now"
     c.bridge.on_tool_done("t", ToolResult("open"), c.now)
+    assert c.wait(2) == (), "its answer is still to come"
+    c.says(voice(0.1))
+    c.says(AgentTurnEnd())
     opened = c.wait(2)
     assert kinds(opened) == [OpenSession]
     assert kinds(c.says(AgentReady("s", resume="c"), 3)) == [Attach, CloseSession]
     c.says(ask("hours", "t2"), 3)
     assert kinds(c.wait(60)) == [OpenSession]
-    assert kinds(c.says(AgentReady("s", resume="c"), 4)) == [Attach, CloseSession, CancelTool]
+    assert kinds(c.says(AgentReady("s", resume="c"), 4)) == [Attach, CloseSession], "and the tool goes on"
 
 
 def test_at_a_renewal_what_the_session_before_reported_is_over() -> None:
@@ -404,8 +408,23 @@ def test_the_greeting_is_said_once_a_call() -> None:
     c = Conversation(CallRules(session_policy=SessionPolicy(greeting="Hello!")), talking=False)
     c.bridge.on_core(Init(UUID), c.now)
     assert c.says(AgentReady("s", resume="c")) == (Attach(1), Say("Hello!"))
+    c.says(voice(0.1), 1)
+    c.says(AgentTurnEnd(), 1)
     c.says(LOST)
     assert c.says(AgentReady("s", resume="c"), 2) == (Attach(2),)
+
+
+def test_a_greeting_that_nobody_has_heard_is_said_by_the_next_session() -> None:
+    c = Conversation(CallRules(session_policy=SessionPolicy(greeting="Hello!")), talking=False)
+    c.bridge.on_core(Init(UUID), c.now)
+    c.says(AgentReady("s", resume="c"))
+    c.says(AgentText("r", "Hello!"), 1)
+    c.says(LOST)
+    assert c.says(AgentReady("s", resume="c"), 2) == (Attach(2), Say("Hello!"))
+    c.says(UserTurn("Wait."), 2)
+    c.says(LOST, 2)
+    c.wait(1)
+    assert c.says(AgentReady("s", resume="c"), 3) == (Attach(3), GoOn("Wait."))
 
 
 def test_sessions_that_live_and_speak_are_replaced_as_often_as_it_takes() -> None:
@@ -427,10 +446,12 @@ def test_an_agent_that_goes_on_after_a_fault_is_not_hung_up_on() -> None:
     assert CloseSession in kinds(c.wait(2))
 
 
-def test_a_lost_session_stops_its_lookup_and_not_a_transfer() -> None:
+def test_a_lost_session_stops_neither_its_lookup_nor_a_transfer() -> None:
     c = Conversation(CallRules(tools=(HOURS, TRANSFER)))
     c.says(ask("hours"))
-    assert CancelTool("t") in c.says(LOST)
+    assert CancelTool not in kinds(c.says(LOST))
+    assert c.bridge.on_tool_done("t", ToolResult("at 9"), c.now) == (), "there is nobody to tell yet"
+    assert c.says(AgentReady("s", resume="c"), 2) == (Attach(2), AnswerTool("t", ToolResult("at 9")))
     c = Conversation(CallRules(tools=(HOURS, TRANSFER)))
     c.says(ask("dsai_transfer"))
     assert CancelTool not in kinds(c.says(LOST))
