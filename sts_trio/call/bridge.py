@@ -19,14 +19,12 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from sts_trio.call.actions import (
-    AnswerTool,
     Begin,
     CloseSession,
     Deadline,
     End,
     LogWarning,
     Say,
-    SendUserText,
     Truncate,
 )
 from sts_trio.call.config import is_real_uuid, named
@@ -107,7 +105,6 @@ class Bridge:
         self._ending = Ending(rules, playout, self._speech, self._tools, self.deadlines, now)
         self._lifeline = ResumePolicy(rules.lifeline, self.counts)
         self._last_fault = self._lifeline.last_fault
-        self._answers: list[Action] = []  # of tools, while no session is in use; no more than tools run at once
 
     @property
     def deadline(self) -> float:
@@ -166,16 +163,8 @@ class Bridge:
             told = self._keys.press(digit, now, ready=ready, at_once=stops)
         except UnusableKeyError as exc:
             return self._note(str(exc))
-        told = self._typed(told)
+        told = self._unanswered.typed(told)
         return (*self._barge_in(now, by_key=True), *told) if stops else told
-
-    def _typed(self, told: Actions) -> Actions:
-        """Note keys that the agent is given as the caller's words."""
-        released: Actions = ()
-        for action in told:
-            if isinstance(action, SendUserText):
-                released = (*released, *self._unanswered.caller_turn(action.text))
-        return (*released, *told)
 
     def _note(self, sent: str) -> Actions:
         self.counts.not_understood += 1
@@ -226,13 +215,7 @@ class Bridge:
         if tool is not None and tool.ends_call and not result.failed:
             self._ending.taken_away(now, hung_up=tool.hangs_up)
         answers = self._tools.done(id_, result)
-        if not answers:
-            return ()
-        self._unanswered.tool_answered()
-        if self.state is CallState.TALKING:
-            return answers
-        self._answers += answers  # for the session that is being looked for
-        return ()
+        return self._unanswered.tool_answered(answers, now=self.state is CallState.TALKING) if answers else ()
 
     def _agent_ready(self, ready: AgentReady, session: int, now: float) -> Actions:
         before = self._lifeline.current
@@ -246,10 +229,8 @@ class Bridge:
             self._tools.session_over()
         self._agent_heard = False
         self._silence.wait_from(now)
-        told = (*self._answers, *(self._keys.tell() if self._keys.entries else ()))
-        self._answers.clear()
-        asked = any(isinstance(action, AnswerTool | SendUserText) for action in told) or self._tools.awaited
-        return (*actions, *(() if asked else self._unanswered.resume()), *self._typed(told))
+        keys = self._keys.tell() if self._keys.entries else ()
+        return (*actions, *self._unanswered.resume(keys, awaits_tool=self._tools.awaited))
 
     def _reported(self, fault: AgentFault, now: float) -> Actions:
         self.counts.provider_faults += 1
@@ -302,10 +283,7 @@ class Bridge:
         if not self._speech.overfull:
             return released
         self._speech.overfull = False
-        return (
-            *released,
-            LogWarning("more speech than is held for a caller; the newest is dropped"),
-        )
+        return (*released, LogWarning("more speech than is held for a caller; the newest is dropped"))
 
     def _barge_in(self, now: float, *, by_key: bool = False) -> Actions:
         unheard = self._speech.barge_in(now)
@@ -381,7 +359,7 @@ class Bridge:
             case Deadline.TOOLS:
                 return self._tools.expire(now)
             case Deadline.KEYS:
-                return self._typed(self._keys.expire(now, ready=self.state is CallState.TALKING))
+                return self._unanswered.typed(self._keys.expire(now, ready=self.state is CallState.TALKING))
 
     def end(self, outcome: CallOutcome, now: float) -> Actions:
         """End the call, telling Core why (once), and what the agent had said so far."""
