@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from panels import bars, board, lines, growth, quantile, row, stat, steps, words
+from panels import bars, board, growth, lines, quantile, row, stat, steps, words
 
 FAILED = 'sts_calls_ended_total{cause=~"provider_failed|internal_error|no_init"}'
 FEW = steps((1, "orange"), (5, "red"))

@@ -22,7 +22,8 @@ def chosen(query: str) -> str:
 def growth(series: str, by: str = "") -> str:
     """How much it has grown, as bars show it.
 
-    Over a scrape more than a bar's width: else what grows between two bars, perhaps the only call of an hour, is in none.
+    Over a scrape more than a bar's width: else what grows between two bars, the only call of an hour perhaps, is in
+    none.
     """
     grouping = f" by ({by})" if by else ""
     return f"sum{grouping} (increase({series}[$__rate_interval]))"
