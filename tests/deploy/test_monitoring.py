@@ -14,12 +14,10 @@ import yaml
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from sts_trio.call.handler import Registry
-from sts_trio.call.meter import HTTP, WEBSOCKET, CallCounts, CallRecord
-from sts_trio.metrics import Metrics
 from sts_trio.workers.metrics import MergedMetrics, MetricsCollector
 from sts_trio.workers.pool import WorkerPool
 from tests.deploy.promql import groupings, promtool, selectors
+from tests.fakes.metrics import used
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy/prometheus"
@@ -38,12 +36,8 @@ Labels = dict[str, dict[str, set[str]]]  # by series and label: the values
 
 def exported() -> Labels:
     """Every series, as one process shows it and as several do."""
-    metrics, merged = Metrics(Registry(), "1.2.3"), MergedMetrics()
+    metrics, merged = used(), MergedMetrics()
     metrics.offer(["lookup"])
-    for leg in (WEBSOCKET, HTTP):
-        call = CallRecord(leg, CallCounts())
-        metrics.call_began(call)
-        metrics.call_ended(call, "too_long", 1.0, "Joy")
     alone = metrics.scrape()[0].decode()
     merged.update("1", alone)
     merged.update("supervisor", generate_latest(MetricsCollector(WorkerPool([0]))).decode())
