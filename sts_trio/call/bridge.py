@@ -221,6 +221,7 @@ class Bridge:
             self._speech.turn_end(now)
             actions = (*actions, *self._tools.session_over())
         self._agent_heard = False
+        self._keys.keeps_context = ready.keeps_context
         self._no_input.wait_from(now)
         greeting, self._greeting = self._greeting, ""  # once a call, whatever becomes of the session
         say = (Say(greeting),) if greeting else ()

@@ -37,7 +37,7 @@ from sts_trio.core.link import SocketClosed
 from sts_trio.core.wire import CallerAudio
 from sts_trio.errors import ConversationGone, ProviderError, ProviderLost, ProviderProtocolError
 from sts_trio.logs import rename_call
-from sts_trio.providers.base import AgentAudio, AgentReady, SessionEnd, SessionEndKind
+from sts_trio.providers.base import AgentAudio, AgentReady, RateLimit, SessionEnd, SessionEndKind, TokensUsed
 from sts_trio.tools.tool import CallContext
 
 if TYPE_CHECKING:
@@ -340,6 +340,13 @@ class AgentSessions:
                 took = round(attempt.ready() * 1000)
                 self._services.meter.session_opened(event.session)
                 log.info("agent ready", session=event.session, number=order.number, took_ms=took)
+            elif isinstance(event, TokensUsed):
+                self._services.meter.tokens_used(event.counts)
+                continue
+            elif isinstance(event, RateLimit):
+                until = trio.current_time() + event.resets
+                self._services.meter.rate_limited(event.name, event.limit, event.remaining, until)
+                continue
             await call.on_agent_event(event, order.number)
 
     async def _instructed(self, call: CallInfo) -> CallInfo:

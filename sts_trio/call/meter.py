@@ -12,10 +12,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 
 from sts_trio.errors import ProviderError, ProviderLost, ProviderRefused, ProviderTimeout
-from sts_trio.providers.base import OddKind
+from sts_trio.providers.base import TOKEN_KINDS, OddKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from sts_trio.tools.tool import ToolResult
 
@@ -179,6 +179,7 @@ CONNECT_KINDS = ("first", "resume", "renewal")
 CONNECT_RESULTS = ("ready", "refused", "timeout", "lost", "protocol", "closed", "given up", "failed")
 # The operator's URL, file or setting; the provider's own; what the call brought; a stored configuration.
 PROMPT_SOURCES = ("url", "file", "text", "default", "call", "config")
+TOKENS = tuple((way, kind) for way in ("in", "out") for kind in TOKEN_KINDS)
 TOOL_RESULTS = ("done", "failed", "stopped")
 
 
@@ -219,6 +220,12 @@ class Meter:
 
     def tool_ran(self, tool: str, result: str, seconds: float) -> None:
         """A tool has come to its end."""
+
+    def tokens_used(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """An answer has cost so many tokens, by direction and kind (see `providers.base.TokensUsed`)."""
+
+    def rate_limited(self, name: str, limit: int, remaining: int, until: float) -> None:
+        """The provider says how much the account may still use of a limit, until all of it is there again."""
 
     def breaker_opened(self, is_open: bool) -> None:
         """From now on new calls are told at once that the provider refuses; or, if not `is_open`, no longer."""

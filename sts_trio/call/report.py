@@ -15,6 +15,8 @@ import structlog
 from sts_trio.call.meter import CANCELLED, Cause, Meter
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sts_trio.call.emotions import Mood
     from sts_trio.call.meter import CallOutcome, CallRecord
 
@@ -109,6 +111,14 @@ class CallReport(Meter):
     def stopped(self, seconds: float) -> None:
         """See `Meter`."""
         self._meter.stopped(seconds)
+
+    def tokens_used(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """See `Meter`."""
+        self._meter.tokens_used(counts)
+
+    def rate_limited(self, name: str, limit: int, remaining: int, until: float) -> None:
+        """See `Meter`."""
+        self._meter.rate_limited(name, limit, remaining, until)
 
     def tool_ran(self, tool: str, result: str, seconds: float) -> None:
         """See `Meter`."""

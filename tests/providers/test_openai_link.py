@@ -32,7 +32,7 @@ from sts_trio.providers.base import (
 from sts_trio.providers.dial import Endpoint
 from sts_trio.providers.openai.dialect import OPENAI, XAI, Dialect
 from sts_trio.providers.openai.link import RealtimeLink, RealtimeProvider
-from sts_trio.providers.openai.opening import Options
+from sts_trio.providers.openai.session import Options
 from tests.call.fakes import tone
 
 if TYPE_CHECKING:

@@ -383,10 +383,3 @@ def test_two_sessions_of_a_call_name_nothing_the_same() -> None:
     second = RealtimeProtocol(OPENAI, open_codec("pcmu", 24_000), first.history, first.history.begin_session())
     second.add_context("b")
     assert first.sent()[0].event_id != second.out[0].event_id  # type: ignore[union-attr]  # both are ItemCreate
-
-
-def test_what_the_responses_cost_is_counted() -> None:
-    bench = Bench()
-    for _ in range(2):
-        bench.hear(wire.ResponseDone(wire.Response("r", "completed", usage={"input_tokens": 20, "output_tokens": 10})))
-    assert bench.protocol.tokens == (40, 20)

@@ -39,7 +39,6 @@ class RealtimeProtocol:
     def __init__(self, dialect: Dialect, codec: Codec, history: History, session: int) -> None:
         self.events: deque[AgentEvent] = deque()
         self.out: deque[wire.ToService] = deque()
-        self.tokens = (0, 0)  # in, out
         self._dialect = dialect
         self._codec = codec
         self._history = history
@@ -161,8 +160,6 @@ class RealtimeProtocol:
 
     def _response_done(self, response: wire.Response, now: float) -> None:
         id_, over = response.id or "", self._responses.is_over(response.id)
-        used = response.tokens
-        self.tokens = (self.tokens[0] + used[0], self.tokens[1] + used[1])
         if response.status not in ("cancelled", "failed"):
             for item in response.items:
                 self._ask(item, id_)
