@@ -105,7 +105,7 @@ class RealtimeProvider:
         transcribes = self.transcriber.wanted(trio.current_time())
         setup = SessionSetup(options, codec, history, call.session_config, resumed=number > 1, transcribes=transcribes)
         number_of_caller = call.query.get(_NUMBER, "")
-        protocol = RealtimeProtocol(options.dialect, codec, history, number)
+        protocol = RealtimeProtocol(options.dialect, codec, history, number, interrupts=options.turns.interrupts)
         ready_by = trio.current_time() + self.times.open
         async with open_socket(
             self.endpoint,
@@ -266,7 +266,7 @@ class RealtimeLink:
                 self._protocol.events.append(TokensUsed(used))
             case wire.RateLimits(told=told):
                 self._protocol.events += [RateLimit(*limit) for limit in told]
-            case wire.WordsFailed(cause=cause) if not self._words_failed:
+            case wire.NoCallerWords(cause=cause) if not self._words_failed:
                 self._words_failed = True
                 log.warning("the caller's words could not be written down", cause=self._hide(describe(cause)))
         if self._protocol.caller_speaks and not spoke:

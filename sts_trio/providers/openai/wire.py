@@ -188,9 +188,10 @@ class RateLimits(_FromService, tag="rate_limits.updated"):
                     yield str(name), int(limit), int(remaining), _number(each.get("reset_seconds")) or 0.0
 
 
-class WordsFailed(_FromService, tag="conversation.item.input_audio_transcription.failed"):
+class NoCallerWords(_FromService, tag="conversation.item.input_audio_transcription.failed"):
     """Nobody could write a turn's words down."""
 
+    item_id: Id = None
     error: object = None
 
     @property
@@ -226,7 +227,7 @@ FromService = (
     | ItemDone
     | ResponseDone
     | RateLimits
-    | WordsFailed
+    | NoCallerWords
     | ServiceError
 )
 
