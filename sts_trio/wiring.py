@@ -6,7 +6,6 @@ Top to bottom: what all calls share, the rules of calls, the services that a cal
 from __future__ import annotations
 
 import ssl
-from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -62,8 +61,6 @@ def build_handler(
     tools = find_tools(settings, ami)
     for problem in (*tools.problems, *rule_problems(settings, tools.tools)):
         log.warning("a tool or a rule cannot be used", problem=problem)
-    for note in settings.notes(datetime.now(UTC).date()):
-        log.warning("a setting wants attention", note=note)
     return CallHandler(
         rules=build_rules(settings, tools.tools),
         pace=Pace(lead=settings.calls.playout_lead_ms / 1000),
