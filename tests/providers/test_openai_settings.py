@@ -74,6 +74,7 @@ OPENAI: list[tuple[Chosen, dict[str, Any]]] = [
     ({"OPENAI_INTERRUPT_RESPONSE": "false"}, {f"{VAD}.interrupt_response": False}),
     ({"OPENAI_LANGUAGE": "pt-BR"}, {f"{WORDS}.languages": ["pt"]}),
     ({"OPENAI_LANGUAGE": "de,en"}, {f"{WORDS}.languages": ["de", "en"]}),
+    ({"OPENAI_LANGUAGE": "pt-BR,pt-PT"}, {f"{WORDS}.languages": ["pt"]}),
     (
         {"OPENAI_TRANSCRIPTION_MODEL": "whisper-1", "OPENAI_LANGUAGE": "pt-BR"},
         {f"{WORDS}.model": "whisper-1", f"{WORDS}.language": "pt"},

@@ -104,7 +104,6 @@ class RealtimeProvider:
         codec = open_codec(options.format, options.rate)
         transcribes = self.transcriber.wanted(trio.current_time())
         setup = SessionSetup(options, codec, history, call.session_config, resumed=number > 1, transcribes=transcribes)
-        number_of_caller = call.query.get(_NUMBER, "")
         protocol = RealtimeProtocol(options.dialect, codec, history, number, interrupts=options.turns.interrupts)
         ready_by = trio.current_time() + self.times.open
         async with open_socket(
@@ -112,7 +111,7 @@ class RealtimeProvider:
             path=target(self.endpoint, options, history.conversation),
             headers={
                 **credentials(self.endpoint, self.api_key),
-                **safety_identifier(self.safety_key, number_of_caller),
+                **safety_identifier(self.safety_key, call.query.get(_NUMBER, "")),
             },
             dial=self.dial,
             times=self.times,

@@ -66,7 +66,7 @@ class Transcription:
         """The session's field. OpenAI's languages are those of ISO 639-1, without a region; never both its names."""
         languages = self.languages
         if not dialect.flat:
-            languages = tuple(language.partition("-")[0].lower() for language in languages)
+            languages = tuple(dict.fromkeys(language.partition("-")[0].lower() for language in languages))
         told: dict[str, object] = {"model": self.model}
         if languages and not dialect.flat and takes_several(self.model):
             told["languages"] = list(languages)
