@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from structlog.testing import capture_logs
 from trio_websocket import ConnectionClosed, wrap_server_stream
 
 from sts_trio.errors import ProviderLost, ProviderRefused
-from sts_trio.providers.base import AgentReady, CallInfo, RateLimit, TokensUsed
+from sts_trio.providers.base import AgentReady, CallInfo, RateLimit, SessionEnd, TokensUsed
 from sts_trio.providers.openai.dialect import OPENAI, XAI, Dialect
 from sts_trio.providers.openai.session import Options
 from tests.providers.test_openai_link import KEY, Scribe, hear, open_provider
@@ -226,6 +227,41 @@ async def test_what_is_left_of_a_rate_limit_is_told(autojump_clock: Clock) -> No
     scribe = Scribe({"type": "rate_limits.updated", "rate_limits": limits})
     async with open_provider(scribe.serve) as provider, provider(CALL) as link:
         assert await hear(link, RateLimit) == RateLimit("tokens", 40_000, 39_000, 1.5)
+
+
+# What is held back of the caller.
+
+
+@pytest.mark.parametrize("fast", [True, False])
+async def test_what_was_held_back_is_told_in_order_and_in_slices(*, fast: bool, autojump_clock: Clock) -> None:
+    """Half a minute at once would take the turns of all other calls."""
+    greeting: list[dict[str, Any]] = [
+        {"type": "response.created", "response": {"id": "r"}},
+        {"type": "response.output_audio.delta", "response_id": "r", "delta": base64.b64encode(bytes(48_000)).decode()},
+        {"type": "response.done", "response": {"id": "r", "status": "completed"}},
+    ]
+    scribe = Scribe(*greeting)
+    linear = Options(dialect=XAI, format="pcm", rate=8000, greeting_stops=False)
+    said = [bytes([number, 8]) * 160 for number in range(250)]
+    async with (
+        open_provider(scribe.serve, linear) as provider,
+        provider(CALL) as link,
+        trio.open_nursery() as nursery,
+    ):
+        await link.say("Hello.")
+        nursery.start_soon(hear, link, SessionEnd)
+        for frame in said[:160]:
+            await link.send_audio(frame)
+            await trio.sleep(0.02)
+        await trio.sleep(0 if fast else 1)
+        for frame in said[160:]:  # a burst: the receiver, which has woken too, tells what was held back meanwhile
+            await link.send_audio(frame)
+            await trio.lowlevel.checkpoint()
+        await trio.sleep(1)
+        nursery.cancel_scope.cancel()
+    audio = [base64.b64decode(message["audio"]) for message in scribe.heard if "audio" in message]
+    assert b"".join(audio) == b"".join(said)
+    assert max(map(len, audio)) == 16_000
 
 
 # Who the caller is.

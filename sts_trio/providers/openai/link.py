@@ -278,8 +278,10 @@ class RealtimeLink:
 
     async def _open_gate(self, now: float) -> None:
         """Tell what was held back of the caller, when the next frame of theirs may be far."""
-        if self._gate is not None and now >= self._gate.deadline and (held := self._gate.release(now)):
-            await self._socket.send(TEXT, wire.encode_to_service(wire.Append(self._encode(held, 2))))
+        if self._gate is not None and now >= self._gate.deadline:
+            held = self._gate.release(now)
+            if data := self._encode(held, 2):
+                await self._socket.send(TEXT, wire.encode_to_service(wire.Append(data)))
 
     async def _fill_gap(self, now: float) -> None:
         if not self._protocol.caller_speaks or now < self._audio_at + _GAP_SECONDS:
