@@ -17,7 +17,7 @@ from sts_trio.errors import ProviderLost, ProviderRefused
 from sts_trio.providers.base import AgentReady, CallInfo, RateLimit, SessionEnd, TokensUsed
 from sts_trio.providers.openai.dialect import OPENAI, XAI, Dialect
 from sts_trio.providers.openai.session import Options
-from tests.providers.test_openai_link import KEY, Scribe, hear, open_provider
+from tests.fakes.realtime_link import KEY, Scribe, hear, open_provider
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping

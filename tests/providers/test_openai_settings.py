@@ -17,7 +17,7 @@ from sts_trio.providers.openai.opening import safety_identifier
 from sts_trio.providers.openai.session import session
 from sts_trio.providers.openai.settings import OpenAiSettings, RealtimeSettings
 from sts_trio.settings import Settings, load_settings
-from tests.providers.test_openai_wire import checked
+from tests.fakes.realtime_oracle import checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from openai.types.realtime import RealtimeClientEvent
-from pydantic import TypeAdapter
 
 from sts_trio.audio.resample import TelephoneResampler
 from sts_trio.providers.base import AgentFault, SessionConfig, SessionEndKind, ToolOffer
@@ -19,8 +17,8 @@ from sts_trio.providers.dial import Endpoint
 from sts_trio.providers.openai import wire
 from sts_trio.providers.openai.audio import Cut, PlaybackEstimate, open_codec
 from sts_trio.providers.openai.dialect import OPENAI, XAI, closed, fault
+from sts_trio.providers.openai.history import History
 from sts_trio.providers.openai.opening import (
-    History,
     credentials,
     lasts,
     target,
@@ -28,33 +26,11 @@ from sts_trio.providers.openai.opening import (
 from sts_trio.providers.openai.session import Options, Transcription, TurnDetection, other_format, session
 from sts_trio.providers.reading import Reader
 from tests.call.fakes import tone
+from tests.fakes.realtime_oracle import checked
 
 if TYPE_CHECKING:
     from sts_trio.providers.openai.audio import Format
     from sts_trio.providers.openai.dialect import Dialect
-
-# The vendor's models ignore fields that they do not know; for what we send that would hide a wrong name.
-ORACLE: TypeAdapter[Any] = TypeAdapter(RealtimeClientEvent)
-
-
-def checked(message: wire.ToService) -> dict[str, Any]:
-    """Read a message of ours with the vendor's types; nothing of it may be unknown to them."""
-    sent: dict[str, Any] = json.loads(wire.encode_to_service(message))
-    read = ORACLE.validate_python(sent)
-    assert json.loads(json.dumps(read.model_dump(mode="json", exclude_unset=True))) == sent
-    assert not unknown(read), "a field that the vendor does not know"
-    return sent
-
-
-def unknown(read: Any) -> list[str]:
-    """Names of fields that a model took without knowing them."""
-    if isinstance(read, list):
-        return [name for part in read for name in unknown(part)]
-    if not hasattr(read, "model_fields_set"):
-        return []
-    extra = list(read.model_extra or ())
-    return extra + [name for part in read.model_fields_set for name in unknown(getattr(read, part))]
-
 
 TOOL = ToolOffer("weather", "What the weather is like.", '{"type":"object","properties":{"city":{"type":"string"}}}')
 BRIEF = SessionConfig(

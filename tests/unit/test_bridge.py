@@ -44,6 +44,7 @@ from sts_trio.providers.base import (
 )
 from sts_trio.settings.calls import EmotionRule
 from sts_trio.tools.tool import CallContext, Tool, ToolResult
+from tests.unit.conversation import due
 
 TOOLS = st.sampled_from(["hours", "dsai_transfer", "unknown"])
 REPLIES = st.sampled_from(["", "a", "b", "c", "d"])
@@ -244,8 +245,8 @@ class BridgeMachine(RuleBasedStateMachine):
     @rule(passed=st.sampled_from([0.001, 0.02, 0.1, 0.3, 1.0, 6.0]))
     def time_passes(self, passed: float) -> None:
         target = self.now + passed
-        while self.end is None and min(self.bridge.deadline, self.playout.due()) <= target:
-            self.now = max(self.now, min(self.bridge.deadline, self.playout.due()))
+        while self.end is None and min(self.bridge.deadline, due(self.playout)) <= target:
+            self.now = max(self.now, min(self.bridge.deadline, due(self.playout)))
             if self.bridge.deadline <= self.now:
                 self.carry_out(self.bridge.on_deadline(self.now))
                 assert self.bridge.deadline > self.now or self.end is not None
@@ -278,7 +279,7 @@ class BridgeMachine(RuleBasedStateMachine):
     @invariant()
     def every_tool_call_is_at_work_or_waits_or_has_its_one_answer(self) -> None:
         assert set(self.answered) <= set(self.asked)
-        open_calls = [id_ for id_, work in self.bridge._tools._work.items() if work.for_agent]
+        open_calls = [id_ for id_, work in self.bridge._tools.work.items() if work.for_agent]
         assert not set(open_calls) & set(self.answered)
         assert len(open_calls) <= 1
         if open_calls and self.end is None and open_calls[0] not in self.running:

@@ -20,14 +20,8 @@ from sts_trio.providers.openai import wire
 from sts_trio.providers.openai.audio import open_codec
 from sts_trio.providers.openai.barge_in import BargeInGate
 from sts_trio.providers.openai.dialect import closed, describe, hints
-from sts_trio.providers.openai.opening import (
-    History,
-    SessionSetup,
-    Transcriber,
-    credentials,
-    safety_identifier,
-    target,
-)
+from sts_trio.providers.openai.history import History
+from sts_trio.providers.openai.opening import SessionSetup, Transcriber, credentials, safety_identifier, target
 from sts_trio.providers.openai.protocol import RealtimeProtocol
 from sts_trio.providers.reading import Reader
 from sts_trio.providers.socket import SocketEnd, SocketTimes, open_socket
@@ -37,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
-    from sts_trio.providers.base import AgentEvent, CallInfo
+    from sts_trio.providers.base import AgentEvent, AgentNews, CallInfo
     from sts_trio.providers.dial import Dial, Endpoint
     from sts_trio.providers.openai.audio import Codec
     from sts_trio.providers.openai.dialect import Dialect
@@ -180,6 +174,7 @@ class RealtimeLink:
         self._protocol = protocol
         self._hide = hide
         self._gate: BargeInGate | None = None
+        self._news: deque[AgentNews] = deque()
         self._used: Counter[tuple[str, str]] = Counter()
         self._words_failed = False
         self._audio_at = inf  # when caller audio was sent last
@@ -221,15 +216,19 @@ class RealtimeLink:
 
     # Receiving.
 
-    async def receive(self) -> AgentEvent:
+    async def receive(self) -> AgentEvent | AgentNews:
         """See `AgentLink.receive`."""
         events = self._protocol.events
-        while not events:
+        while not events and not self._news:
             message = None
             with trio.CancelScope(deadline=self._wake_at()):
                 message = await self._next()
             now = trio.current_time()
-            if isinstance(message, SessionEnd | OddMessage):
+            if isinstance(message, SessionEnd):
+                self._protocol.lost()
+                events.append(message)
+                break
+            if isinstance(message, OddMessage):
                 return message
             if message is not None:
                 self._take(message, now)
@@ -238,6 +237,8 @@ class RealtimeLink:
                 await self._open_gate(now)
                 await self._fill_gap(now)
                 await self._flush()
+        if self._news:
+            return self._news.popleft()
         event = events.popleft()
         if self._gate is not None:
             self._gate.agent(event, trio.current_time())
@@ -262,9 +263,9 @@ class RealtimeLink:
         match message:
             case wire.ResponseDone(response=response) if used := response.used:
                 self._used.update(used)
-                self._protocol.events.append(TokensUsed(used))
+                self._news.append(TokensUsed(used))
             case wire.RateLimits(told=told):
-                self._protocol.events += [RateLimit(*limit) for limit in told]
+                self._news += [RateLimit(*limit) for limit in told]
             case wire.NoCallerWords(cause=cause) if not self._words_failed:
                 self._words_failed = True
                 log.warning("the caller's words could not be written down", cause=self._hide(describe(cause)))
@@ -317,6 +318,11 @@ class RealtimeLink:
     async def add_context(self, text: str) -> None:
         """Let the agent know `text`; it stays in the conversation."""
         self._protocol.add_context(text)
+        await self._flush()
+
+    async def go_on(self, words: str, *, cut_off: bool) -> None:  # noqa: ARG002 - the session knows them from its history
+        """See `AgentLink.go_on`."""
+        self._protocol.go_on(cut_off=cut_off)
         await self._flush()
 
     async def stop(self) -> None:
