@@ -19,17 +19,15 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from sts_trio.call.actions import (
-    AnswerTool,
     Begin,
     CloseSession,
     Deadline,
     End,
     LogWarning,
     Say,
-    SendUserText,
     Truncate,
 )
-from sts_trio.call.config import is_real_uuid, named
+from sts_trio.call.config import named
 from sts_trio.call.dtmf import DtmfEntries, UnusableKeyError
 from sts_trio.call.emotions import STRONGEST, Emotions, strongest
 from sts_trio.call.ending import Ending
@@ -39,6 +37,7 @@ from sts_trio.call.silence import Silence
 from sts_trio.call.speech import AgentSpeech
 from sts_trio.call.tools import ToolCalls
 from sts_trio.call.unanswered import Unanswered
+from sts_trio.call.unusable import Unusable
 from sts_trio.call.upstream import UpstreamFrames
 from sts_trio.core.wire import CallerAudio, Digit, Init, NotUnderstood
 from sts_trio.providers.base import (
@@ -55,20 +54,15 @@ from sts_trio.providers.base import (
     UserTurn,
     UserWords,
 )
-from sts_trio.text import one_line
 
 if TYPE_CHECKING:
     from sts_trio.call.actions import Action, Actions, Deadlines
     from sts_trio.call.config import CallRules
-    from sts_trio.call.emotions import Mood
     from sts_trio.call.playout import Playout
     from sts_trio.core.link import SocketClosed
     from sts_trio.core.wire import FromCore
     from sts_trio.providers.base import AgentEvent, CallInfo
     from sts_trio.tools.tool import ToolResult
-
-_NOTES = 5  # log lines a call, and side, about messages that were not understood; the rest are counted
-_LONGEST_NOTE = 200  # characters
 
 
 class CallState(Enum):
@@ -93,6 +87,7 @@ class Bridge:
         self.deadlines: Deadlines = dict.fromkeys(Deadline, inf)  # the earliest is `deadline`
         self._agent_heard = False  # the session in use has said something
         self._reply_due = False  # the caller has spoken, and the agent has not since
+        self._unusable = Unusable(self.counts)
         self._unanswered = Unanswered()
         self._frames = UpstreamFrames(self.counts, now, listen=rules.silence.seconds > 0)
         self._keys = DtmfEntries(
@@ -103,21 +98,15 @@ class Bridge:
         self._silence = Silence(
             rules.silence, self.deadlines, self._frames, playout, self._speech, self._tools, self._unanswered
         )
-        self._emotions = Emotions(rules.emotion_rules, self._tools, self.counts)
+        self.emotions = Emotions(rules.emotion_rules, self._tools, self.counts)
         self._ending = Ending(rules, playout, self._speech, self._tools, self.deadlines, now)
         self._lifeline = ResumePolicy(rules.lifeline, self.counts)
         self._last_fault = self._lifeline.last_fault
-        self._answers: list[Action] = []  # of tools, while no session is in use; no more than tools run at once
 
     @property
     def deadline(self) -> float:
         """When `on_deadline` has something to do; infinity for never."""
         return min(self.deadlines.values())
-
-    @property
-    def mood(self) -> Mood:
-        """How the caller has sounded so far."""
-        return self._emotions.mood
 
     @property
     def core_leaves_by(self) -> float | None:
@@ -136,7 +125,7 @@ class Bridge:
             case Digit(digit=digit):
                 return self._digit(digit, now)
             case NotUnderstood(about=about):
-                return self._note(about)
+                return self._unusable.by_core(about)
 
     def on_caller_gone(self, closed: SocketClosed, now: float) -> Actions:
         """Core's connection is over: the call is, too."""
@@ -144,12 +133,11 @@ class Bridge:
 
     def _init(self, init: Init, now: float) -> Actions:
         if self.state is not CallState.WAITING_FOR_INIT:
-            return self._note("a second init")
+            return self._unusable.by_core("a second init")
         self.state = CallState.OPENING
         self.deadlines[Deadline.INIT] = inf
         call, session_policy = named(self.call, init.uuid), self._rules.session_policy
-        controllable = is_real_uuid(call.uuid)
-        tools = tuple(tool for tool in self._rules.tools if controllable or not tool.ends_call)
+        tools = self._rules.tools_for(call)
         self._tools.offer(tools)
         self._unanswered.greeting = session_policy.greeting_for(call.query)
         self.call = replace(call, session_config=session_policy.session_config(call.query, tools))
@@ -165,23 +153,9 @@ class Bridge:
         try:
             told = self._keys.press(digit, now, ready=ready, at_once=stops)
         except UnusableKeyError as exc:
-            return self._note(str(exc))
-        told = self._typed(told)
+            return self._unusable.by_core(str(exc))
+        told = self._unanswered.typed(told)
         return (*self._barge_in(now, by_key=True), *told) if stops else told
-
-    def _typed(self, told: Actions) -> Actions:
-        """Note keys that the agent is given as the caller's words."""
-        released: Actions = ()
-        for action in told:
-            if isinstance(action, SendUserText):
-                released = (*released, *self._unanswered.caller_turn(action.text))
-        return (*released, *told)
-
-    def _note(self, sent: str) -> Actions:
-        self.counts.not_understood += 1
-        if self.counts.not_understood > _NOTES:
-            return ()
-        return (LogWarning("Core sent what cannot be used; ignored", {"sent": sent}),)
 
     # The agent's side.
 
@@ -197,7 +171,7 @@ class Bridge:
         if session != self._lifeline.current:
             return ()
         if isinstance(event, AgentFault | OddMessage):
-            return self._odd(event) if isinstance(event, OddMessage) else self._moved(self._reported(event, now))
+            return self._unusable.by_provider(event) if isinstance(event, OddMessage) else self._reported(event, now)
         if not self._agent_heard:
             self._agent_heard = True
             self._lifeline.on_event()
@@ -213,7 +187,6 @@ class Bridge:
             case UserTurn():
                 return self._user_turn(event, now)
             case UserInterruption():
-                self._unanswered.agent_turn_end()
                 return self._barge_in(now)
             case UserSpeaks() | UserWords():
                 return self._user_says(event, now)
@@ -226,13 +199,7 @@ class Bridge:
         if tool is not None and tool.ends_call and not result.failed:
             self._ending.taken_away(now, hung_up=tool.hangs_up)
         answers = self._tools.done(id_, result)
-        if not answers:
-            return ()
-        self._unanswered.tool_answered()
-        if self.state is CallState.TALKING:
-            return answers
-        self._answers += answers  # for the session that is being looked for
-        return ()
+        return self._unanswered.tool_answered(answers, now=self.state is CallState.TALKING) if answers else ()
 
     def _agent_ready(self, ready: AgentReady, session: int, now: float) -> Actions:
         before = self._lifeline.current
@@ -247,23 +214,14 @@ class Bridge:
         self._agent_heard = False
         self._keys.keeps_context = ready.keeps_context
         self._silence.wait_from(now)
-        told = (*self._answers, *(self._keys.tell() if self._keys.entries else ()))
-        self._answers.clear()
-        asked = any(isinstance(action, AnswerTool | SendUserText) for action in told) or self._tools.awaited
-        return (*actions, *(() if asked else self._unanswered.resume()), *self._typed(told))
+        keys = self._keys.tell() if self._keys.entries else ()
+        return (*actions, *self._unanswered.resume(keys, awaits_tool=self._tools.awaited))
 
     def _reported(self, fault: AgentFault, now: float) -> Actions:
         self.counts.provider_faults += 1
         if self._last_fault.report(fault, now):
             self._ending.tell(fault.message)
-        return ()
-
-    def _odd(self, sent: OddMessage) -> Actions:
-        self.counts.count_odd(sent.kind)
-        if self.counts.odd > _NOTES:
-            return ()
-        fields = {"kind": str(sent.kind), "sent": one_line(sent.about, _LONGEST_NOTE)}
-        return (LogWarning("the provider sent what cannot be used; ignored", fields),)
+        return self._moved(())
 
     def _session_ended(self, end: SessionEnd, session: int, now: float) -> Actions:
         in_use = session == self._lifeline.current
@@ -303,17 +261,13 @@ class Bridge:
         if not self._speech.overfull:
             return released
         self._speech.overfull = False
-        return (
-            *released,
-            LogWarning("more speech than is held for a caller; the newest is dropped"),
-        )
+        return (*released, LogWarning("more speech than is held for a caller; the newest is dropped"))
 
     def _barge_in(self, now: float, *, by_key: bool = False) -> Actions:
         unheard = self._speech.barge_in(now)
         if self._tools.work:
             self._tools.barge_in(now)
-        if by_key:
-            self._unanswered.agent_turn_end()
+        self._unanswered.cut_off = False
         return (Truncate(unheard, stop=by_key),)
 
     def _user_says(self, event: UserSpeaks | UserWords, now: float) -> Actions:
@@ -334,7 +288,7 @@ class Bridge:
         if self._tools.work:
             self._tools.user_turn()
         known = self._unanswered.caller_turn(turn.text)
-        return (*known, *self._moved(self._emotions.user_turn(turn.emotions, now)))
+        return (*known, *self._moved(self.emotions.user_turn(turn.emotions, now)))
 
     def _moved(self, actions: Actions) -> Actions:
         """Note where the call stands after these decisions over its sessions or its end. Returns them."""
@@ -382,7 +336,7 @@ class Bridge:
             case Deadline.TOOLS:
                 return self._tools.expire(now)
             case Deadline.KEYS:
-                return self._typed(self._keys.expire(now, ready=self.state is CallState.TALKING))
+                return self._unanswered.typed(self._keys.expire(now, ready=self.state is CallState.TALKING))
 
     def end(self, outcome: CallOutcome, now: float) -> Actions:
         """End the call, telling Core why (once), and what the agent had said so far."""

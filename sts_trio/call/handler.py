@@ -248,7 +248,7 @@ class CallHandler:
             with self.registry.enter(call):
                 await call.run()
         finally:
-            report.ended(call.outcome, trio.current_time() - began, bridge.mood)
+            report.ended(call.outcome, trio.current_time() - began, bridge.emotions.mood)
         return call.outcome
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from sts_trio.call.actions import GoOn, KeepAudio, Say
+from sts_trio.call.actions import AnswerTool, GoOn, KeepAudio, Say, SendUserText
 
 if TYPE_CHECKING:
-    from sts_trio.call.actions import Actions
+    from sts_trio.call.actions import Action, Actions
 
 _LONGEST_WORDS = 2000  # characters of a turn, kept to ask it again
 
@@ -31,6 +31,7 @@ class Unanswered:
 
     def __init__(self) -> None:
         self.greeting = ""  # which nobody has heard yet
+        self._answers: list[Action] = []  # of tools, for the next session; no more than tools run at once
         self._turn = CallerTurn.NONE
         self._words = ""
         self.cut_off = False
@@ -72,14 +73,36 @@ class Unanswered:
         """All of it has been said."""
         self.cut_off = False
 
-    def tool_answered(self) -> None:
-        """The agent has the result of a tool, and is to say something of it."""
+    def typed(self, told: Actions) -> Actions:
+        """The agent is told this, which may be the caller's words. Returns it, and what is to be done besides."""
+        released: Actions = ()
+        for action in told:
+            if isinstance(action, SendUserText):
+                released = (*released, *self.caller_turn(action.text))
+        return (*released, *told)
+
+    def tool_answered(self, answers: Actions, *, now: bool) -> Actions:
+        """A tool has been answered, and the agent is to say something of it: `now`, or in the next session."""
         if not self.again:
             self.cut_off = False
             self._turn, self._words = CallerTurn.KNOWN, ""  # the words have led to the tool: they must not do so again
+        if now:
+            return answers
+        self._answers += answers
+        return ()
 
-    def resume(self) -> Actions:
-        """Another session has taken the place of the one before, and nobody else asks it for something to say."""
+    def resume(self, keys: Actions = (), *, awaits_tool: bool = False) -> Actions:
+        """Another session has taken the place of the one before: what it is to be told.
+
+        It is asked to speak by nothing but one of these: the answers of tools, the `keys` of the caller, a tool that
+        is still at work, and only else by what was left to be said.
+        """
+        told = (*self._answers, *keys)
+        self._answers.clear()
+        asked = awaits_tool or any(isinstance(action, AnswerTool | SendUserText) for action in told)
+        return (*(() if asked else self._left()), *self.typed(told))
+
+    def _left(self) -> Actions:
         if self.greeting:
             return (Say(self.greeting),)
         if self._turn is CallerTurn.KNOWN:

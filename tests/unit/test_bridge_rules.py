@@ -78,6 +78,34 @@ def test_a_barge_in_gives_the_agent_time_to_drop_a_transfer() -> None:
     assert RunTool in kinds(c.wait(0.2)), "the grace of 3 s is over"
 
 
+def test_words_of_the_caller_let_the_agent_drop_a_transfer() -> None:
+    c = Conversation()
+    c.says(voice(1.0))
+    c.says(ask("dsai_transfer"))
+    c.says(UserTurn("No, wait!"))
+    c.says(voice(1.0, "s"))
+    assert kinds(c.says(AgentTurnEnd())) == [AnswerTool], "told that it is out of date"
+    assert RunTool not in kinds(c.wait(10))
+
+
+def test_a_barge_in_that_is_told_twice_is_one() -> None:
+    c = Conversation()
+    c.says(voice(1.0))
+    for _ in range(2):
+        c.says(UserInterruption())
+    c.wait(0.1)
+    assert c.told == [Interruption()]
+    assert c.playout.counts.interruptions == 1
+
+
+def test_audio_that_comes_too_fast_is_told_of_once() -> None:
+    c = Conversation()
+    second = CallerAudio(bytes(16_000))
+    logged = [action for _ in range(70) for action in c.bridge.on_core(second, c.now) if isinstance(action, LogWarning)]
+    assert len(logged) == 1
+    assert c.playout.counts.upstream_excess_seconds == 10
+
+
 def test_a_session_that_comes_too_late_is_closed_and_stops_no_tool() -> None:
     c = Conversation()
     c.says(ask("hours"))

@@ -23,7 +23,7 @@ STEPS: dict[str, Callable[[Unanswered], Actions | None]] = {
     "words": lambda left: left.caller_words("Why?"),
     "agent": Unanswered.agent_speaks,
     "agent ends": Unanswered.agent_turn_end,
-    "tool": Unanswered.tool_answered,
+    "tool": lambda left: left.tool_answered((), now=True),
 }
 ANSWER, CONTINUE = (GoOn("Why?"),), (GoOn("Why?", cut_off=True),)
 
