@@ -31,10 +31,20 @@ from prometheus_client.registry import Collector
 
 from sts_trio.audio.pcm import BYTES_PER_SECOND
 from sts_trio.call.handler import OTHER_REASONS, REASONS
-from sts_trio.call.meter import CANCELLED, CONNECT_KINDS, CONNECT_RESULTS, LEGS, TOOL_RESULTS, CallCounts, Cause, Meter
+from sts_trio.call.meter import (
+    CANCELLED,
+    CONNECT_KINDS,
+    CONNECT_RESULTS,
+    LEGS,
+    TOKENS,
+    TOOL_RESULTS,
+    CallCounts,
+    Cause,
+    Meter,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from prometheus_client import Metric
 
@@ -151,6 +161,14 @@ class Metrics(Collector, Meter):
         self._tool_runs = Counter(
             "sts_tool_runs", "Runs of tools that came to an end", ["tool", "result"], registry=None
         )
+        self._tokens = Counter(
+            "sts_tokens",
+            "Tokens that answers have cost, each counted once; those that the provider had cached cost a fraction",
+            ["direction", "kind"],
+            registry=None,
+        )
+        # By name: all of it, what is left, and until when.
+        self._rate_limits: dict[str, tuple[int, int, float]] = {}
         self._call_seconds = histogram("sts_call_seconds", "How long calls were", _CALL_BUCKETS)
         self._connect_seconds = histogram(
             "sts_provider_connect_seconds",
@@ -172,6 +190,8 @@ class Metrics(Collector, Meter):
             "How late a task was that asked to be woken; 20 measurements a second",
             _LAG_BUCKETS,
         )
+        for way, kind in TOKENS:
+            self._tokens.labels(way, kind)
         for leg in LEGS:
             for cause in (*Cause, CANCELLED):
                 self._ended.labels(cause, leg)
@@ -230,6 +250,15 @@ class Metrics(Collector, Meter):
         self._tool_runs.labels(tool, result).inc()
         self._tool_seconds.observe(seconds)
 
+    def tokens_used(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """See `Meter`."""
+        for (direction, kind), count in counts.items():
+            self._tokens.labels(direction, kind).inc(count)
+
+    def rate_limited(self, name: str, limit: int, remaining: int, until: float) -> None:
+        """See `Meter`."""
+        self._rate_limits[name] = limit, remaining, until
+
     def breaker_opened(self, is_open: bool) -> None:
         """See `Meter`."""
         self._breaker_open = is_open
@@ -237,6 +266,14 @@ class Metrics(Collector, Meter):
     def lagged(self, seconds: float) -> None:
         """The event loop was so late."""
         self._lag_seconds.observe(seconds)
+
+    def _limits(self, now: float) -> Iterator[Metric]:
+        """What the account may still use, as far as it was told. After its reset all of a limit is there again."""
+        left = {name: all_ if now >= until else rest for name, (all_, rest, until) in self._rate_limits.items()}
+        meaning = "What the account may still use of the provider for the moment, as it said with the last answer"
+        yield gauge("sts_rate_limit_remaining", meaning, "limit", left)
+        whole = {name: all_ for name, (all_, *_) in self._rate_limits.items()}
+        yield gauge("sts_rate_limit", "What it may use in all until the limit's reset", "limit", whole)
 
     # What a scrape collects.
 
@@ -253,8 +290,9 @@ class Metrics(Collector, Meter):
         yield gauge("sts_accepting_calls", "1: a new call would be taken now; 0: refused", None, {"": int(ready)})
         away = {"": int(self._breaker_open)}
         yield gauge("sts_breaker_open", "1: the provider refused call after call, and new ones are told so", None, away)
+        yield from self._limits(trio.current_time())
         for own in (
-            *(self._ended, self._call_seconds, self._moods, self._connects, self._connect_seconds),
+            *(self._tokens, self._ended, self._call_seconds, self._moods, self._connects, self._connect_seconds),
             *(self._turn_seconds, self._stop_seconds, self._tool_runs, self._tool_seconds, self._lag_seconds),
         ):
             yield from samples_of(own)

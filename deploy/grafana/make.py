@@ -139,6 +139,19 @@ SERVICE = [
             "reported errors": growth("sts_provider_faults_total") + " > 0",
         },
     ),
+    bars(
+        "Tokens",
+        "What answers cost; cached ones cost less.",
+        {"{{direction}} {{kind}}": growth("sts_tokens_total", "direction, kind") + " > 0"},
+    ),
+    lines(
+        "What the account may still use",
+        "As the provider said last.",
+        {
+            "{{limit}}": "min by (limit) (sts_rate_limit_remaining)",
+            "of {{limit}}": "max by (limit) (sts_rate_limit)",
+        },
+    ),
 ]
 CALLS = [
     stat("Calls, last hour", "Calls that began.", "sum(increase(sts_calls_started_total[1h]))", decimals=0),

@@ -11,10 +11,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 
 from sts_trio.errors import ProviderError, ProviderLost, ProviderRefused, ProviderTimeout
-from sts_trio.providers.base import OddKind
+from sts_trio.providers.base import TOKEN_KINDS, OddKind, RateLimit, TokensUsed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from sts_trio.providers.base import AgentNews
 
 
 class Cause(StrEnum):
@@ -188,6 +190,7 @@ CONNECT_KINDS = ("first", "resume", "renewal")
 CONNECT_RESULTS = ("ready", "refused", "timeout", "lost", "protocol", "closed", "given_up", "failed")
 # The operator's URL, file or setting; the provider's own; what the call brought; a stored configuration.
 PROMPT_SOURCES = ("url", "file", "text", "default", "call", "config")
+TOKENS = tuple((way, kind) for way in ("in", "out") for kind in TOKEN_KINDS)
 TOOL_RESULTS = ("done", "failed", "stopped")
 
 
@@ -240,6 +243,20 @@ class Meter:
 
     def tool_ran(self, tool: str, result: str, seconds: float) -> None:
         """A tool has come to its end."""
+
+    def tokens_used(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """An answer has cost so many tokens, by direction and kind (see `providers.base.TokensUsed`)."""
+
+    def rate_limited(self, name: str, limit: int, remaining: int, until: float) -> None:
+        """The provider says how much the account may still use of a limit, until all of it is there again."""
+
+    def heard(self, news: AgentNews, now: float) -> None:
+        """The provider has told what does not matter to the conversation."""
+        match news:
+            case TokensUsed(counts=counts):
+                self.tokens_used(counts)
+            case RateLimit(name=name, limit=limit, remaining=remaining, resets=resets):
+                self.rate_limited(name, limit, remaining, now + resets)
 
     def breaker_opened(self, is_open: bool) -> None:
         """From now on new calls are told at once that the provider refuses; or, if not `is_open`, no longer."""

@@ -112,6 +112,13 @@ async def test_the_log_holds_no_key_and_no_telephone_number(provider: str, tmp_p
         assert secret not in text
 
 
+async def test_what_an_operator_should_know_is_told_once_however_many_workers_there_are(tmp_path: Path) -> None:
+    chosen = {"OPENAI_MODEL": "gpt-realtime", "OPENAI_TEMPERATURE": "0.8", "WORKERS": "2"}
+    async with running(tmp_path, "http://127.0.0.1:1/v1", "openai", **chosen) as (_, _, log):
+        notes = [str(line["note"]) for line in lines(log) if line["event"] == "a setting wants attention"]
+    assert [note.split()[0] for note in notes] == ["OPENAI_TEMPERATURE", "OPENAI_MODEL"]
+
+
 async def test_ctrl_c_ends_a_command_without_a_traceback(tmp_path: Path) -> None:
     commands = (["demo"], ["check"], ["call", "URL"], ["emulate", "--port", "0"])
     await at_once(partial(ctrl_c, tmp_path), [(command,) for command in commands])

@@ -6,6 +6,8 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
@@ -146,3 +148,20 @@ def test_sums_are_exact_and_never_fall_while_calls_come_and_go(steps: list[tuple
         elif live:
             metrics.call_ended(live.pop(which % len(live)), "too_long", 1.0, None)
         assert metrics._totals._total("upstream_seconds") == moved / 16_000
+
+
+async def test_what_answers_cost_is_added_up_by_direction_and_kind() -> None:
+    metrics = used()
+    metrics.tokens_used({("in", "cached"): 36, ("in", "text"): 1})
+    counts = {kind: count for kind, count in values(metrics, "sts_tokens_total").items() if count}
+    assert counts == {("in", "cached"): 100, ("in", "text"): 1, ("out", "audio"): 91}
+
+
+async def test_a_rate_limit_is_whole_again_after_its_reset(autojump_clock: trio.testing.MockClock) -> None:
+    metrics = used()
+    assert values(metrics, "sts_rate_limit_remaining") == {("tokens",): 39_000}
+    await trio.sleep(5)
+    assert values(metrics, "sts_rate_limit_remaining") == {("tokens",): 40_000}
+    metrics.rate_limited("tokens", 40_000, 10, trio.current_time() + 60)
+    assert values(metrics, "sts_rate_limit_remaining") == {("tokens",): 10}
+    assert values(metrics, "sts_rate_limit")[("tokens",)] == 40_000
