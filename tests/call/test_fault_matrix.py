@@ -258,13 +258,17 @@ class Line:
         ]
 
     def lost(self, stage: Stage) -> int:
-        """Bytes of the caller that no chat got; what they got must be in order, and nothing twice."""
+        """Bytes of the caller that no chat got; what they got must be in order.
+
+        Only a turn that was not understood when its session broke is said again.
+        """
         chats = [session.caller_audio for session in self.chats(stage)]
         said, received = stage.as_heard(self.said), b"".join(chats)
         assert said.startswith(chats[0]), "not in order"
         assert said.endswith(chats[-1]), "not in order"
-        assert len(received) <= len(said), "something came twice"
-        return len(said) - len(received)
+        again = len(received) - len(said)
+        assert again <= 0 or self.moment == "user speaking", "something came twice"
+        return max(-again, 0)
 
     def outcome(self, stage: Stage) -> str:
         match (self.code, len(self.chats(stage)), bool(self.errors)):
