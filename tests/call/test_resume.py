@@ -54,8 +54,11 @@ def first(broken: Script) -> Callable[[int], Script]:
 
 
 def numbered(frames: int) -> bytes:
-    """Caller audio in which each frame says which it is: quiet, so that nobody takes it for speech."""
-    return b"".join((number % 256).to_bytes(2, "little") * 160 for number in range(frames))
+    """Caller audio in which each frame says which it is, and which nobody takes for speech (an RMS of 184 and more).
+
+    If it were loud at its end, the caller would have stopped in mid-turn, and OpenAI's link would send silence.
+    """
+    return b"".join((number % 256 - 128).to_bytes(2, "little", signed=True) * 160 for number in range(frames))
 
 
 def heard_of_caller(emulator: Emulator) -> bytes:
@@ -77,7 +80,7 @@ def resumed(emulator: Emulator) -> list[bool]:
 async def test_the_caller_does_not_notice(
     provider: str, broken: Script, autojump_clock: trio.testing.MockClock
 ) -> None:
-    said = numbered(400)
+    said = numbered(250)
     async with open_stage(provider=provider, script=first(broken), welcome_message="Hello!") as stage:
         caller = await stage.call()
         messages: list[dict[str, object]] = []
