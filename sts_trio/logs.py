@@ -7,12 +7,12 @@ Tracebacks come without the values of variables, which may be secret.
 The service's lines go through a `LogWriter`: whoever logs never waits for whoever reads the log, and hears of no fault.
 
 Nothing secret is logged on purpose. But the text of an exception may quote anything: so what the settings hold as
-secret is starred in every line, whoever wrote it, and in tracebacks long numbers are, which may be telephones.
+secret is starred in every line, whoever wrote it and however it is spelled, and in tracebacks long numbers are, which
+may be telephones.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import queue
@@ -23,6 +23,8 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO, cast
 
 import structlog
+
+from sts_trio.text import Stars
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -73,9 +75,7 @@ class Starring:
 
     def __init__(self, renderer: Processor, secrets: Iterable[str]) -> None:
         self._renderer = renderer
-        forms = {form for text in secrets if len(text) >= _SHORTEST_SECRET for form in _forms(text)}
-        words = sorted(forms, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, words))) if words else None
+        self._stars = Stars(text for text in secrets if len(text) >= _SHORTEST_SECRET)
 
     def __call__(self, logger: WrappedLogger, name: str, event: EventDict) -> str:
         try:
@@ -83,13 +83,7 @@ class Starring:
         except Exception as exc:  # a value that cannot be shown: whoever logs it must not hear of that
             known = {field: event[field] for field in _FIRST if isinstance(event.get(field), str | int)}
             line = str(self._renderer(logger, name, known | {"unreadable": type(exc).__name__}))
-        return self._pattern.sub("***", line) if self._pattern else line
-
-
-def _forms(text: str) -> set[str]:
-    """How a text may stand in a line: as it is, or in the `repr` of an exception's text; and either of them in JSON."""
-    plain = {text, repr(text)[1:-1]}
-    return plain | {json.dumps(form, ensure_ascii=False)[1:-1] for form in plain}
+        return self._stars(line)
 
 
 def _without_long_numbers(_: WrappedLogger, __: str, line: EventDict) -> EventDict:

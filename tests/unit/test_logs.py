@@ -16,6 +16,7 @@ import trio
 
 import sts_trio
 from sts_trio.logs import name_call, rename_call, set_up_logging
+from tests.unit.test_text import ODD_KEY, SPELLINGS
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
 SOURCE = Path(sts_trio.__file__).parent
@@ -283,3 +284,18 @@ def test_what_is_secret_is_starred_in_every_line_whoever_writes_it(logger: str, 
     assert "KeyError: ('***', 'tel:+***')" in text
     for form in ("sk-12", "secret", "171123"):
         assert form not in text.replace("what_is_secret", "").replace("KeyError(secret", "")
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+@pytest.mark.parametrize("style", ["json", "text"])
+def test_what_is_secret_is_starred_in_every_spelling(style: str, name: str) -> None:
+    """A peer may say it in its own way: in a traceback, a refusal, the text of a library."""
+    stream = io.StringIO()
+    set_up_logging("info", style, stream, [ODD_KEY])
+    spelled = SPELLINGS[name](ODD_KEY)
+    structlog.get_logger().warning("refused", said=f"<{spelled}>")
+    logging.getLogger("library").warning("it said %s", spelled)
+    for line in stream.getvalue().splitlines():
+        assert "***" in line
+        assert spelled not in line
+        assert spelled[6:-6] not in line

@@ -117,7 +117,8 @@ class History:
 
 
 _SETTINGS = "settings"  # the event id of our `session.update`
-_SHORTEST_SESSION = 300.0  # that any service gives; the known ones give 1800 seconds and more
+_SHORTEST_SESSION = 300  # seconds, that any service gives; the known ones give 1800 and more
+_LONGEST_SESSION = 30 * 24 * 3600  # no call lasts longer
 _AZURE = (".azure.com", ".azure.us", ".azure.cn")
 _VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
@@ -225,7 +226,7 @@ def other_format(updated: object, codec: Codec) -> str | None:
     for name, side in sides.items() if isinstance(sides, dict) else ():
         format_ = side.get("format") if name in ("input", "output") and isinstance(side, dict) else None
         if isinstance(format_, dict) and any(
-            format_.get(key, wanted) != wanted for key, wanted in codec.format.items()
+            format_.get(key) not in (None, wanted) for key, wanted in codec.format.items()
         ):
             return shown(" ".join(shown(format_.get(key), 40) for key in ("type", "rate")))
     return None
@@ -234,9 +235,10 @@ def other_format(updated: object, codec: Codec) -> str | None:
 def lasts(expires_at: object, now: float) -> float:
     """How many seconds a session lasts that ends at `expires_at`; both are Unix time. Infinity if it does not say.
 
-    A time that is less than `_SHORTEST_SESSION` away comes from a wrong clock, here or there, and says nothing.
+    A time that is less than `_SHORTEST_SESSION` away comes from a wrong clock, here or there, and says nothing; nor
+    does one that is more than `_LONGEST_SESSION` away, which may be in milliseconds.
     """
-    if not isinstance(expires_at, int | float) or expires_at < now + _SHORTEST_SESSION:
+    if not isinstance(expires_at, int | float) or not _SHORTEST_SESSION <= expires_at - int(now) <= _LONGEST_SESSION:
         return inf
     return expires_at - now
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Part = TypeVar("Part", bound=msgspec.Struct)
 
 _MOST_ITEMS = 64  # of one response
+_MOST_TOKENS = 10**9  # of one response; what is more is no count, and would make the log's line long
 
 # What a service says.
 
@@ -165,8 +166,7 @@ class Response(msgspec.Struct):
     def tokens(self) -> tuple[int, int]:
         """What it has cost, in and out."""
         used = self.usage if isinstance(self.usage, dict) else {}
-        incoming, outgoing = (used.get(name) for name in ("input_tokens", "output_tokens"))
-        return (incoming if isinstance(incoming, int) else 0), (outgoing if isinstance(outgoing, int) else 0)
+        return _count(used.get("input_tokens")), _count(used.get("output_tokens"))
 
 
 class ResponseDone(_FromService, tag="response.done"):
@@ -201,6 +201,10 @@ FromService = (
     | ResponseDone
     | ServiceError
 )
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and 0 <= value <= _MOST_TOKENS else 0
 
 
 def part(value: object, kind: type[Part]) -> Part | None:
