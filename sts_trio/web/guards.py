@@ -63,7 +63,7 @@ _TOO_MANY_REQUESTS = 429  # RFC 6585, 4
 _REQUEST_UNITS = 10.0  # what a request costs of a connection's units: fifty a second; a health check sends one
 # Read at once from a caller: what is in it is parsed in one turn, 1365 messages at worst.
 _READ_BYTES = 8192
-_FULL = json_reply(503, "no room for another connection")
+_FULL = json_reply(503, "no room for another connection", "files")
 
 
 class Inbox:
