@@ -6,6 +6,7 @@ import re
 from collections import deque
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -145,6 +146,7 @@ _MOST_WARNINGS = 5  # log lines a chat; their texts may quote the caller, so the
 _LONGEST_ID = 64
 _MOST_EARLY = 16  # odd messages before the chat has begun, kept to be counted
 _NO_SOUND = memoryview(b"")
+_LATE_SECONDS = 1.0  # after a pause: what EVI had said before it heard of that is here by then
 
 _HINTS = {
     401: "check HUMEAI_API_KEY",
@@ -216,6 +218,7 @@ class HumeLink:
         self._wav: Wav | None = None  # the format of the voice, good for samples without a header
         self._warnings_logged = 0
         self._paused = False
+        self._late_until = -inf  # what the agent says is from before the pause, until the text behind it is echoed
 
     @property
     def ping_overdue(self) -> bool:
@@ -268,9 +271,18 @@ class HumeLink:
             event = to_event(heard, self._wav) if heard is not None else None
             if isinstance(event, AgentAudio) and (self._wav is None or self._wav.rate != event.wav.rate):
                 self._wav = replace(event.wav, pcm=_NO_SOUND)
+            if self._late_until > -inf and self._is_late(heard, trio.current_time()):
+                continue
             if event is not None and not (self._is_ready and isinstance(event, AgentReady)):  # it may be said again
                 return event
             self._warn_of(heard)
+
+    def _is_late(self, heard: wire.HumeMessage | None, now: float) -> bool:
+        """Whether this is more of what a key has stopped: EVI gives each segment an id of its own."""
+        if now >= self._late_until or (isinstance(heard, wire.UserMessage) and heard.from_text is True):
+            self._late_until = -inf
+            return False
+        return isinstance(heard, wire.AudioOutput | wire.AssistantMessage | wire.AssistantEnd)
 
     def _warn_of(self, heard: wire.HumeMessage | None) -> None:
         """Log a warning that changes nothing in the call, at most `_MOST_WARNINGS` times a chat."""
@@ -310,7 +322,7 @@ class HumeLink:
 
     async def stop(self) -> None:
         """Pause EVI until the text that follows: nothing else stops it (docs/protocols/evi.md 5.3)."""
-        self._paused = True
+        self._paused, self._late_until = True, trio.current_time() + _LATE_SECONDS
         await self._send(wire.Pause())
 
     async def truncate(self, unheard: float) -> None:
