@@ -49,6 +49,36 @@ def again(text: str) -> tuple[bytes, bytes]:
     return b"", encode_frame(TEXT, b"{%s}" % text.encode())
 
 
+def asking(id_: str, arguments: str) -> bytes:
+    item = {"type": "function_call", "call_id": id_, "name": f"no such tool {id_}", "arguments": arguments}
+    return text(type="response.output_item.done", response_id=f"r{id_}", item=item)
+
+
+def all_that_is_kept() -> tuple[bytes, bytes]:
+    """Ids, words, turns, tools: each new, and each as long as may be."""
+    said = b""
+    for number in range(200):
+        id_ = f"{number:0>128}"
+        ids = {"response_id": id_, "item_id": id_}
+        said += text(type="response.created", response={"id": id_})
+        said += text(type="input_audio_buffer.committed", item_id=id_)
+        said += text(type="response.output_audio_transcript.delta", delta="\U0001f600" * 20_000, **ids)
+        said += text(type="response.output_audio_transcript.done", transcript="\U0001f601" * 20_000, **ids)
+        name = "conversation.item.input_audio_transcription.completed"
+        said += text(type=name, item_id=id_, transcript=f"{number}" + "\U0001f602" * 20_000)
+        said += asking(id_, "\U0001f603" * 20_000)
+        said += text(type="error", error={"type": "x", "code": id_, "message": "\U0001f604" * 20_000})
+        said += text(type="response.output_audio.delta", delta=base64.b64encode(bytes(800)).decode(), **ids)
+        said += text(type="response.done", response={"id": id_, "status": "completed"})
+    return b"", said
+
+
+def unheard() -> tuple[bytes, bytes]:
+    """It reads nothing, asks for so many tools that the answers fill the line, and then speaks as loud as it may."""
+    asked = b"".join(asking(str(number), "{}") for number in range(12_000))
+    return asked, delta(b"\xff" * (4 * 2**20)) + asking("again", "{}")
+
+
 # What a mad session says once, and then again and again.
 MADNESS: dict[str, Callable[[], tuple[bytes, bytes]]] = {
     "empty fragments": lambda: (begun(TEXT), begun(0) * 30_000),
@@ -66,6 +96,8 @@ MADNESS: dict[str, Callable[[], tuple[bytes, bytes]]] = {
     "audio with more in it": lambda: again(DELTA + ':"****","x":[' + "0," * (7 * 2**19) + "0]"),
     "large audio": lambda: (b"", delta(b"\xff" * (4 * 2**20))),
     "too large audio": lambda: (b"", delta(b"\xff" * (MANY * 3 // 4))),
+    "all that is kept": all_that_is_kept,
+    "unheard": unheard,
     "ids": lambda: (b"", text(type="response.created", response={"id": "x" * 12_000_000})),
 }
 KINDS = tuple(MADNESS)
@@ -99,6 +131,7 @@ class Session:
             if voice in KINDS:
                 self._connection.sendall(text(type="response.created", response={"id": "r"}))
                 once, more = MADNESS[voice]()
+                self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
                 self._connection.sendall(once)
                 while True:
                     self._connection.sendall(more)
