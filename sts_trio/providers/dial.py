@@ -10,6 +10,7 @@ import socket
 import ssl
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import ceil, inf
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
@@ -113,7 +114,13 @@ def without_key(text: str, key: str) -> str:
 
     In whatever spelling (`Stars`). More than the first `_LONGEST_QUOTE` characters of a text are not kept.
     """
-    return text if len(key) < _SHORTEST_KEY else Stars([key])(text[:_LONGEST_QUOTE])
+    return text if len(key) < _SHORTEST_KEY else stars_for(key)(text[:_LONGEST_QUOTE])
+
+
+@lru_cache(maxsize=16)
+def stars_for(key: str) -> Stars:
+    """Make what finds a key, once: a provider does so before its first call, which would wait for it otherwise."""
+    return Stars([key])
 
 
 def first_line(exc: BaseException) -> str:

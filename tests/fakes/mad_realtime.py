@@ -97,6 +97,7 @@ MADNESS: dict[str, Callable[[], tuple[bytes, bytes]]] = {
     "large audio": lambda: (b"", delta(b"\xff" * (4 * 2**20))),
     "too large audio": lambda: (b"", delta(b"\xff" * (MANY * 3 // 4))),
     "all that is kept": all_that_is_kept,
+    "turns": lambda: (b"", text(type="input_audio_buffer.committed", item_id="i") * 1000),
     "unheard": unheard,
     "ids": lambda: (b"", text(type="response.created", response={"id": "x" * 12_000_000})),
 }

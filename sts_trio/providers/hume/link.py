@@ -24,7 +24,7 @@ from sts_trio.providers.base import (
     SessionEndKind,
     never_ready,
 )
-from sts_trio.providers.dial import without_key
+from sts_trio.providers.dial import stars_for, without_key
 from sts_trio.providers.hume import wire
 from sts_trio.providers.hume.wire import SessionSettings, ToolDeclaration, closed, to_event
 from sts_trio.providers.reading import Reader, shown
@@ -170,6 +170,10 @@ class HumeProvider:
     voice_id: str | None = None
     instructions: str | None = field(default=None, repr=False)
     times: SocketTimes = field(default_factory=SocketTimes)
+
+    def __post_init__(self) -> None:
+        """Be ready to take the key out of a text: the first error must not hold up other calls."""
+        stars_for(self.api_key)
 
     def __call__(self, call: CallInfo) -> AbstractAsyncContextManager[HumeLink]:
         """Open a chat for `call`, ready for audio within `times.open`; leaving the context closes it.

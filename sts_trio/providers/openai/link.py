@@ -15,7 +15,7 @@ import trio
 from sts_trio.audio.pcm import FRAME_BYTES, FRAME_SECONDS
 from sts_trio.errors import ProviderError, ProviderLost, ProviderTimeout
 from sts_trio.providers.base import OddMessage, SessionEnd
-from sts_trio.providers.dial import without_key
+from sts_trio.providers.dial import stars_for, without_key
 from sts_trio.providers.openai import wire
 from sts_trio.providers.openai.audio import open_codec
 from sts_trio.providers.openai.dialect import closed, hints
@@ -55,6 +55,10 @@ class RealtimeProvider:
     dial: Dial = field(repr=False)
     options: Options
     times: SocketTimes = field(default_factory=SocketTimes)
+
+    def __post_init__(self) -> None:
+        """Be ready to take the key out of a text: the first error must not hold up other calls."""
+        stars_for(self.api_key)
 
     def __call__(self, call: CallInfo) -> AbstractAsyncContextManager[RealtimeLink]:
         """Open a session for `call`, ready for audio within `times.open`; leaving the context closes it.
