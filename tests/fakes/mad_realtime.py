@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from functools import cache
 from hashlib import sha1
 from typing import TYPE_CHECKING
 
@@ -54,20 +55,21 @@ def asking(id_: str, arguments: str) -> bytes:
     return text(type="response.output_item.done", response_id=f"r{id_}", item=item)
 
 
+@cache
 def all_that_is_kept() -> tuple[bytes, bytes]:
     """Ids, words, turns, tools: each new, and each as long as may be."""
     said = b""
-    for number in range(200):
+    for number in range(70):
         id_ = f"{number:0>128}"
         ids = {"response_id": id_, "item_id": id_}
         said += text(type="response.created", response={"id": id_})
         said += text(type="input_audio_buffer.committed", item_id=id_)
-        said += text(type="response.output_audio_transcript.delta", delta="\U0001f600" * 20_000, **ids)
-        said += text(type="response.output_audio_transcript.done", transcript="\U0001f601" * 20_000, **ids)
+        said += text(type="response.output_audio_transcript.delta", delta="\U0001f600" * 11_000, **ids)
+        said += text(type="response.output_audio_transcript.done", transcript="\U0001f601" * 11_000, **ids)
         name = "conversation.item.input_audio_transcription.completed"
-        said += text(type=name, item_id=id_, transcript=f"{number}" + "\U0001f602" * 20_000)
-        said += asking(id_, "\U0001f603" * 20_000)
-        said += text(type="error", error={"type": "x", "code": id_, "message": "\U0001f604" * 20_000})
+        said += text(type=name, item_id=id_, transcript=f"{number}" + "\U0001f602" * 11_000)
+        said += asking(id_, "\U0001f603" * 11_000)
+        said += text(type="error", error={"type": "x", "code": id_, "message": "\U0001f604" * 11_000})
         said += text(type="response.output_audio.delta", delta=base64.b64encode(bytes(800)).decode(), **ids)
         said += text(type="response.done", response={"id": id_, "status": "completed"})
     return b"", said
@@ -82,7 +84,7 @@ def unheard() -> tuple[bytes, bytes]:
 # What a mad session says once, and then again and again.
 MADNESS: dict[str, Callable[[], tuple[bytes, bytes]]] = {
     "empty fragments": lambda: (begun(TEXT), begun(0) * 30_000),
-    "tiny fragments": lambda: (begun(TEXT), b"\x00\x01x" * 20_000),
+    "tiny fragments": lambda: (begun(TEXT), b"\x00\x01x" * 11_000),
     "empty pongs": lambda: (b"", encode_frame(PONG, b"") * 30_000),
     "pings": lambda: (b"", encode_frame(PING, b"") * 30_000),
     "empty texts": lambda: (b"", encode_frame(TEXT, b"") * 30_000),
@@ -180,6 +182,7 @@ def main() -> None:
             sessions.append(Session(listener.accept()[0]))
             threading.Thread(target=sessions[-1].serve, daemon=True).start()
 
+    all_that_is_kept()  # takes a second, in which good sessions would be held up
     listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
     threading.Thread(target=accept, daemon=True).start()
     tell("ready")
