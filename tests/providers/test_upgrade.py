@@ -16,7 +16,7 @@ from sts_trio.providers.base import CallInfo
 from sts_trio.providers.dial import without_key
 from sts_trio.wiring import open_provider
 from tests.call.stage import ALL, KEY, make_settings, open_stage
-from tests.unit.test_text import ODD_KEY, SPELLINGS
+from tests.unit.spellings import ODD_KEY, SPELLINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

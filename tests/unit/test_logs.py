@@ -17,7 +17,7 @@ import trio
 
 import sts_trio
 from sts_trio.logs import name_call, rename_call, set_up_logging
-from tests.unit.test_text import ODD_KEY, SPELLINGS
+from tests.unit.spellings import ODD_KEY, SPELLINGS
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
 SOURCE = Path(sts_trio.__file__).parent
