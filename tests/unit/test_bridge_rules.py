@@ -12,6 +12,7 @@ from sts_trio.call.actions import (
     Attach,
     CancelTool,
     CloseSession,
+    Deadline,
     End,
     GoOn,
     LogWarning,
@@ -484,6 +485,16 @@ def test_a_lost_session_stops_neither_its_lookup_nor_a_transfer() -> None:
     c.says(ask("dsai_transfer"))
     assert CancelTool not in kinds(c.says(LOST))
     assert RunTool in kinds(c.wait(1))
+
+
+@pytest.mark.parametrize("heard_at", [0.02, 100.02, 0.1 + 0.2, 1e5 / 3])
+def test_a_silence_that_is_over_to_the_last_bit_of_a_float_is_over(heard_at: float) -> None:
+    c = Conversation(CallRules(silence=NoInputRules(10.0, "Hello?")))
+    c.wait(heard_at)
+    c.bridge.on_core(CallerAudio(LOUD), c.now)
+    for _ in range(4):
+        c.wait(max(c.bridge.deadlines[Deadline.NO_INPUT] - c.now, 0))
+        assert c.bridge.deadlines[Deadline.NO_INPUT] > c.now, "it would be asked for again at once, for ever"
 
 
 def test_when_nothing_is_waited_for_but_the_end_there_is_one_deadline() -> None:
