@@ -42,12 +42,14 @@ if TYPE_CHECKING:
 _LONGEST_DETAIL = 200
 # A shorter key is a test's, and no secret; replacing it could replace parts of ordinary words.
 _SHORTEST_KEY = 8
+_LONGEST_KEY = 200  # characters that a pattern is made of: 60 ms once
+_REST_OF_KEY = r"[\w.~+/=%\\&#;-]*"
 _LONGEST_QUOTE = 10_000  # characters of a peer's text; what is shown of one is far less
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a provider listens, taken from a ``ws://`` or ``wss://`` URL. `path` includes the URL's own query."""
+    """Where a provider listens, taken from the URL of a WebSocket. `path` includes the URL's own query."""
 
     host: str
     port: int
@@ -56,13 +58,16 @@ class Endpoint:
 
     @classmethod
     def from_url(cls, url: str) -> Endpoint:
-        """Raises: ValueError, saying what the URL lacks."""
+        """``http://`` and ``https://`` mean the same: operators have the URL that clients of HTTP have.
+
+        Raises: ValueError, saying what the URL lacks.
+        """
         parts = urlsplit(url)
-        if parts.scheme not in ("ws", "wss"):
+        if parts.scheme not in ("ws", "wss", "http", "https"):
             raise ValueError("it must begin with ws:// or wss://")
         if not parts.hostname or not parts.hostname.isascii():
             raise ValueError("it names no host")
-        tls = parts.scheme == "wss"
+        tls = parts.scheme in ("wss", "https")
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         return cls(parts.hostname, parts.port or (443 if tls else 80), path, tls)
 
@@ -110,19 +115,37 @@ class TcpDial:
         return secured
 
 
+def hiding(*secrets: str | None) -> Callable[[str], str]:
+    """Make a function that takes these, and what stands behind a scheme in one, out of a text (`without_key`)."""
+    whole = [secret for secret in secrets if secret]
+    parts = [secret.rpartition(" ")[2] for secret in whole]  # `Bearer abc`
+    keys = sorted(dict.fromkeys((*whole, *parts)), key=len, reverse=True)
+
+    def hide(text: str) -> str:
+        for key in keys:
+            text = without_key(text, key)
+        return text
+
+    return hide
+
+
 def without_key(text: str, key: str) -> str:
     """Replace the key by ``***``: a peer may repeat it in a refusal, an error or the reason of a close.
 
     Also where it is spelled otherwise: escaped as in JSON, XML or a URL (twice, perhaps), in base64 as part of
-    something, in hexadecimal. More than the first `_LONGEST_QUOTE` characters of a text are not kept.
+    something, in hexadecimal. More than the first `_LONGEST_QUOTE` characters of a text are not kept. A long key (a
+    token has thousands of characters) is found by how it begins.
     """
     if len(key) < _SHORTEST_KEY:
         return text
+    rest = ""
+    if len(key) > _LONGEST_KEY:
+        key, rest = key[:_LONGEST_KEY], _REST_OF_KEY
     raw = key.encode()
     forms = [key, raw.hex(), *(_base64_within(raw, before) for before in range(3))]
     forms += [form.replace("+", "-").replace("/", "_") for form in forms[2:]]
     spellings = "|".join(_spelled(form) for form in dict.fromkeys(forms))
-    return re.sub(f"{spellings}|(?i:{raw.hex()})", "***", text[:_LONGEST_QUOTE])
+    return re.sub(f"(?:{spellings}|(?i:{raw.hex()})){rest}", "***", text[:_LONGEST_QUOTE])
 
 
 def _base64_within(raw: bytes, before: int) -> str:

@@ -11,7 +11,6 @@ import math
 import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -20,6 +19,7 @@ from wsproto.utilities import ProtocolError, RemoteProtocolError
 
 from sts_trio.errors import ProviderBusy, ProviderError, ProviderLost, ProviderRefused, ProviderTimeout
 from sts_trio.providers.dial import first_line
+from sts_trio.providers.refusal import Advise, Refusal, find_location, no_advice
 from sts_trio.text import one_line
 from sts_trio.websocket.fast_path import FastPath
 from sts_trio.websocket.frames import BINARY, ClientFramer, TokenBucket
@@ -112,6 +112,11 @@ class _UpgradingFastPath(FastPath):
         status = self._first_status(0)
         return None if _is_interim(status) else status
 
+    @property
+    def location(self) -> str:
+        """Where the answer points to, if it does."""
+        return find_location(self._head.partition(_END_OF_HEAD)[0])
+
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """See `FastPath.receive_some`. The bytes that end the answer may hold the first frames."""
         if self._opened:
@@ -153,25 +158,27 @@ def _is_interim(status: int | None) -> bool:
 class _HandshakeFailed(Exception):
     """The reader ended before the handshake did; `reason` is what it raised, if anything."""
 
-    def __init__(self, reason: Exception | None, status: int | None) -> None:
+    def __init__(self, reason: Exception | None, status: int | None, location: str) -> None:
         super().__init__()
         self._reason = reason
         self._status = status
+        self._location = location
 
-    def explain(self, endpoint: Endpoint, hints: Mapping[int, str], hide: Callable[[str], str]) -> ProviderError:
+    def explain(self, endpoint: Endpoint, advise: Advise, hide: Callable[[str], str]) -> ProviderError:
         """Turn it into the fault that says what happened, and what an operator can do."""
+        location = hide(self._location)
         if isinstance(self._reason, tws.ConnectionRejected):
             body = hide((self._reason.body or b"")[:_REFUSAL_BYTES].decode("utf-8", "replace"))
-            return _refusal(endpoint, self._reason.status_code, one_line(body, _REFUSAL_BODY_CHARACTERS), hints)
+            return _refusal(endpoint, Refusal(self._reason.status_code, one_line(body), location), advise)
         if self._status == _SWITCHING_PROTOCOLS:
             return ProviderRefused(f"{endpoint} answered HTTP 101, but {_flaw(self._reason, hide)}")
         if self._status is not None:
-            return _refusal(endpoint, self._status, "", hints)
+            return _refusal(endpoint, Refusal(self._status, "", location), advise)
         if isinstance(self._reason, ProtocolError):
-            return ProviderRefused(f"{endpoint} does not speak WebSocket: {hide(first_line(self._reason))}")
-        return ProviderLost(
-            f"{endpoint} closed the connection, or answered with something other than a WebSocket handshake"
-        )
+            text = f"{endpoint} does not speak WebSocket: {hide(first_line(self._reason))}"
+            return ProviderRefused(_advised(text, Refusal(None), advise))
+        text = f"{endpoint} closed the connection, or answered with something other than a WebSocket handshake"
+        return ProviderLost(_advised(text, Refusal(None), advise))
 
 
 def _flaw(reason: BaseException | None, hide: Callable[[str], str]) -> str:
@@ -188,13 +195,21 @@ def _flaw(reason: BaseException | None, hide: Callable[[str], str]) -> str:
     return f"not as a WebSocket does: {hide(first_line(reason))}"
 
 
-def _refusal(endpoint: Endpoint, status: int, body: str, hints: Mapping[int, str]) -> ProviderError:
-    message = f"{endpoint} answered HTTP {status} to the upgrade" + (f": {body}" if body else "")
-    message += f" ({hints[status]})" if status in hints else ""
+def _refusal(endpoint: Endpoint, refusal: Refusal, advise: Advise) -> ProviderError:
+    status, body = refusal.status or 0, "" if refusal.location else refusal.body
+    said = body[:_REFUSAL_BODY_CHARACTERS].rstrip()
+    message = _advised(
+        f"{endpoint} answered HTTP {status} to the upgrade" + (f": {said}" if said else ""), refusal, advise
+    )
     if status == _TOO_MANY and not _SPENT.search(body):
         return ProviderBusy(message)
     may_pass = status in (408, 425) or status >= 500
     return ProviderLost(message) if may_pass else ProviderRefused(message)
+
+
+def _advised(message: str, refusal: Refusal, advise: Advise) -> str:
+    advice = advise(refusal)
+    return f"{message} ({advice})" if advice else message
 
 
 class ProviderSocket:
@@ -299,13 +314,13 @@ async def open_socket(
     dial: Dial,
     times: SocketTimes,
     fits: Callable[[bytes], bool],
-    hints: Mapping[int, str] = MappingProxyType({}),
+    advise: Advise = no_advice,
     hide: Callable[[str], str] = str,
 ) -> AsyncIterator[ProviderSocket]:
     """Open a WebSocket to `endpoint` at `path`, and close it when the context is left, each in bounded time.
 
-    `fits` says of the beginning of a large message whether it is kept (`LenientParser`). `hints` says what an operator
-    can do about a refusal, by its HTTP status; `hide` takes secrets out of a text of the peer's.
+    `fits` says of the beginning of a large message whether it is kept (`LenientParser`). `advise` says what
+    an operator can do about a refusal; `hide` takes secrets out of a text of the peer's.
 
     Raises (on entry):
         ProviderRefused: it answered the upgrade with a status that will not change by itself (401, 404, ...).
@@ -318,7 +333,7 @@ async def open_socket(
         reader = _Reader(nursery)
         try:
             with trio.move_on_after(times.open) as opening:  # `fail_after` would make a ring: see below
-                stream = _UpgradingFastPath(await _dial(dial, endpoint), fits)
+                stream = _UpgradingFastPath(await _dial(dial, endpoint, advise), fits)
                 try:
                     connection = await _upgrade(reader, stream, endpoint, path, headers)
                 except BaseException:
@@ -330,9 +345,9 @@ async def open_socket(
         except trio.TooSlowError:
             failure = ProviderTimeout(f"{endpoint} did not complete the handshake within {times.open:g} s")
             if stream is not None and stream.status not in (None, _SWITCHING_PROTOCOLS):
-                failure = _refusal(endpoint, stream.status, "", hints)
+                failure = _refusal(endpoint, Refusal(stream.status, "", hide(stream.location)), advise)
         except _HandshakeFailed as exc:
-            failure = exc.explain(endpoint, hints, hide)
+            failure = exc.explain(endpoint, advise, hide)
         except ProviderError as exc:
             failure = exc
         else:
@@ -361,11 +376,14 @@ async def open_socket(
             del failure  # its traceback holds this frame: a ring, with the call in it, until the collector comes by
 
 
-async def _dial(dial: Dial, endpoint: Endpoint) -> trio.abc.Stream:
+async def _dial(dial: Dial, endpoint: Endpoint, advise: Advise) -> trio.abc.Stream:
     try:
         return await dial(endpoint)
     except (OSError, UnicodeError) as exc:  # UnicodeError: a host name that IDNA cannot encode
-        raise ProviderLost(f"cannot connect to {endpoint}: {first_line(exc.__cause__ or exc)}") from exc
+        text = f"cannot connect to {endpoint}: {first_line(exc.__cause__ or exc)}"
+        raise ProviderLost(_advised(text, Refusal(None, text), advise)) from exc
+    except ProviderLost as exc:
+        raise ProviderLost(_advised(str(exc), Refusal(None, str(exc)), advise)) from exc
 
 
 async def _upgrade(
@@ -386,4 +404,4 @@ async def _upgrade(
             max_message_size=_MAX_MESSAGE_BYTES,
             receive_buffer_size=_READ_BYTES,
         )
-    raise _HandshakeFailed(reader.failure, stream.status)
+    raise _HandshakeFailed(reader.failure, stream.status, stream.location)

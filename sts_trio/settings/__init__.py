@@ -21,7 +21,7 @@ import decouple
 
 from sts_trio.errors import ConfigError
 from sts_trio.settings.calls import CallSettings
-from sts_trio.settings.parsers import HiddenValueError, Secret, url_secrets
+from sts_trio.settings.parsers import HiddenValueError, Secret, SecretHeaders, url_secrets
 from sts_trio.settings.service import ServiceSettings, provider_variable
 from sts_trio.settings.variable import LONGEST_SHOWN, variables
 
@@ -68,6 +68,7 @@ class Settings:
         """Every text that no log may have, whatever quotes it: keys, and the secret parts of URLs."""
         values = list(self.values())
         keys = [value.reveal() for _, value in values if isinstance(value, Secret)]
+        keys += [text for _, value in values if isinstance(value, SecretHeaders) for text in value.secrets()]
         whole = [str(value) for variable, value in values if variable.is_url and value]
         whole += [rule.webhook for rule in self.calls.emotion_rules if rule.webhook]
         return keys + [text for url in whole for text in url_secrets(url)]
@@ -108,7 +109,7 @@ def _read(source: decouple.Config, variable: Variable, problems: list[str]) -> o
     """Return the value, or the default for what is unset or wrong; the latter is a line in `problems`."""
     name, text = _first_set(source, variable)
     if text is None:
-        if variable.required:
+        if variable.required and not _is_set(source(variable.unless or name, default=None)):
             problems.append(f"{name} is not set; it is required: {variable.help}")
         return variable.default
     try:
@@ -137,9 +138,13 @@ def _first_set(source: decouple.Config, variable: Variable) -> tuple[str, str | 
         if value is None:
             continue
         value = value.strip()
-        if value.lower() not in _UNSET or (value == "" and variable.empty_is_set):
+        if _is_set(value) or (value == "" and variable.empty_is_set):
             return name, value
     return variable.name, None
+
+
+def _is_set(value: str | None) -> bool:
+    return value is not None and value.strip().lower() not in _UNSET
 
 
 if TYPE_CHECKING:

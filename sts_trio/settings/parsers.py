@@ -7,7 +7,9 @@ A parser raises `ValueError` with what the value must be, such as "a whole numbe
 from __future__ import annotations
 
 import hmac
+import json
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -47,9 +49,37 @@ class Secret:
         return self._text
 
 
+@dataclass(frozen=True, slots=True)
+class SecretHeaders:
+    """Headers whose values show as stars; `reveal` gives them by name."""
+
+    pairs: tuple[tuple[str, Secret], ...] = ()
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name}: ***" for name, _ in self.pairs)
+
+    def reveal(self) -> dict[str, str]:
+        """Return the headers themselves."""
+        return {name: value.reveal() for name, value in self.pairs}
+
+    def secrets(self) -> list[str]:
+        """Return the values, and what stands behind a scheme in one, as in ``Bearer abc``."""
+        values = [value.reveal() for _, value in self.pairs]
+        return [*values, *(value.rpartition(" ")[2] for value in values if " " in value)]
+
+
 MOST_NAMES = 32
 LONGEST_NAME = 64
 SHORTEST_TOKEN = 16
+MOST_HEADERS = 16
+_LONGEST_HEADERS = 6000  # characters of all of them: servers take 8 kB for the whole head of a request
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")  # a token (RFC 9110, 5.6.2)
+# The handshake's own (RFC 6455, 4.1), what frames a request (RFC 9112), and what turns the general release off.
+_RESERVED = {
+    *("host", "connection", "upgrade", "content-length", "transfer-encoding", "te", "trailer", "expect"),
+    *("keep-alive", "proxy-connection", "http2-settings", "openai-beta"),
+}
+_RESERVED_PREFIX = "sec-websocket-"
 
 
 def text(value: str) -> str:
@@ -75,6 +105,47 @@ def access_token(value: str) -> Secret:
             f"at least {SHORTEST_TOKEN} letters, digits or -._~+/, such as openssl rand -hex 24 gives"
         )
     return Secret(value)
+
+
+def key_header(value: str) -> str:
+    """Take the name of the header that a key goes into; ``auto`` and ``bearer`` are words of ours, in any case."""
+    if value.lower() in ("auto", "bearer", "authorization"):
+        return value.lower().replace("authorization", "bearer")
+    if not _HEADER_NAME.fullmatch(value) or _is_reserved(value):
+        raise ValueError("auto, bearer, or the name of a header such as api-key")
+    return value
+
+
+def headers(value: str) -> SecretHeaders:
+    """Take headers as a JSON object of names and texts. None may be the handshake's own, or break out of its line."""
+    pairs = _json_pairs(value)
+    if pairs is None:
+        raise HiddenValueError('a JSON object of names and texts, such as {"X-Tenant": "clinic"}')
+    names = [name.lower() for name, _ in pairs]
+    if len(pairs) > MOST_HEADERS or sum(len(name) + len(text) for name, text in pairs) > _LONGEST_HEADERS:
+        raise HiddenValueError(f"at most {MOST_HEADERS} headers, of at most {_LONGEST_HEADERS} characters together")
+    if len(set(names)) < len(names) or not all(_HEADER_NAME.fullmatch(name) for name in names):
+        raise HiddenValueError("headers whose names are words without blanks, each there once")
+    if taken := [name for name in names if _is_reserved(name)]:
+        raise HiddenValueError(f"headers beside the connection's own; {taken[0]} is not for you to set")
+    if not all(text.isascii() and text.isprintable() and text == text.strip() and text for _, text in pairs):
+        raise HiddenValueError("headers whose values are printable ASCII on one line, without blanks at the ends")
+    return SecretHeaders(tuple((name, Secret(text)) for name, text in pairs))
+
+
+def _json_pairs(value: str) -> list[tuple[str, str]] | None:
+    """The members of a JSON object of texts, repeated ones as well; None if it is something else."""
+    try:
+        found = json.loads(value, object_pairs_hook=tuple)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, tuple) or not all(isinstance(text, str) for _, text in found):
+        return None
+    return list(found)
+
+
+def _is_reserved(name: str) -> bool:
+    return name.lower() in _RESERVED or name.lower().startswith(_RESERVED_PREFIX)
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
@@ -160,20 +231,27 @@ def names(value: str) -> tuple[str, ...]:
     return found
 
 
+_WEB_SCHEMES = ("http", "https", "ws", "wss")
+
+
 def websocket_url(value: str) -> str:
-    """Take a `ws://` or `wss://` URL without a key in it."""
-    parts = _split(value, ("ws", "wss"), "a URL such as wss://host/path")
+    """Take the whole URL of a WebSocket, which may begin with `https://` as well, without a key in it."""
+    parts = _split(value, _WEB_SCHEMES, "a URL such as wss://host/path")
     if parts.username or parts.password or {"api_key", "access_token"} & {name for name, _ in parse_qsl(parts.query)}:
         raise HiddenValueError("a URL without a key in it; the key belongs in HUMEAI_API_KEY")
     return value
 
 
 def realtime_url(value: str) -> str:
-    """Take the base URL of a Realtime API: HTTP, as clients have it, or WebSocket. No slash is left at its end."""
-    parts = _split(value, ("http", "https", "ws", "wss"), "a URL such as https://host/v1")
-    if parts.username or parts.password or {"api_key", "api-key"} & {name for name, _ in parse_qsl(parts.query)}:
+    """Take the URL of a Realtime API: HTTP, as clients have it, or WebSocket, without a key in it."""
+    parts = _split(value, _WEB_SCHEMES, "a URL such as https://host/v1")
+    if (
+        parts.username
+        or parts.password
+        or {"api_key", "api-key", "subscription-key"} & {name.lower() for name, _ in parse_qsl(parts.query)}
+    ):
         raise HiddenValueError("a URL without a key in it")
-    return value.rstrip("/")
+    return value
 
 
 def http_url(value: str) -> str:

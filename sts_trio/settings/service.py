@@ -11,7 +11,7 @@ from sts_trio.settings.variable import Variable, setting
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sts_trio.settings.parsers import Secret
+    from sts_trio.settings.parsers import Secret, SecretHeaders
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +103,17 @@ class ProviderSettings:
     greet_with_config: bool = False
     ca_file: str | None = None
     max_session_seconds: float = 86_400.0
+    headers: SecretHeaders | None = None  # of the operator's own, for a gateway on the way
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether there is something to be let in by."""
+        return self.api_key is not None
+
+    @property
+    def own_headers(self) -> dict[str, str]:
+        """`headers`, as they are sent."""
+        return self.headers.reveal() if self.headers else {}
 
     @property
     def prefix(self) -> str:

@@ -15,12 +15,14 @@ import trio
 from sts_trio.audio.pcm import FRAME_BYTES, FRAME_SECONDS
 from sts_trio.errors import ProviderError, ProviderLost, ProviderTimeout
 from sts_trio.providers.base import OddMessage, SessionEnd
-from sts_trio.providers.dial import without_key
+from sts_trio.providers.dial import hiding
 from sts_trio.providers.openai import wire
 from sts_trio.providers.openai.audio import open_codec
-from sts_trio.providers.openai.dialect import closed, hints
-from sts_trio.providers.openai.opening import History, SessionSetup, credentials, target
+from sts_trio.providers.openai.dialect import closed
+from sts_trio.providers.openai.gateway import Access, advise, beta_advice, credentials, target
+from sts_trio.providers.openai.opening import History, SessionSetup
 from sts_trio.providers.openai.protocol import RealtimeProtocol
+from sts_trio.providers.openai.token_file import new_readers, read_token
 from sts_trio.providers.reading import Reader
 from sts_trio.providers.socket import SocketEnd, SocketTimes, open_socket
 from sts_trio.websocket.frames import TEXT
@@ -48,13 +50,15 @@ _SILENCE_BYTES = int(_GAP_SECONDS / FRAME_SECONDS) * FRAME_BYTES
 
 @dataclass(frozen=True, slots=True)
 class RealtimeProvider:
-    """How to open sessions: an `OpenAgent`. `api_key` stays out of URLs, logs, errors and `repr`."""
+    """How to open sessions: an `OpenAgent`. Key, token and headers stay out of URLs, logs, errors and `repr`."""
 
     endpoint: Endpoint
     api_key: str = field(repr=False)
     dial: Dial = field(repr=False)
     options: Options
     times: SocketTimes = field(default_factory=SocketTimes)
+    access: Access = field(default_factory=Access)
+    _readers: trio.CapacityLimiter = field(default_factory=new_readers, init=False, repr=False)
 
     def __call__(self, call: CallInfo) -> AbstractAsyncContextManager[RealtimeLink]:
         """Open a session for `call`, ready for audio within `times.open`; leaving the context closes it.
@@ -91,39 +95,46 @@ class RealtimeProvider:
         setup = SessionSetup(options, codec, history, call.session_config, resumed=number > 1)
         protocol = RealtimeProtocol(options.dialect, codec, history, number)
         ready_by = trio.current_time() + self.times.open
+        token = await self._token(ready_by)
+        hide = hiding(self.api_key, token, *self.access.headers.values())
         async with open_socket(
             self.endpoint,
             path=target(self.endpoint, options, history.conversation),
-            headers=credentials(self.endpoint, self.api_key),
+            headers=credentials(self.endpoint, self.api_key, self.access, token),
             dial=self.dial,
             times=self.times,
-            hints=hints(options.dialect),
+            advise=lambda refusal: advise(refusal, self.endpoint, options, self.api_key, self.access),
             fits=wire.LANGUAGE.fits,
-            hide=self._without_key,
+            hide=hide,
         ) as socket:
             reader = Reader(wire.LANGUAGE, options.dialect.name, self.times.garbage)
-            link = RealtimeLink(socket, reader, options.dialect, codec, protocol, self._without_key)
+            link = RealtimeLink(socket, reader, options.dialect, codec, protocol, hide)
             try:
                 with trio.move_on_at(ready_by) as waiting:
                     await link.wait_ready(setup)
                 if waiting.cancelled_caught:
                     text = f"{self.endpoint} took the connection but sent no session.updated within"
                     raise ProviderTimeout(setup.complaint(f"{text} {self.times.open:g} s"))
-            except ProviderError:
+            except ProviderError as exc:
                 history.conversation = None  # it may be the conversation that cannot be resumed
-                raise
+                if not (advice := beta_advice(self.endpoint, options.dialect)):
+                    raise
+                raise type(exc)(f"{exc}; {advice}") from exc
             try:
                 yield link
             finally:
                 used = link.tokens
                 log.info("agent session over", tokens_in=used[0], tokens_out=used[1])
 
-    def _without_key(self, text: str) -> str:
-        return without_key(text, self.api_key)
+    async def _token(self, until: float) -> str | None:
+        file = self.access.token_file
+        if file is None:
+            return None
+        return await read_token(file, f"{self.options.dialect.prefix}_TOKEN_FILE", until, time(), self._readers)
 
 
 class RealtimeLink:
-    """An open session; see `providers.base.AgentLink`. `hide` takes the key out of what the service may repeat."""
+    """An open session; see `providers.base.AgentLink`. `hide` takes secrets out of what the service may repeat."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""How a session is opened: URL, headers, one `session.update` that says all we rely on, and its history. Pure.
+"""How a session is opened: one `session.update` that says all we rely on, and its history. Pure.
 
 A service's own defaults differ from its documents (docs/protocols/realtime.md 2), so nothing is left to them. The
 protocol has no variables in prompts: they are filled in here. The order of an opening: docs/protocols/realtime.md
@@ -12,14 +12,13 @@ from collections import deque
 from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, quote
 
 import msgspec
 
 from sts_trio.errors import ProviderRefused
 from sts_trio.providers.base import AgentReady, SessionEnd, SessionEndKind, never_ready
 from sts_trio.providers.openai import wire
-from sts_trio.providers.openai.dialect import OPENAI, Dialect, describe, fault, is_limit
+from sts_trio.providers.openai.dialect import OPENAI, Dialect, describe, fault, is_limit, setting_of
 from sts_trio.providers.openai.wire import message_item
 from sts_trio.providers.reading import shown
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sts_trio.providers.base import SessionConfig, ToolOffer
-    from sts_trio.providers.dial import Endpoint
     from sts_trio.providers.openai.audio import Codec, Format
 
 
@@ -117,8 +115,8 @@ class History:
 
 
 _SETTINGS = "settings"  # the event id of our `session.update`
+_BETA = "the service speaks the beta of this protocol, which has no session.type; the general release is needed"
 _SHORTEST_SESSION = 300.0  # that any service gives; the known ones give 1800 seconds and more
-_AZURE = (".azure.com", ".azure.us", ".azure.cn")
 _VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
 
@@ -165,25 +163,6 @@ class Options:
     noise: str | None = None
     effort: str | None = None
     most_tokens: int | str = "inf"
-
-
-def target(endpoint: Endpoint, options: Options, conversation: str | None) -> str:
-    """The path and query of the upgrade: what the base URL has, and what it lacks."""
-    path, _, query = endpoint.path.partition("?")
-    path = path.rstrip("/")
-    if not path.endswith(options.dialect.path):
-        path += options.dialect.path
-    pairs = [query] if query else []
-    if "model" not in dict(parse_qsl(query)):
-        pairs.append(f"model={quote(options.model, safe='')}")
-    if conversation is not None:
-        pairs.append(f"conversation_id={quote(conversation, safe='')}")
-    return f"{path}?{'&'.join(pairs)}"
-
-
-def credentials(endpoint: Endpoint, key: str) -> dict[str, str]:
-    """The header that carries the key: Azure's keys have one of their own (docs/protocols/realtime.md 9)."""
-    return {"api-key": key} if endpoint.host.endswith(_AZURE) else {"Authorization": f"Bearer {key}"}
 
 
 def session(options: Options, codec: Codec, session_config: SessionConfig) -> dict[str, Any]:
@@ -322,8 +301,8 @@ class SessionSetup:
         if told is not None and told.ends is not None:
             raise never_ready(SessionEnd(told.message, told.ends))
         if told is not None and cause.event_id == _SETTINGS:
+            hint = _BETA if shown(cause.param) == "session.type" else f"check {setting_of(cause, self._dialect)}"
             raise ProviderRefused(
-                f"{self._dialect.name} did not take the session's settings: {describe(cause)}; "
-                f"check the {self._dialect.prefix}_ settings"
+                f"{self._dialect.name} did not take the session's settings: {describe(cause)}; {hint}"
             )
         self._reported, self._limited = describe(cause), is_limit(cause)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
+from urllib.parse import urlsplit
 
 from sts_trio.providers.openai.dialect import OPENAI, XAI
+from sts_trio.providers.openai.gateway import AUTO, BEARER, Access, key_goes_into
 from sts_trio.providers.openai.opening import Options, TurnDetection
 from sts_trio.settings import parsers
 from sts_trio.settings.service import DEFAULT_INSTRUCTIONS, DEFAULT_WELCOME_MESSAGE, ProviderSettings
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from sts_trio.providers.dial import AgentProvider, Dial
     from sts_trio.providers.openai.audio import Format
     from sts_trio.providers.socket import SocketTimes
-    from sts_trio.settings.parsers import Secret
+    from sts_trio.settings.parsers import Secret, SecretHeaders
 
 SPOKEN_RATES = (24_000,)  # Hz of the agent's voice, where it is PCM; G.711 and PCM at 8000 are the telephone's own
 CURRENT_MODEL = OPENAI.current
@@ -26,7 +28,6 @@ ENDING_MODELS = dict.fromkeys(
     ("gpt-realtime", "gpt-realtime-2025-08-28", "gpt-realtime-mini", "gpt-realtime-mini-2025-12-15"), "20 January 2027"
 )
 _OPENAI_URL = "https://api.openai.com/v1"
-_WEBSOCKET_SCHEMES = {"http": "ws", "https": "wss"}
 _OFF = "off"
 
 
@@ -35,10 +36,9 @@ class RealtimeSettings(ProviderSettings):
     """What the tables of these providers have in common."""
 
     @property
-    def websocket_url(self) -> str:
-        """`url` for a WebSocket: operators give the HTTP URL that clients of such a service have."""
-        scheme, _, rest = self.url.partition("://")
-        return f"{_WEBSOCKET_SCHEMES.get(scheme.lower(), scheme)}://{rest}"
+    def access(self) -> Access:
+        """How sessions are let in."""
+        return Access(headers=self.own_headers)
 
     @abstractmethod
     def options(self) -> Options:
@@ -53,15 +53,41 @@ class OpenAiSettings(RealtimeSettings):
     title = "OpenAI"
 
     api_key: Secret | None = setting(
-        "OPENAI_API_KEY", REQUIRED, parsers.secret, "Key of the OpenAI account; sent as a header, never logged"
+        "OPENAI_API_KEY",
+        REQUIRED,
+        parsers.secret,
+        "Key of the OpenAI account; sent as a header, never logged. Not needed with `OPENAI_TOKEN_FILE`",
+        unless="OPENAI_TOKEN_FILE",
     )
     url: str = setting(
         "OPENAI_BASE_URL",
         _OPENAI_URL,
         parsers.realtime_url,
-        "Where the Realtime API listens; `/realtime` is added. Azure: `https://NAME.openai.azure.com/openai/v1`",
+        "Where the Realtime API listens. `/realtime` is added where the URL ends in a version, as `/v1`, and names no "
+        "model; any other is taken as it stands. Azure: `https://NAME.openai.azure.com/openai/v1`",
         "OPENAI_ENDPOINT",
         show=parsers.shown_url,
+    )
+    # For Azure, and for gateways on the way (docs/protocols/realtime.md 9.2).
+    key_header: str = setting(
+        "OPENAI_KEY_HEADER",
+        AUTO,
+        parsers.key_header,
+        "Which header carries the key: `bearer` (`Authorization: Bearer`), or a name such as `api-key` or "
+        "`Ocp-Apim-Subscription-Key`; `auto`: `api-key` at hosts of Azure's, else `bearer`",
+    )
+    token_file: str | None = setting(
+        "OPENAI_TOKEN_FILE",
+        None,
+        parsers.text,
+        "A file with a token, such as one of Microsoft Entra's, read anew for each session and sent as bearer. The key "
+        "is then sent only if `OPENAI_KEY_HEADER` names its header",
+    )
+    headers: SecretHeaders | None = setting(
+        "OPENAI_HEADERS",
+        None,
+        parsers.headers,
+        'More headers, for a gateway, as JSON: `{"X-Tenant": "..."}`; their values are never logged',
     )
     model: str = setting("OPENAI_MODEL", CURRENT_MODEL, parsers.text, "The model")
     voice: str = setting("OPENAI_VOICE", "marin", parsers.text, "The agent's voice")
@@ -158,12 +184,37 @@ class OpenAiSettings(RealtimeSettings):
         "How old a session may get; then, in a quiet moment, another takes over; sooner if the service says so",
     )
 
+    @property
+    def has_credentials(self) -> bool:
+        """See `ProviderSettings.has_credentials`."""
+        return self.api_key is not None or self.token_file is not None
+
+    @property
+    def access(self) -> Access:
+        """See `RealtimeSettings.access`."""
+        return Access(self.key_header, self.token_file, self.own_headers)
+
     def problem(self) -> str | None:
-        """Say what is wrong with a model that OpenAI's own service no longer has, or never had.
+        """Say what is wrong with two settings that want the same header, or with the model."""
+        return self._clash() or self._no_model()
+
+    def _clash(self) -> str | None:
+        if self.token_file is not None and self.key_header == BEARER:
+            return "OPENAI_KEY_HEADER is bearer, as which the token of OPENAI_TOKEN_FILE is sent; unset one"
+        named = {name.lower() for name in self.own_headers}
+        if self.token_file is not None and "authorization" in named:
+            return "OPENAI_HEADERS has Authorization, in which the token of OPENAI_TOKEN_FILE is sent; unset one"
+        name = key_goes_into(urlsplit(self.url).hostname or "", self.key_header)
+        if name.lower() in named and self.token_file is None:
+            return f"OPENAI_HEADERS has {name}, in which OPENAI_API_KEY is sent; take it out, or see OPENAI_KEY_HEADER"
+        return None
+
+    def _no_model(self) -> str | None:
+        """What is wrong with a model that OpenAI's own service no longer has, or never had.
 
         The service itself would say so only when a call is there. Other services may call their models as they like.
         """
-        if self.url != _OPENAI_URL:
+        if self.url.rstrip("/") != _OPENAI_URL:
             return None
         model = self.model[:LONGEST_SHOWN]
         if model.startswith(_GONE):
@@ -214,9 +265,12 @@ class XaiSettings(RealtimeSettings):
         "XAI_BASE_URL",
         "https://api.x.ai/v1",
         parsers.realtime_url,
-        "Where Grok Voice listens; `/realtime` is added",
+        "Where Grok Voice listens; what is added to it: as at `OPENAI_BASE_URL`",
         "XAI_ENDPOINT",
         show=parsers.shown_url,
+    )
+    headers: SecretHeaders | None = setting(
+        "XAI_HEADERS", None, parsers.headers, "More headers, for a gateway: as `OPENAI_HEADERS`"
     )
     model: str = setting("XAI_MODEL", XAI.current, parsers.text, "The model")
     voice: str = setting("XAI_VOICE", "eve", parsers.text, "The agent's voice: eve, ara, rex, sal, leo")
@@ -296,7 +350,8 @@ def open_realtime(settings: RealtimeSettings, key: str, dial: Dial, times: Socke
     from sts_trio.providers.dial import Endpoint
     from sts_trio.providers.openai.link import RealtimeProvider
 
-    return RealtimeProvider(Endpoint.from_url(settings.websocket_url), key, dial, settings.options(), times)
+    endpoint = Endpoint.from_url(settings.url)
+    return RealtimeProvider(endpoint, key, dial, settings.options(), times, settings.access)
 
 
 def _unless_off(value: str) -> str | None:
