@@ -40,7 +40,7 @@ _HARMLESS = {
 }
 # The same in words, for services that have no codes.
 _HARMLESS_WORDS = ("no active response", "is already shorter than")
-_LIMITS = {"rate_limit_exceeded", "inference_rate_limit_exceeded"}
+_LIMITS = {"rate_limit_exceeded", "inference_rate_limit_exceeded", "session_limit_reached"}
 _BUSY = ("conversation_already_has_active_response", "already has an active response")
 _BROKEN = ("server_error", "internal_error", "timeout")
 _WORTH_RESUMING = frozenset({1001, 1005, 1006, 1011, 1012, 1013, 1014, 1015})
@@ -113,7 +113,7 @@ def fault(cause: Cause, dialect: Dialect) -> AgentFault | None:
 
 def is_busy(cause: Cause) -> bool:
     """Whether a response was refused only because another is under way."""
-    return shown(cause.code) == _BUSY[0] or _BUSY[1] in shown(cause.message, _LOOKED_AT)
+    return _BUSY[0] in (shown(cause.code), shown(cause.type)) or _BUSY[1] in shown(cause.message, _LOOKED_AT)
 
 
 def is_limit(cause: Cause) -> bool:
