@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -220,6 +220,7 @@ class ProviderSocket:
         self._fast_path = fast_path
         self._endpoint = endpoint
         self._dead = ""
+        self._keeping = trio.CancelScope()
         self._pinged_at = math.inf  # since when an answer to a ping is owed
 
     @property
@@ -258,9 +259,13 @@ class ProviderSocket:
         return self.ping_overdue
 
     async def keep_alive(self, stream: trio.abc.Stream, dead: float) -> None:
-        """Ping, and cut the connection when nothing answers for `dead` seconds; `receive` then tells of it."""
-        pause = dead / 2
-        try:
+        """Ping, and cut the connection when nothing answers for `dead` seconds; `receive` then tells of it.
+
+        It has a scope of its own, which `let_go` cancels: who leaves `open_socket` may be cancelled, and shields then.
+        For a task that was about to notice the first, and meets the second, trio raises an AssertionError.
+        """
+        with self._keeping, suppress(tws.ConnectionClosed):
+            pause = dead / 2
             while True:
                 await trio.sleep(pause)
                 self._pinged_at = trio.current_time()
@@ -273,10 +278,12 @@ class ProviderSocket:
                     break
                 else:
                     pause = 0.0  # we were away ourselves: the answer may have come, and is not read yet
-        except tws.ConnectionClosed:
-            return
-        self._dead = f"no answer to a ping for {dead:g} s"
-        await trio.aclose_forcefully(stream)
+            self._dead = f"no answer to a ping for {dead:g} s"
+            await trio.aclose_forcefully(stream)
+
+    def let_go(self) -> None:
+        """Ping no more."""
+        self._keeping.cancel()
 
 
 class _Reader:
@@ -361,6 +368,7 @@ async def open_socket(
                 # those of contextlib, which hold it: a ring, with the call in it, until the collector comes by.
                 failure = exc
             finally:
+                socket.let_go()
                 stream.close()  # from here on the library reads: the close handshake
                 nursery.cancel_scope.shield = True  # so that it does not raise `Cancelled` in place of ours
                 # A shield of its own: a cancelled `keep_alive` that ended before us has cancelled the nursery.

@@ -247,3 +247,27 @@ async def test_a_write_that_fails_while_reads_work_has_the_session_replaced(
             assert len(service.sessions) == 2
             assert len(service.sessions[1].caller_audio) > 0
         nursery.cancel_scope.cancel()
+
+
+@ALL
+async def test_a_call_that_is_cancelled_as_a_ping_is_due_ends_quietly(
+    provider: str, nursery: trio.Nursery, autojump_clock: Clock
+) -> None:
+    service = Emulator(EmulatorOptions(service=provider, api_keys=frozenset({KEY}), seed=1))
+
+    async def dial(endpoint: Endpoint) -> trio.abc.Stream:
+        ours, theirs = trio.testing.memory_stream_pair()
+        nursery.start_soon(serve_stream, service, theirs)
+        return ours
+
+    for _ in range(20):  # trio runs tasks whose time has come in any order
+        async with trio.open_nursery() as call:
+
+            async def hang_up(call: trio.Nursery = call, due: float = trio.current_time() + 10) -> None:
+                await trio.sleep_until(due)
+                call.cancel_scope.cancel()
+
+            call.start_soon(hang_up)
+            async with open_provider(make_settings(provider), dial)(CallInfo("call-1")) as link:
+                while True:
+                    await link.receive()
