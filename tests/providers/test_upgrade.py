@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from base64 import b64encode
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -15,7 +17,7 @@ import wsproto.utilities
 from sts_trio.errors import ProviderError, ProviderRefused, ProviderTimeout
 from sts_trio.lab.emulator import Emulator, EmulatorOptions, serve_stream
 from sts_trio.providers.base import CallInfo
-from sts_trio.providers.dial import without_key
+from sts_trio.providers.dial import hiding, without_key
 from sts_trio.wiring import open_provider
 from tests.call.stage import ALL, KEY, make_settings, open_stage
 
@@ -170,6 +172,19 @@ def test_a_key_is_starred_however_it_is_spelled(name: str, key: str) -> None:
     assert len(hidden) <= len("the key *** is wrong") + 12, hidden  # base64 shares some with what stands beside
     assert hidden.startswith("the key ")
     assert hidden.endswith(" is wrong")
+
+
+def test_a_long_secret_is_starred_whole_and_soon() -> None:
+    token = "eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9." + "aB3-_" * 400 + ".sig+/=="
+    hide = hiding(KEY, f"Bearer {token}", None, "", "short")
+    for spelled in (token, quote(token, safe=""), json.dumps({"token": token}), token[:100], f"Bearer {token}"):
+        hidden = hide(f"no: {spelled} and {KEY} in short")
+        assert not any(part in hidden for part in ("eyJ0", "aB3-", "sig", KEY))
+        assert hidden.endswith(" and *** in short")
+    began = time.perf_counter()
+    for number in range(10):
+        hiding(f"{number}{token}")("a refusal")
+    assert time.perf_counter() - began < 5, "a token of 2 kB holds up every call"
 
 
 def test_other_words_are_left_alone() -> None:
