@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 import trio_websocket as tws
-from wsproto.utilities import ProtocolError, RemoteProtocolError
+from wsproto.utilities import ProtocolError
 
-from sts_trio.errors import ProviderBusy, ProviderError, ProviderLost, ProviderRefused, ProviderTimeout
+from sts_trio.errors import ProviderError, ProviderLost, ProviderTimeout
+from sts_trio.providers.advice import Advise, Refusal, find_location, no_advice
 from sts_trio.providers.dial import first_line
-from sts_trio.providers.refusal import Advise, Refusal, find_location, no_advice
+from sts_trio.providers.refusal import SWITCHING_PROTOCOLS, HandshakeFailed, advised, refused
 from sts_trio.text import one_line
 from sts_trio.websocket.fast_path import FastPath
 from sts_trio.websocket.frames import BINARY, ClientFramer, TokenBucket
@@ -46,17 +47,10 @@ _PING_OVERDUE_SECONDS = 1.0
 # A deadline that is noticed so late passed while this process did not run (SIGSTOP, a suspended machine).
 _AWAY_SECONDS = 0.5
 _MOST_HANDSHAKE_BYTES = 2**17
-_REFUSAL_BODY_CHARACTERS = 200
 _REASON_CHARACTERS = 123  # as many bytes as a close frame holds (RFC 6455, 5.5)
-_TOO_MANY = 429
-_SPENT = re.compile("insufficient_quota|credit|billing")  # an account without money is told of with 429, too
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)")
 _STATUS_BYTES = 12
 _END_OF_HEAD = b"\r\n\r\n"
-_SWITCHING_PROTOCOLS = 101
-_REFUSAL_BYTES = 4096  # of a refusal's body, from which the characters above are taken
-# What wsproto (1.3) says of a missing or a wrong one alike.
-_BAD_ACCEPT = "Bad accept token"
 # wsproto 1.3 takes 1014 (bad gateway), the only assigned code that it does not know, for a fault of the peer's.
 _UNKNOWN_CLOSE_CODE = "CLOSE with unknown reserved code"
 
@@ -130,7 +124,7 @@ class _UpgradingFastPath(FastPath):
             self._pass_interim()
             waiting = bool(data) and (len(self._head) < _STATUS_BYTES or _is_interim(self._first_status(0)))
         new, self._passed_on = self._head[self._passed_on :], len(self._head)
-        if data and self.status == _SWITCHING_PROTOCOLS:
+        if data and self.status == SWITCHING_PROTOCOLS:
             head, end, frames = self._head.partition(_END_OF_HEAD)
             if end:
                 self._head = head
@@ -152,64 +146,7 @@ class _UpgradingFastPath(FastPath):
 
 
 def _is_interim(status: int | None) -> bool:
-    return status is not None and status < 200 and status != _SWITCHING_PROTOCOLS
-
-
-class _HandshakeFailed(Exception):
-    """The reader ended before the handshake did; `reason` is what it raised, if anything."""
-
-    def __init__(self, reason: Exception | None, status: int | None, location: str) -> None:
-        super().__init__()
-        self._reason = reason
-        self._status = status
-        self._location = location
-
-    def explain(self, endpoint: Endpoint, advise: Advise, hide: Callable[[str], str]) -> ProviderError:
-        """Turn it into the fault that says what happened, and what an operator can do."""
-        location = hide(self._location)
-        if isinstance(self._reason, tws.ConnectionRejected):
-            body = hide((self._reason.body or b"")[:_REFUSAL_BYTES].decode("utf-8", "replace"))
-            return _refusal(endpoint, Refusal(self._reason.status_code, one_line(body), location), advise)
-        if self._status == _SWITCHING_PROTOCOLS:
-            return ProviderRefused(f"{endpoint} answered HTTP 101, but {_flaw(self._reason, hide)}")
-        if self._status is not None:
-            return _refusal(endpoint, Refusal(self._status, "", location), advise)
-        if isinstance(self._reason, ProtocolError):
-            text = f"{endpoint} does not speak WebSocket: {hide(first_line(self._reason))}"
-            return ProviderRefused(_advised(text, Refusal(None), advise))
-        text = f"{endpoint} closed the connection, or answered with something other than a WebSocket handshake"
-        return ProviderLost(_advised(text, Refusal(None), advise))
-
-
-def _flaw(reason: BaseException | None, hide: Callable[[str], str]) -> str:
-    """Say what is wrong with an answer that claims to upgrade (RFC 6455, 4.1).
-
-    wsproto tells it, and then fails because it wants to reject what only a server can.
-    """
-    while reason is not None and not isinstance(reason, RemoteProtocolError):
-        reason = reason.__context__
-    if reason is None:
-        return "its head has no end"
-    if str(reason) == _BAD_ACCEPT:
-        return "its Sec-WebSocket-Accept is missing, or not the answer to our Sec-WebSocket-Key"
-    return f"not as a WebSocket does: {hide(first_line(reason))}"
-
-
-def _refusal(endpoint: Endpoint, refusal: Refusal, advise: Advise) -> ProviderError:
-    status, body = refusal.status or 0, "" if refusal.location else refusal.body
-    said = body[:_REFUSAL_BODY_CHARACTERS].rstrip()
-    message = _advised(
-        f"{endpoint} answered HTTP {status} to the upgrade" + (f": {said}" if said else ""), refusal, advise
-    )
-    if status == _TOO_MANY and not _SPENT.search(body):
-        return ProviderBusy(message)
-    may_pass = status in (408, 425) or status >= 500
-    return ProviderLost(message) if may_pass else ProviderRefused(message)
-
-
-def _advised(message: str, refusal: Refusal, advise: Advise) -> str:
-    advice = advise(refusal)
-    return f"{message} ({advice})" if advice else message
+    return status is not None and status < 200 and status != SWITCHING_PROTOCOLS
 
 
 class ProviderSocket:
@@ -351,9 +288,9 @@ async def open_socket(
                 raise trio.TooSlowError
         except trio.TooSlowError:
             failure = ProviderTimeout(f"{endpoint} did not complete the handshake within {times.open:g} s")
-            if stream is not None and stream.status not in (None, _SWITCHING_PROTOCOLS):
-                failure = _refusal(endpoint, Refusal(stream.status, "", hide(stream.location)), advise)
-        except _HandshakeFailed as exc:
+            if stream is not None and stream.status not in (None, SWITCHING_PROTOCOLS):
+                failure = refused(endpoint, Refusal(stream.status, "", hide(stream.location)), advise)
+        except HandshakeFailed as exc:
             failure = exc.explain(endpoint, advise, hide)
         except ProviderError as exc:
             failure = exc
@@ -389,9 +326,9 @@ async def _dial(dial: Dial, endpoint: Endpoint, advise: Advise) -> trio.abc.Stre
         return await dial(endpoint)
     except (OSError, UnicodeError) as exc:  # UnicodeError: a host name that IDNA cannot encode
         text = f"cannot connect to {endpoint}: {first_line(exc.__cause__ or exc)}"
-        raise ProviderLost(_advised(text, Refusal(None, text), advise)) from exc
+        raise ProviderLost(advised(text, Refusal(None, text), advise)) from exc
     except ProviderLost as exc:
-        raise ProviderLost(_advised(str(exc), Refusal(None, str(exc)), advise)) from exc
+        raise ProviderLost(advised(str(exc), Refusal(None, str(exc)), advise)) from exc
 
 
 async def _upgrade(
@@ -412,4 +349,7 @@ async def _upgrade(
             max_message_size=_MAX_MESSAGE_BYTES,
             receive_buffer_size=_READ_BYTES,
         )
-    raise _HandshakeFailed(reader.failure, stream.status, stream.location)
+    if isinstance(reader.failure, tws.ConnectionRejected):
+        status, body = reader.failure.status_code, reader.failure.body or b""
+        raise HandshakeFailed(reader.failure, status, stream.location, body)
+    raise HandshakeFailed(reader.failure, stream.status, stream.location)

@@ -18,8 +18,8 @@ from sts_trio.providers.base import AgentFault, SessionConfig, SessionEndKind, T
 from sts_trio.providers.openai import wire
 from sts_trio.providers.openai.audio import Cut, PlaybackEstimate, open_codec
 from sts_trio.providers.openai.dialect import OPENAI, XAI, closed, fault
+from sts_trio.providers.openai.history import History
 from sts_trio.providers.openai.opening import (
-    History,
     Options,
     TurnDetection,
     lasts,

@@ -14,6 +14,7 @@ import trio
 
 from sts_trio.audio.pcm import RATE
 from sts_trio.errors import ProviderLost, ProviderTimeout
+from sts_trio.providers.advice import common_advice
 from sts_trio.providers.base import (
     AgentAudio,
     AgentFault,
@@ -21,13 +22,14 @@ from sts_trio.providers.base import (
     OddMessage,
     SessionEnd,
     SessionEndKind,
+    ToolCall,
+    UserTurn,
     never_ready,
 )
 from sts_trio.providers.dial import hiding
 from sts_trio.providers.hume import wire
 from sts_trio.providers.hume.wire import SessionSettings, ToolDeclaration, closed, to_event
 from sts_trio.providers.reading import Reader, shown
-from sts_trio.providers.refusal import common_advice
 from sts_trio.providers.socket import SocketEnd, SocketTimes, open_socket
 from sts_trio.websocket.frames import BINARY, TEXT
 
@@ -36,9 +38,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from sts_trio.audio.pcm import Wav
+    from sts_trio.providers.advice import Refusal
     from sts_trio.providers.base import AgentEvent, CallInfo, ToolOffer
     from sts_trio.providers.dial import Dial, Endpoint
-    from sts_trio.providers.refusal import Refusal
     from sts_trio.providers.socket import ProviderSocket
 
 
@@ -146,7 +148,10 @@ log = structlog.get_logger(__name__)
 _MOST_WARNINGS = 5  # log lines a chat; their texts may quote the caller, so they are left out
 _LONGEST_ID = 64
 _MOST_EARLY = 16  # odd messages before the chat has begun, kept to be counted
+_MOST_UNSPOKEN = 16  # texts that await their echo, and tool calls that are still to be answered
 _NO_SOUND = memoryview(b"")
+_GO_ON = "(The connection was interrupted. Go on with what you were saying; do not mention this.)"
+_RESULT = "(The function that you had asked for before the connection was interrupted says: {})"
 
 _HINTS = {
     400: "check HUMEAI_CONFIG_ID, HUMEAI_VOICE_ID and HUMEAI_WS_URL",
@@ -158,7 +163,7 @@ _HINTS = {
 
 
 def advise(refusal: Refusal, endpoint: Endpoint) -> str:
-    """Say which setting to look at after a refusal; see `refusal.Advise`."""
+    """Say which setting to look at after a refusal; see `advice.Advise`."""
     return common_advice(refusal, endpoint, endpoint.path.partition("?")[0], "HUMEAI_WS_URL") or _HINTS.get(
         refusal.status or 0, ""
     )
@@ -225,6 +230,8 @@ class HumeLink:
         self._wav: Wav | None = None  # the format of the voice, good for samples without a header
         self._warnings_logged = 0
         self._paused = False
+        self._asked: deque[str] = deque(maxlen=_MOST_UNSPOKEN)  # tool calls of this chat
+        self._unspoken: deque[str] = deque(maxlen=_MOST_UNSPOKEN)  # told for the caller, who did not say it
 
     @property
     def ping_overdue(self) -> bool:
@@ -277,6 +284,11 @@ class HumeLink:
             event = to_event(heard, self._wav) if heard is not None else None
             if isinstance(event, AgentAudio) and (self._wav is None or self._wav.rate != event.wav.rate):
                 self._wav = replace(event.wav, pcm=_NO_SOUND)
+            if isinstance(event, ToolCall):
+                self._asked.append(event.id)
+            elif isinstance(event, UserTurn) and event.text in self._unspoken:
+                self._unspoken.remove(event.text)
+                continue
             if event is not None and not (self._is_ready and isinstance(event, AgentReady)):  # it may be said again
                 return event
             self._warn_of(heard)
@@ -317,6 +329,10 @@ class HumeLink:
         """Let EVI's next reply know `text`; a later one replaces it until then (docs/protocols/evi.md 2.2)."""
         await self._send(wire.SessionSettings(context=wire.Context(text, "temporary")))
 
+    async def go_on(self, words: str, *, cut_off: bool) -> None:
+        """Say the caller's words again, which EVI does not answer by itself after a resume; see `AgentLink.go_on`."""
+        await self._say_for_caller(words if words and not cut_off else _GO_ON)
+
     async def stop(self) -> None:
         """Pause EVI until the text that follows: nothing else stops it (docs/protocols/evi.md 5.3)."""
         self._paused = True
@@ -326,12 +342,22 @@ class HumeLink:
         """Nothing is sent: EVI itself keeps count of what has been played."""
 
     async def tool_response(self, call_id: str, content: str) -> None:
-        """Answer a tool call with its result."""
+        """Answer a tool call with its result; EVI does not know those of a chat before (docs/protocols/evi.md 5.5)."""
+        if call_id not in self._asked:
+            await self._say_for_caller(_RESULT.format(content))
+            return
         await self._send(wire.ToolAnswer(tool_call_id=call_id, content=content))
 
     async def tool_error(self, call_id: str, message: str) -> None:
         """Answer a tool call that could not be carried out; the model hears `message` as well."""
+        if call_id not in self._asked:
+            await self._say_for_caller(_RESULT.format(message))
+            return
         await self._send(wire.ToolErrorAnswer(tool_call_id=call_id, error=message, content=message))
+
+    async def _say_for_caller(self, text: str) -> None:
+        self._unspoken.append(text)
+        await self._send(wire.UserInput(text))
 
     async def _send(self, message: wire.ToHume) -> None:
         await self._socket.send(TEXT, wire.encode_to_hume(message))

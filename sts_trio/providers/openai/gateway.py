@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote
 
+from sts_trio.providers.advice import common_advice
 from sts_trio.providers.reading import shown
-from sts_trio.providers.refusal import common_advice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sts_trio.providers.advice import Refusal
     from sts_trio.providers.dial import Endpoint
     from sts_trio.providers.openai.dialect import Dialect
     from sts_trio.providers.openai.opening import Options
-    from sts_trio.providers.refusal import Refusal
 
 AUTO, BEARER = "auto", "bearer"
 _AUTHORIZATION = "Authorization"
@@ -109,7 +109,7 @@ def beta_advice(endpoint: Endpoint, dialect: Dialect) -> str:
 
 
 def advise(refusal: Refusal, endpoint: Endpoint, options: Options, key: str, access: Access) -> str:
-    """Say which setting to look at after a refusal; see `refusal.Advise`."""
+    """Say which setting to look at after a refusal; see `advice.Advise`."""
     prefix, url = options.dialect.prefix, f"{options.dialect.prefix}_BASE_URL"
     asked, _, query = target(endpoint, options, None).partition("?")
     if advice := common_advice(refusal, endpoint, asked, url) or beta_advice(endpoint, options.dialect):

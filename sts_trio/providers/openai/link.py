@@ -20,7 +20,8 @@ from sts_trio.providers.openai import wire
 from sts_trio.providers.openai.audio import open_codec
 from sts_trio.providers.openai.dialect import closed
 from sts_trio.providers.openai.gateway import Access, advise, beta_advice, credentials, target
-from sts_trio.providers.openai.opening import History, SessionSetup
+from sts_trio.providers.openai.history import History
+from sts_trio.providers.openai.opening import SessionSetup
 from sts_trio.providers.openai.protocol import RealtimeProtocol
 from sts_trio.providers.openai.token_file import new_readers, read_token
 from sts_trio.providers.reading import Reader
@@ -193,7 +194,11 @@ class RealtimeLink:
             with trio.CancelScope(deadline=self._wake_at()):
                 message = await self._next()
             now = trio.current_time()
-            if isinstance(message, SessionEnd | OddMessage):
+            if isinstance(message, SessionEnd):
+                self._protocol.lost()
+                events.append(message)
+                break
+            if isinstance(message, OddMessage):
                 return message
             if message is not None:
                 self._take(message, now)
@@ -256,6 +261,11 @@ class RealtimeLink:
     async def add_context(self, text: str) -> None:
         """Let the agent know `text`; it stays in the conversation."""
         self._protocol.add_context(text)
+        await self._flush()
+
+    async def go_on(self, words: str, *, cut_off: bool) -> None:  # noqa: ARG002 - the session knows them from its history
+        """See `AgentLink.go_on`."""
+        self._protocol.go_on(cut_off=cut_off)
         await self._flush()
 
     async def stop(self) -> None:
