@@ -613,6 +613,26 @@ def test_a_model_that_is_none_is_told_before_the_first_call_but_a_service_of_one
     assert chosen_model(load_settings()) == model
 
 
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("wss://api.openai.com/v1/", True),
+        ("https://API.openai.com/v1/realtime", True),
+        ("wss://api.openai.com/v1/realtime?model=gpt-realtime-2.1", False),
+        ("https://api.openai.com.example/v1", False),
+    ],
+)
+def test_whose_models_are_known_is_decided_by_the_host(environment: pytest.MonkeyPatch, url: str, told: bool) -> None:
+    environment.setenv("STS_PROVIDER", "openai")
+    environment.setenv("OPENAI_API_KEY", KEY)
+    environment.setenv("OPENAI_MODEL", "gpt-9")
+    environment.setenv("OPENAI_BASE_URL", url)
+    if told:
+        assert NONE in problems()[0]
+    else:
+        load_settings()
+
+
 @pytest.mark.parametrize(("model", "ends"), [("gpt-realtime", True), ("gpt-realtime-2.1", False)])
 def test_a_model_whose_end_is_near_is_told(environment: pytest.MonkeyPatch, model: str, ends: bool) -> None:
     environment.setenv("STS_PROVIDER", "openai")

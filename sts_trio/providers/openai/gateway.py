@@ -72,10 +72,11 @@ def credentials(endpoint: Endpoint, key: str, access: Access, token: str | None)
 def is_base(path: str, query: str) -> bool:
     """Whether a URL lacks the protocol's own part: its path ends in a version or is none, and it names no model."""
     last = path.rstrip("/").rpartition("/")[2]
-    return (not last or _VERSION.fullmatch(last) is not None) and not _names_model(query)
+    return (not last or _VERSION.fullmatch(last) is not None) and not names_model(query)
 
 
-def _names_model(query: str) -> bool:
+def names_model(query: str) -> bool:
+    """Whether the query of a URL says which model is asked."""
     return not {"model", "deployment"}.isdisjoint(dict(parse_qsl(query)))
 
 
@@ -88,7 +89,7 @@ def target(endpoint: Endpoint, options: Options, conversation: str | None) -> st
             path = _GENERAL  # the portal shows the host alone
         path += options.dialect.path
     pairs = [query] if query else []
-    if not _names_model(query):
+    if not names_model(query):
         pairs.append(f"model={quote(options.model, safe='')}")
     if conversation is not None:
         pairs.append(f"conversation_id={quote(conversation, safe='')}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from sts_trio.providers.openai.dialect import OPENAI, XAI
-from sts_trio.providers.openai.gateway import AUTO, BEARER, Access, key_goes_into
+from sts_trio.providers.openai.gateway import AUTO, BEARER, Access, key_goes_into, names_model
 from sts_trio.providers.openai.opening import Options, TurnDetection
 from sts_trio.settings import parsers
 from sts_trio.settings.service import DEFAULT_INSTRUCTIONS, DEFAULT_WELCOME_MESSAGE, ProviderSettings
@@ -214,7 +214,8 @@ class OpenAiSettings(RealtimeSettings):
 
         The service itself would say so only when a call is there. Other services may call their models as they like.
         """
-        if self.url.rstrip("/") != _OPENAI_URL:
+        url = urlsplit(self.url)
+        if url.hostname != urlsplit(_OPENAI_URL).hostname or names_model(url.query):
             return None
         model = self.model[:LONGEST_SHOWN]
         if model.startswith(_GONE):
