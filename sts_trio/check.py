@@ -7,6 +7,7 @@ whose caller says nothing and listens.
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 import trio
@@ -131,8 +132,8 @@ async def check_provider(
     settings: Settings, report: Report, dial: Dial | None, prompt: Prompt, tools: tuple[Tool, ...]
 ) -> bool:
     """Open a session as a call does, with its prompt and tools, and close it again, nothing said."""
-    if (warning := settings.provider.warning()) is not None:
-        report(f"note: {warning}")
+    for note in settings.notes(datetime.now(UTC).date()):
+        report(f"note: {note}")
     began = trio.current_time()
     told = build_rules(settings, tools).session_policy.session_config({}, tools)
     call = CallInfo(id="check", session_config=replace(told, instructions=prompt.text))

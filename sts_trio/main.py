@@ -11,12 +11,12 @@ import signal
 import sys
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import structlog
 import trio
 
+from sts_trio import __version__
 from sts_trio.call.handler import Registry, Shedder
 from sts_trio.call.meter import HTTP, CallOutcome, Cause
 from sts_trio.call.playout import Pace
@@ -100,8 +100,10 @@ def build_shared(settings: Settings, share: int | None = None, lines_dropped: Ca
     most = settings.service.max_calls
     shedder = Shedder(settings.service.shed_lag_ms / 1000)
     registry = Registry(most if share is None else share, shedder, of=most)
-    metrics = Metrics(registry, version("sts-trio"), lines_dropped)
-    return Shared(build_handler(settings, registry, meter=metrics), shedder, metrics, lines_dropped)
+    metrics = Metrics(registry, __version__, lines_dropped)
+    handler = build_handler(settings, registry, meter=metrics)
+    metrics.offer(tool.name for tool in handler.rules.tools)
+    return Shared(handler, shedder, metrics, lines_dropped)
 
 
 async def run_service(
@@ -197,7 +199,7 @@ def build_app(
         shut = {"status": refusal.reason} if refusal else {}
         calls = registry.live + (worker.others.live if worker else 0)
         lost = {"log_lines_dropped": dropped} if (dropped := lines_dropped()) else {}
-        return {"calls": calls, "version": version("sts-trio")} | shut | lost
+        return {"calls": calls, "version": __version__} | shut | lost
 
     return create_app(answer, answer_stream, admission, status, scrape, authorizer, registry.refused)
 

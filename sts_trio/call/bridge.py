@@ -27,7 +27,7 @@ from sts_trio.call.actions import (
     Say,
     Truncate,
 )
-from sts_trio.call.config import is_real_uuid, named
+from sts_trio.call.config import named
 from sts_trio.call.dtmf import DtmfEntries, UnusableKeyError
 from sts_trio.call.emotions import STRONGEST, Emotions, strongest
 from sts_trio.call.ending import Ending
@@ -37,6 +37,7 @@ from sts_trio.call.silence import Silence
 from sts_trio.call.speech import AgentSpeech
 from sts_trio.call.tools import ToolCalls
 from sts_trio.call.unanswered import Unanswered
+from sts_trio.call.unusable import Unusable
 from sts_trio.call.upstream import UpstreamFrames
 from sts_trio.core.wire import CallerAudio, Digit, Init, NotUnderstood
 from sts_trio.providers.base import (
@@ -53,20 +54,15 @@ from sts_trio.providers.base import (
     UserTurn,
     UserWords,
 )
-from sts_trio.text import one_line
 
 if TYPE_CHECKING:
     from sts_trio.call.actions import Action, Actions, Deadlines
     from sts_trio.call.config import CallRules
-    from sts_trio.call.emotions import Mood
     from sts_trio.call.playout import Playout
     from sts_trio.core.link import SocketClosed
     from sts_trio.core.wire import FromCore
     from sts_trio.providers.base import AgentEvent, CallInfo
     from sts_trio.tools.tool import ToolResult
-
-_NOTES = 5  # log lines a call, and side, about messages that were not understood; the rest are counted
-_LONGEST_NOTE = 200  # characters
 
 
 class CallState(Enum):
@@ -91,6 +87,7 @@ class Bridge:
         self.deadlines: Deadlines = dict.fromkeys(Deadline, inf)  # the earliest is `deadline`
         self._agent_heard = False  # the session in use has said something
         self._reply_due = False  # the caller has spoken, and the agent has not since
+        self._unusable = Unusable(self.counts)
         self._unanswered = Unanswered()
         self._frames = UpstreamFrames(self.counts, now, listen=rules.silence.seconds > 0)
         self._keys = DtmfEntries(
@@ -101,7 +98,7 @@ class Bridge:
         self._silence = Silence(
             rules.silence, self.deadlines, self._frames, playout, self._speech, self._tools, self._unanswered
         )
-        self._emotions = Emotions(rules.emotion_rules, self._tools, self.counts)
+        self.emotions = Emotions(rules.emotion_rules, self._tools, self.counts)
         self._ending = Ending(rules, playout, self._speech, self._tools, self.deadlines, now)
         self._lifeline = ResumePolicy(rules.lifeline, self.counts)
         self._last_fault = self._lifeline.last_fault
@@ -110,11 +107,6 @@ class Bridge:
     def deadline(self) -> float:
         """When `on_deadline` has something to do; infinity for never."""
         return min(self.deadlines.values())
-
-    @property
-    def mood(self) -> Mood:
-        """How the caller has sounded so far."""
-        return self._emotions.mood
 
     @property
     def core_leaves_by(self) -> float | None:
@@ -133,7 +125,7 @@ class Bridge:
             case Digit(digit=digit):
                 return self._digit(digit, now)
             case NotUnderstood(about=about):
-                return self._note(about)
+                return self._unusable.by_core(about)
 
     def on_caller_gone(self, closed: SocketClosed, now: float) -> Actions:
         """Core's connection is over: the call is, too."""
@@ -141,12 +133,11 @@ class Bridge:
 
     def _init(self, init: Init, now: float) -> Actions:
         if self.state is not CallState.WAITING_FOR_INIT:
-            return self._note("a second init")
+            return self._unusable.by_core("a second init")
         self.state = CallState.OPENING
         self.deadlines[Deadline.INIT] = inf
         call, session_policy = named(self.call, init.uuid), self._rules.session_policy
-        controllable = is_real_uuid(call.uuid)
-        tools = tuple(tool for tool in self._rules.tools if controllable or not tool.ends_call)
+        tools = self._rules.tools_for(call)
         self._tools.offer(tools)
         self._unanswered.greeting = session_policy.greeting_for(call.query)
         self.call = replace(call, session_config=session_policy.session_config(call.query, tools))
@@ -162,15 +153,9 @@ class Bridge:
         try:
             told = self._keys.press(digit, now, ready=ready, at_once=stops)
         except UnusableKeyError as exc:
-            return self._note(str(exc))
+            return self._unusable.by_core(str(exc))
         told = self._unanswered.typed(told)
         return (*self._barge_in(now, by_key=True), *told) if stops else told
-
-    def _note(self, sent: str) -> Actions:
-        self.counts.not_understood += 1
-        if self.counts.not_understood > _NOTES:
-            return ()
-        return (LogWarning("Core sent what cannot be used; ignored", {"sent": sent}),)
 
     # The agent's side.
 
@@ -186,7 +171,7 @@ class Bridge:
         if session != self._lifeline.current:
             return ()
         if isinstance(event, AgentFault | OddMessage):
-            return self._odd(event) if isinstance(event, OddMessage) else self._moved(self._reported(event, now))
+            return self._unusable.by_provider(event) if isinstance(event, OddMessage) else self._reported(event, now)
         if not self._agent_heard:
             self._agent_heard = True
             self._lifeline.on_event()
@@ -202,7 +187,6 @@ class Bridge:
             case UserTurn():
                 return self._user_turn(event, now)
             case UserInterruption():
-                self._unanswered.agent_turn_end()
                 return self._barge_in(now)
             case UserSpeaks() | UserWords():
                 return self._user_says(event, now)
@@ -228,6 +212,7 @@ class Bridge:
             self._speech.turn_end(now)
             self._tools.session_over()
         self._agent_heard = False
+        self._keys.keeps_context = ready.keeps_context
         self._silence.wait_from(now)
         keys = self._keys.tell() if self._keys.entries else ()
         return (*actions, *self._unanswered.resume(keys, awaits_tool=self._tools.awaited))
@@ -236,14 +221,7 @@ class Bridge:
         self.counts.provider_faults += 1
         if self._last_fault.report(fault, now):
             self._ending.tell(fault.message)
-        return ()
-
-    def _odd(self, sent: OddMessage) -> Actions:
-        self.counts.count_odd(sent.kind)
-        if self.counts.odd > _NOTES:
-            return ()
-        fields = {"kind": str(sent.kind), "sent": one_line(sent.about, _LONGEST_NOTE)}
-        return (LogWarning("the provider sent what cannot be used; ignored", fields),)
+        return self._moved(())
 
     def _session_ended(self, end: SessionEnd, session: int, now: float) -> Actions:
         in_use = session == self._lifeline.current
@@ -289,8 +267,7 @@ class Bridge:
         unheard = self._speech.barge_in(now)
         if self._tools.work:
             self._tools.barge_in(now)
-        if by_key:
-            self._unanswered.agent_turn_end()
+        self._unanswered.cut_off = False
         return (Truncate(unheard, stop=by_key),)
 
     def _user_says(self, event: UserSpeaks | UserWords, now: float) -> Actions:
@@ -311,7 +288,7 @@ class Bridge:
         if self._tools.work:
             self._tools.user_turn()
         known = self._unanswered.caller_turn(turn.text)
-        return (*known, *self._moved(self._emotions.user_turn(turn.emotions, now)))
+        return (*known, *self._moved(self.emotions.user_turn(turn.emotions, now)))
 
     def _moved(self, actions: Actions) -> Actions:
         """Note where the call stands after these decisions over its sessions or its end. Returns them."""

@@ -21,12 +21,15 @@ import decouple
 
 from sts_trio.errors import ConfigError
 from sts_trio.settings.calls import CallSettings
-from sts_trio.settings.parsers import HiddenValueError, Secret, SecretHeaders, url_secrets
+from sts_trio.settings.dotenv_file import DotenvFile
+from sts_trio.settings.headers import SecretHeaders
+from sts_trio.settings.parsers import HiddenValueError, Secret, url_secrets
 from sts_trio.settings.service import ServiceSettings, provider_variable
 from sts_trio.settings.variable import LONGEST_SHOWN, variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from datetime import date
 
     from sts_trio.settings.service import ProviderSettings
     from sts_trio.settings.variable import Variable
@@ -42,13 +45,14 @@ class Settings:
     """All of it, in one value.
 
     `provider` is the table of the provider that was chosen. `others` are those that were not: nothing in them counts,
-    but their secrets are not shown either.
+    but their secrets are not shown either. `unread` says what is set and not read, a line each.
     """
 
     provider: ProviderSettings
     calls: CallSettings = field(default_factory=CallSettings)
     service: ServiceSettings = field(default_factory=ServiceSettings)
     others: tuple[ProviderSettings, ...] = field(default=(), repr=False, compare=False)
+    unread: tuple[str, ...] = ()
 
     def values(self) -> Iterator[tuple[Variable, object]]:
         """Every variable with its value, but for the one that chooses the provider."""
@@ -63,6 +67,10 @@ class Settings:
         """
         shown = {variable.name: variable.shown(value) for variable, value in self.values()}
         return {"STS_PROVIDER": self.provider.name} | shown
+
+    def notes(self, today: date) -> list[str]:
+        """What an operator should know though all is right: one line each."""
+        return [*self.unread, *self.provider.warnings(today)]
 
     def secrets(self) -> list[str]:
         """Every text that no log may have, whatever quotes it: keys, and the secret parts of URLs."""
@@ -84,9 +92,9 @@ def load_settings(tables: Sequence[type[ProviderSettings]]) -> Settings:
     """
     source = _open_source()
     problems: list[str] = []
-    chosen = _read(source, provider_variable(tables), problems)
-    if problems:  # the choice itself is wrong: nothing is required of any provider
-        chosen = None
+    chosen = _read(source, provider_variable(tables), problems)  # if that is wrong, nothing is required of any provider
+    if chosen is None and not problems:
+        chosen = _by_key(source, tables, problems)
     providers = [_read_table(source, table, problems if table.name == chosen else []) for table in tables]
     calls = _read_table(source, CallSettings, problems)
     service = _read_table(source, ServiceSettings, problems)
@@ -96,7 +104,24 @@ def load_settings(tables: Sequence[type[ProviderSettings]]) -> Settings:
     if (problem := provider.problem()) is not None:
         raise ConfigError([problem])
     others = tuple(each for each in providers if each is not provider)
-    return Settings(provider=provider, calls=calls, service=service, others=others)
+    unread = tuple(f"{name} is set and not read: {why}" for name, why in provider.ignored.items() if _set(source, name))
+    return Settings(provider=provider, calls=calls, service=service, others=others, unread=unread)
+
+
+def _by_key(source: decouple.Config, tables: Sequence[type[ProviderSettings]], problems: list[str]) -> str | None:
+    """Choose the provider whose key is set: the first of all, or the only one of the others."""
+    keys = {table.name: variables(table)["api_key"] for table in tables}
+    found = [name for name, key in keys.items() if _first_set(source, key)[1] or _set(source, key.unless or key.name)]
+    if found and (len(found) == 1 or found[0] == tables[0].name):
+        return found[0]
+    names = ", ".join(key.name for key in keys.values())
+    if found:
+        problems.append(f"more than one key is set; set STS_PROVIDER to {' or '.join(found)}")
+    else:
+        problems.append(
+            f"no key of a provider is set; set one of {names}. Without a key, `sts-trio demo` shows what it does"
+        )
+    return None
 
 
 def _read_table(source: decouple.Config, table: type[Table], problems: list[str]) -> Table:
@@ -109,7 +134,7 @@ def _read(source: decouple.Config, variable: Variable, problems: list[str]) -> o
     """Return the value, or the default for what is unset or wrong; the latter is a line in `problems`."""
     name, text = _first_set(source, variable)
     if text is None:
-        if variable.required and not _is_set(source(variable.unless or name, default=None)):
+        if variable.required and not _set(source, variable.unless or name):
             problems.append(f"{name} is not set; it is required: {variable.help}")
         return variable.default
     try:
@@ -126,7 +151,7 @@ def _open_source() -> decouple.Config:
     try:
         if not file.is_file():
             return decouple.Config(decouple.RepositoryEmpty())
-        return decouple.Config(decouple.RepositoryEnv(str(file), encoding="utf-8-sig"))  # some editors add a mark
+        return decouple.Config(DotenvFile(file))
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigError([f"the file .env cannot be read: {exc}"]) from exc
 
@@ -134,17 +159,16 @@ def _open_source() -> decouple.Config:
 def _first_set(source: decouple.Config, variable: Variable) -> tuple[str, str | None]:
     """Return the first of a variable's names that is set, and its text; else its own name and None."""
     for name in variable.names:
-        value = source(name, default=None)
-        if value is None:
-            continue
-        value = value.strip()
-        if _is_set(value) or (value == "" and variable.empty_is_set):
+        if (value := _set(source, name, empty_is_set=variable.empty_is_set)) is not None:
             return name, value
     return variable.name, None
 
 
-def _is_set(value: str | None) -> bool:
-    return value is not None and value.strip().lower() not in _UNSET
+def _set(source: decouple.Config, name: str, *, empty_is_set: bool = False) -> str | None:
+    """Return the text of the variable of this name; None if it is unset."""
+    value: str | None = source(name, default=None)
+    value = value.strip() if value is not None else "null"
+    return value if value.lower() not in _UNSET or (value == "" and empty_is_set) else None
 
 
 if TYPE_CHECKING:

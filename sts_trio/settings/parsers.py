@@ -9,7 +9,6 @@ from __future__ import annotations
 import hmac
 import json
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -49,37 +48,9 @@ class Secret:
         return self._text
 
 
-@dataclass(frozen=True, slots=True)
-class SecretHeaders:
-    """Headers whose values show as stars; `reveal` gives them by name."""
-
-    pairs: tuple[tuple[str, Secret], ...] = ()
-
-    def __str__(self) -> str:
-        return ", ".join(f"{name}: ***" for name, _ in self.pairs)
-
-    def reveal(self) -> dict[str, str]:
-        """Return the headers themselves."""
-        return {name: value.reveal() for name, value in self.pairs}
-
-    def secrets(self) -> list[str]:
-        """Return the values, and what stands behind a scheme in one, as in ``Bearer abc``."""
-        values = [value.reveal() for _, value in self.pairs]
-        return [*values, *(value.rpartition(" ")[2] for value in values if " " in value)]
-
-
 MOST_NAMES = 32
 LONGEST_NAME = 64
 SHORTEST_TOKEN = 16
-MOST_HEADERS = 16
-_LONGEST_HEADERS = 6000  # characters of all of them: servers take 8 kB for the whole head of a request
-_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")  # a token (RFC 9110, 5.6.2)
-# The handshake's own (RFC 6455, 4.1), what frames a request (RFC 9112), and what turns the general release off.
-_RESERVED = {
-    *("host", "connection", "upgrade", "content-length", "transfer-encoding", "te", "trailer", "expect"),
-    *("keep-alive", "proxy-connection", "http2-settings", "openai-beta"),
-}
-_RESERVED_PREFIX = "sec-websocket-"
 
 
 def text(value: str) -> str:
@@ -105,47 +76,6 @@ def access_token(value: str) -> Secret:
             f"at least {SHORTEST_TOKEN} letters, digits or -._~+/, such as openssl rand -hex 24 gives"
         )
     return Secret(value)
-
-
-def key_header(value: str) -> str:
-    """Take the name of the header that a key goes into; ``auto`` and ``bearer`` are words of ours, in any case."""
-    if value.lower() in ("auto", "bearer", "authorization"):
-        return value.lower().replace("authorization", "bearer")
-    if not _HEADER_NAME.fullmatch(value) or _is_reserved(value):
-        raise ValueError("auto, bearer, or the name of a header such as api-key")
-    return value
-
-
-def headers(value: str) -> SecretHeaders:
-    """Take headers as a JSON object of names and texts. None may be the handshake's own, or break out of its line."""
-    pairs = _json_pairs(value)
-    if pairs is None:
-        raise HiddenValueError('a JSON object of names and texts, such as {"X-Tenant": "clinic"}')
-    names = [name.lower() for name, _ in pairs]
-    if len(pairs) > MOST_HEADERS or sum(len(name) + len(text) for name, text in pairs) > _LONGEST_HEADERS:
-        raise HiddenValueError(f"at most {MOST_HEADERS} headers, of at most {_LONGEST_HEADERS} characters together")
-    if len(set(names)) < len(names) or not all(_HEADER_NAME.fullmatch(name) for name in names):
-        raise HiddenValueError("headers whose names are words without blanks, each there once")
-    if taken := [name for name in names if _is_reserved(name)]:
-        raise HiddenValueError(f"headers beside the connection's own; {taken[0]} is not for you to set")
-    if not all(text.isascii() and text.isprintable() and text == text.strip() and text for _, text in pairs):
-        raise HiddenValueError("headers whose values are printable ASCII on one line, without blanks at the ends")
-    return SecretHeaders(tuple((name, Secret(text)) for name, text in pairs))
-
-
-def _json_pairs(value: str) -> list[tuple[str, str]] | None:
-    """The members of a JSON object of texts, repeated ones as well; None if it is something else."""
-    try:
-        found = json.loads(value, object_pairs_hook=tuple)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(found, tuple) or not all(isinstance(text, str) for _, text in found):
-        return None
-    return list(found)
-
-
-def _is_reserved(name: str) -> bool:
-    return name.lower() in _RESERVED or name.lower().startswith(_RESERVED_PREFIX)
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
@@ -204,6 +134,46 @@ def language(value: str) -> str | None:
     return value
 
 
+def languages(value: str) -> tuple[str, ...]:
+    """Take language tags with commas between them; ``auto`` means none."""
+    if value.lower() == "auto":
+        return ()
+    found = tuple(dict.fromkeys(language(part.strip()) for part in value.split(",") if part.strip()))
+    if None in found:
+        raise ValueError("a language such as en or pt-BR, several with commas between them, or auto")
+    return tuple(each for each in found if each)
+
+
+MOST_TERMS = 100
+LONGEST_TERM = 50
+
+
+def terms(value: str) -> tuple[str, ...]:
+    """Take words to expect in speech, with commas between them; a service refuses marks of markup in them."""
+    found = tuple(dict.fromkeys(term for part in value.split(",") if (term := part.strip())))
+    if len(found) > MOST_TERMS or any(
+        len(term) > LONGEST_TERM or not term.isprintable() or set("<>") & set(term) for term in found
+    ):
+        raise ValueError(
+            f"at most {MOST_TERMS} words or phrases of at most {LONGEST_TERM} characters, without < and >, "
+            "with commas between them"
+        )
+    return found
+
+
+def voice(value: str) -> str:
+    """Take the name of a voice, or the id of one, also as the JSON object that the Realtime API has for it."""
+    if not value.startswith("{"):
+        return text(value)
+    try:
+        id_ = json.loads(value).get("id")
+    except ValueError:
+        id_ = None
+    if not isinstance(id_, str) or not id_:
+        raise ValueError('the name of a voice, its id, or {"id": "voice_..."}')
+    return id_
+
+
 def switch(value: str) -> bool:
     """Take true or false, in the usual spellings."""
     try:
@@ -219,6 +189,19 @@ def one_of(*words: str) -> Callable[[str], str]:
         if value.lower() not in words:
             raise ValueError("one of " + ", ".join(words))
         return value.lower()
+
+    return parse
+
+
+def some_of(*words: str) -> Callable[[str], tuple[str, ...]]:
+    """Make a parser that takes any of these words, in any case, with commas between them."""
+    one = one_of(*words)
+
+    def parse(value: str) -> tuple[str, ...]:
+        try:
+            return tuple(dict.fromkeys(one(part.strip()) for part in value.split(",") if part.strip()))
+        except ValueError:
+            raise ValueError(f"some of {', '.join(words)}, with commas between them") from None
 
     return parse
 

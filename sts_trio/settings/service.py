@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from sts_trio.settings import parsers
-from sts_trio.settings.variable import Variable, setting
+from sts_trio.settings.variable import Variable, setting, variables
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from datetime import date
 
-    from sts_trio.settings.parsers import Secret, SecretHeaders
+    from sts_trio.settings.headers import SecretHeaders
+    from sts_trio.settings.parsers import Secret
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,11 +89,13 @@ class ProviderSettings:
     out stands for what the provider does not have: its default holds.
 
     `name` is the word for `STS_PROVIDER`; in capitals it begins the names of the provider's variables. `title` is the
-    name that people know.
+    name that people know. `ignored` are variables of other connectors for the same provider that are not read, each
+    with what to know instead.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
+    ignored: ClassVar[Mapping[str, str]] = {}
 
     api_key: Secret | None = None
     url: str = ""  # where the provider listens
@@ -124,13 +128,17 @@ class ProviderSettings:
         """Say what is wrong though each value by itself is right. One line, or None."""
         return None
 
-    def warning(self) -> str | None:
-        """Say what works today and will not for long. One line, or None."""
-        return None
+    def warnings(self, today: date) -> list[str]:  # noqa: ARG002  # for tables that override it
+        """Say what works today and will not for long, or does nothing. One line each."""
+        return []
 
 
 def provider_variable(tables: Sequence[type[ProviderSettings]]) -> Variable:
-    """Describe the variable that chooses one of these providers; the first is the default."""
+    """Describe the variable that chooses one of these providers."""
     names = [table.name for table in tables]
-    meaning = "Who the agent is; only that provider's settings count"
-    return Variable("STS_PROVIDER", names[0], parsers.one_of(*names), meaning)
+    first = variables(tables[0])["api_key"].name
+    meaning = (
+        f"Who the agent is: {', '.join(f'`{name}`' for name in names)}; only that provider's settings count. "
+        f"Unset: the one whose key is set ({first} goes before others)"
+    )
+    return Variable("STS_PROVIDER", None, parsers.one_of(*names), meaning)

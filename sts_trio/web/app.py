@@ -154,7 +154,7 @@ def create_app(
             return Response(text, content_type=content_type)
 
     async def upgrade_required() -> ResponseReturnValue:
-        refusals.note("no upgrade", status=426)
+        refusals.note("no_upgrade", status=426)
         # RFC 9110, 7.8: who sends Upgrade names it in Connection too.
         headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
         return {"message": f"This is for telephone calls: {_HOW_TO_CALL}"}, 426, headers

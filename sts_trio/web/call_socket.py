@@ -24,7 +24,7 @@ from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection, Message, Ping, Pong
 from wsproto.frame_protocol import CloseReason
 
-from sts_trio.call.meter import WEBSOCKET
+from sts_trio.call.meter import WEBSOCKET, Cause
 from sts_trio.core.link import Arrival, CallerSocket, SocketClosed, parse_arrival
 from sts_trio.web.auth import refuse_upgrade
 from sts_trio.websocket.frames import TEXT, TokenBucket
@@ -149,7 +149,7 @@ async def _hold(scope: WebsocketScope, receive: ASGIReceiveCallable, send: ASGIS
         await answer(socket, parse_arrival(scope["query_string"], scope["headers"]))
         code, reason = 1000, ""
     except* Exception as group:
-        code, reason = 1011, "internal error"
+        code, reason = 1011, Cause.INTERNAL.value
         log.error("a call failed", exc_info=group)
     finally:
         with trio.CancelScope(shield=True):

@@ -154,7 +154,6 @@ def refused(param: str) -> dict[str, Any]:
     ("param", "setting"),
     [
         ("session.audio.output.voice", "OPENAI_VOICE"),
-        ("session.audio.input.transcription.model", "OPENAI_TRANSCRIPTION_MODEL"),
         ("session.audio.input.turn_detection.eagerness", "OPENAI_TURN_DETECTION"),
         ("session.audio.input.format.rate", "OPENAI_AUDIO_FORMAT"),
         ("session.audio.input.noise_reduction.type", "OPENAI_NOISE_REDUCTION"),

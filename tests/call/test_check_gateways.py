@@ -15,7 +15,8 @@ import trustme
 
 from sts_trio.check import check_all
 from sts_trio.providers.base import CallInfo
-from sts_trio.settings.parsers import Secret, SecretHeaders
+from sts_trio.settings.headers import SecretHeaders
+from sts_trio.settings.parsers import Secret
 from sts_trio.wiring import open_provider
 from tests.call.stage import ALL, make_settings
 from tests.fakes.gateways import DEPLOYMENT, KEY, Answer, Gateway, api_management, azure, only, redirect

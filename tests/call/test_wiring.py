@@ -195,7 +195,7 @@ async def test_a_check_names_the_end_of_a_model_and_the_prompt_that_is_not_there
         f"failed: OPENAI_FILE_INSTRUCTIONS: {tmp_path}/gone.txt: No such file or directory; "
         "a call has the default in its place"
     )
-    assert lines[2] == "note: OPENAI_MODEL gpt-realtime ends on 20 January 2027; gpt-realtime-2.1 replaces it"
+    assert lines[2] == "note: OPENAI_MODEL gpt-realtime ends on 20 January 2027 at OpenAI; gpt-realtime-2.1 replaces it"
     assert lines[3].startswith("ok: ")
 
 

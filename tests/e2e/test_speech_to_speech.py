@@ -40,7 +40,7 @@ from tests.call.stage import make_settings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from sts_trio.providers.base import AgentEvent, AgentLink
+    from sts_trio.providers.base import AgentLink
     from sts_trio.settings import Settings
 
 PYTHON = os.environ.get("SPEECH_TO_SPEECH_PYTHON", "")
@@ -72,7 +72,7 @@ class Listener:
 
     def __init__(self, link: AgentLink) -> None:
         self.link = link
-        self.events: list[AgentEvent] = []
+        self.events: list[object] = []
         self.voice = 0.0
 
     async def listen(self) -> None:

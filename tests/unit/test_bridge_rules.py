@@ -389,6 +389,17 @@ def test_keys_stay_in_the_context_until_the_agent_answers_the_caller() -> None:
     assert "pressed 1 " not in last.text
 
 
+def test_an_agent_that_keeps_what_it_is_told_is_told_each_entry_once() -> None:
+    c = Conversation(CallRules(keypad="context"), talking=False)
+    c.bridge.on_core(Init(UUID), c.now)
+    c.says(AgentReady("s", keeps_context=True))
+    told = []
+    for digit in "123":
+        c.bridge.on_core(Digit(digit), c.now)
+        told += [action.text for action in c.wait(2) if isinstance(action, AddContext)]
+    assert [[digit for digit in "123" if f"pressed {digit} " in text] for text in told] == [["1"], ["2"], ["3"]]
+
+
 def test_a_tool_is_started_before_keys_that_are_due_with_it() -> None:
     c = Conversation(CallRules(tools=(TRANSFER,), keypad_gap=0.3))
     c.says(ask("dsai_transfer"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sts_trio.settings import headers as header_parsers
 from sts_trio.settings import parsers
 from sts_trio.settings.service import DEFAULT_INSTRUCTIONS, DEFAULT_WELCOME_MESSAGE, ProviderSettings
 from sts_trio.settings.variable import REQUIRED, setting
@@ -12,7 +13,8 @@ from sts_trio.settings.variable import REQUIRED, setting
 if TYPE_CHECKING:
     from sts_trio.providers.dial import AgentProvider, Dial
     from sts_trio.providers.socket import SocketTimes
-    from sts_trio.settings.parsers import Secret, SecretHeaders
+    from sts_trio.settings.headers import SecretHeaders
+    from sts_trio.settings.parsers import Secret
 
 SPOKEN_RATES = (24_000, 48_000)  # Hz of the agent's voice: seen, and documented (docs/protocols/evi.md 4.2)
 # The emotions that EVI scores in the caller's voice (docs/protocols/evi.md 8), spelled as in its messages, spaces and
@@ -53,7 +55,7 @@ class HumeSettings(ProviderSettings):
     headers: SecretHeaders | None = setting(
         "HUMEAI_HEADERS",
         None,
-        parsers.headers,
+        header_parsers.headers,
         'More headers, for a gateway, as JSON: `{"X-Tenant": "..."}`; their values are never logged',
     )
     config_id: str | None = setting(

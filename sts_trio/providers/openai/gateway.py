@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sts_trio.providers.advice import Refusal
     from sts_trio.providers.dial import Endpoint
     from sts_trio.providers.openai.dialect import Dialect
-    from sts_trio.providers.openai.opening import Options
+    from sts_trio.providers.openai.session import Options
 
 AUTO, BEARER = "auto", "bearer"
 _AUTHORIZATION = "Authorization"
@@ -67,6 +67,21 @@ def credentials(endpoint: Endpoint, key: str, access: Access, token: str | None)
     name = key_goes_into(endpoint.host, access.key_header)
     headers[name] = f"Bearer {key}" if name == _AUTHORIZATION else key
     return headers
+
+
+def clash(host: str, access: Access, identifies_callers: bool) -> str | None:
+    """Say which two of OpenAI's settings want the same header; None if none do."""
+    named = {name.lower() for name in access.headers}
+    if access.token_file is not None and access.key_header == BEARER:
+        return "OPENAI_KEY_HEADER is bearer, as which the token of OPENAI_TOKEN_FILE is sent; unset one"
+    if access.token_file is not None and _AUTHORIZATION.lower() in named:
+        return "OPENAI_HEADERS has Authorization, in which the token of OPENAI_TOKEN_FILE is sent; unset one"
+    name = key_goes_into(host, access.key_header)
+    if name.lower() in named and access.token_file is None:
+        return f"OPENAI_HEADERS has {name}, in which OPENAI_API_KEY is sent; take it out, or see OPENAI_KEY_HEADER"
+    if identifies_callers and "openai-safety-identifier" in named:
+        return "OPENAI_HEADERS has OpenAI-Safety-Identifier, which OPENAI_SAFETY_SECRET makes for each call; unset one"
+    return None
 
 
 def is_base(path: str, query: str) -> bool:
