@@ -5,13 +5,13 @@ When sessions cannot be opened, call after call, new calls fail at once, and one
 
 from __future__ import annotations
 
-import base64
 import os
 import re
 import socket
 import ssl
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import ceil, inf
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
@@ -29,7 +29,7 @@ from sts_trio.errors import (
 )
 from sts_trio.http_client import names_for, new_lookups
 from sts_trio.providers.base import OpenAgent
-from sts_trio.text import first_error, one_line
+from sts_trio.text import Stars, first_error, one_line
 from sts_trio.websocket.tls import TlsStream
 
 if TYPE_CHECKING:
@@ -42,8 +42,9 @@ if TYPE_CHECKING:
 _LONGEST_DETAIL = 200
 # A shorter key is a test's, and no secret; replacing it could replace parts of ordinary words.
 _SHORTEST_KEY = 8
-_LONGEST_KEY = 64  # characters that a pattern is made of, which takes 20 ms once
-_REST_OF_KEY = r"[\w.~+/=%\\&#;-]*"
+_LONGEST_KEY = 256
+_HEAD_OF_TOKEN = 64
+_REST_OF_TOKEN = re.compile(r"\*{3}[\w.~+/=%\\&#;-]+")
 _LONGEST_QUOTE = 10_000  # characters of a peer's text; what is shown of one is far less
 
 
@@ -116,14 +117,19 @@ class TcpDial:
 
 
 def hiding(*secrets: str | None) -> Callable[[str], str]:
-    """Make a function that takes these, and what stands behind a scheme in one, out of a text (`without_key`)."""
+    """Make a function that takes these, and what stands behind a scheme in one, out of a text (`without_key`).
+
+    A long one (a token has thousands of characters) is found by how it begins, and goes with what follows.
+    """
     whole = [secret for secret in secrets if secret]
-    parts = [secret.rpartition(" ")[2] for secret in whole]  # `Bearer abc`
-    keys = sorted(dict.fromkeys((*whole, *parts)), key=len, reverse=True)
+    keys = sorted({*whole, *(secret.rpartition(" ")[2] for secret in whole)}, key=len, reverse=True)  # `Bearer abc`
 
     def hide(text: str) -> str:
         for key in keys:
-            text = without_key(text, key)
+            if len(key) > _LONGEST_KEY:
+                text = _REST_OF_TOKEN.sub("***", without_key(text, key[:_HEAD_OF_TOKEN]))
+            else:
+                text = without_key(text, key)
         return text
 
     return hide
@@ -132,41 +138,15 @@ def hiding(*secrets: str | None) -> Callable[[str], str]:
 def without_key(text: str, key: str) -> str:
     """Replace the key by ``***``: a peer may repeat it in a refusal, an error or the reason of a close.
 
-    Also where it is spelled otherwise: escaped as in JSON, XML or a URL (twice, perhaps), in base64 as part of
-    something, in hexadecimal. More than the first `_LONGEST_QUOTE` characters of a text are not kept. A long key (a
-    token has thousands of characters) is found by how it begins.
+    In whatever spelling (`Stars`). More than the first `_LONGEST_QUOTE` characters of a text are not kept.
     """
-    if len(key) < _SHORTEST_KEY:
-        return text
-    rest = ""
-    if len(key) > _LONGEST_KEY:
-        key, rest = key[:_LONGEST_KEY], _REST_OF_KEY
-    raw = key.encode()
-    coded = [_base64_within(raw, before) for before in range(3)]
-    coded += [form.replace("+", "-").replace("/", "_") for form in coded]
-    # Nobody escapes the letters of what is coded already.
-    spellings = [_spelled(key), *("".join(_plain(each) for each in form) for form in dict.fromkeys(coded))]
-    return re.sub(f"(?:{'|'.join(spellings)}|(?i:{raw.hex()})){rest}", "***", text[:_LONGEST_QUOTE])
+    return text if len(key) < _SHORTEST_KEY else stars_for(key)(text[:_LONGEST_QUOTE])
 
 
-def _base64_within(raw: bytes, before: int) -> str:
-    """The characters that stand for `raw` alone in the base64 of something with `before` bytes (of three) before it."""
-    first, bits = -(-before * 8 // 6), (before + len(raw)) * 8
-    return base64.b64encode(bytes(before) + raw).decode()[first : bits // 6]
-
-
-def _plain(each: str) -> str:
-    return each if each.isalnum() else _spelled(each)
-
-
-def _spelled(text: str) -> str:
-    """A pattern of a text whose every character may be escaped. Repeats are bounded: a peer writes what it is for."""
-    spellings = []
-    for each in text:
-        code = ord(each)
-        escaped = rf"\\{{1,4}}[ux](?:00)?{code:02x}|%(?:25){{0,3}}{code:02x}|&#0{{0,4}}{code};|&#x0{{0,4}}{code:x};"
-        spellings.append(rf"(?:\\{{0,4}}{re.escape(each)}|(?i:{escaped}))")
-    return "".join(spellings)
+@lru_cache(maxsize=64)  # key and headers of a provider, and how tokens begin
+def stars_for(key: str) -> Stars:
+    """Make what finds a key, once: a provider does so before its first call, which would wait for it otherwise."""
+    return Stars([key])
 
 
 def first_line(exc: BaseException) -> str:

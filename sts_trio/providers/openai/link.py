@@ -68,6 +68,10 @@ class RealtimeProvider:
     transcriber: Transcriber = field(default_factory=Transcriber, init=False, repr=False)
     _readers: trio.CapacityLimiter = field(default_factory=new_readers, init=False, repr=False)
 
+    def __post_init__(self) -> None:
+        """Be ready to take secrets out of a text: the first error must not hold up other calls."""
+        hiding(self.api_key, *self.access.headers.values())("")
+
     def __call__(self, call: CallInfo) -> AbstractAsyncContextManager[RealtimeLink]:
         """Open a session for `call`, ready for audio within `times.open`; leaving the context closes it.
 
