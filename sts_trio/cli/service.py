@@ -18,6 +18,7 @@ from sts_trio.errors import ConfigError
 from sts_trio.logs import LogWriter, set_up_logging
 from sts_trio.providers import SETTINGS
 from sts_trio.settings import FORMATS, load_settings
+from sts_trio.settings.names import unknown_names
 
 if TYPE_CHECKING:
     from sts_trio.settings import Settings
@@ -50,13 +51,14 @@ def _end_quietly_when_told(writer: LogWriter) -> None:
 
 
 def _serve(spec: tuple[int, int, int] | None, writer: LogWriter) -> None:
-    chosen = _settings_or_exit(2)
+    chosen = _settings_or_exit()
     service = chosen.service
     number = spec[0] if spec else None
     set_up_logging(service.log_level, service.log_format, writer, chosen.secrets(), worker=number)
     if spec is None:
         log.info("starting", **chosen.shown())
-        for note in chosen.notes(datetime.now(UTC).date()):
+        misspelt = [str(each) for each in unknown_names(SETTINGS, chosen.provider.name) if each.meant]
+        for note in [*misspelt, *chosen.notes(datetime.now(UTC).date())]:
             log.warning("a setting wants attention", note=note)
 
     from sts_trio.workers.pool import worker_count
@@ -80,15 +82,23 @@ def _serve(spec: tuple[int, int, int] | None, writer: LogWriter) -> None:
 
 @click.command()
 @click.option("--call", is_flag=True, help="Then place a call, and wait for the first sound of the greeting.")
-def check(call: bool) -> None:
-    """Check settings, tools and instructions, then open a chat with the provider as a call does."""
-    chosen = _settings_or_exit(1)
-    click.echo("ok: settings")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object with all findings, for a monitor.")
+def check(call: bool, as_json: bool) -> None:
+    """Look at settings, names, port, tools and instructions, then open a chat with the provider as a call does."""
+    from sts_trio.check import examine, examine_unusable
+    from sts_trio.cli.findings import Printed
+
     set_up_logging("warning", "text", sys.stderr)
-
-    from sts_trio.check import check_all
-
-    if not run_command(partial(check_all, chosen, click.echo, call=call)):
+    printed = Printed.choose(as_json=as_json)
+    try:
+        chosen = load_settings(SETTINGS)
+    except ConfigError as exc:
+        examine_unusable(exc.problems, SETTINGS, printed.add)
+        printed.end()
+        sys.exit(1)
+    well = run_command(partial(examine, chosen, SETTINGS, printed.add, call=call))
+    printed.end(chosen.provider.name)
+    if not well:
         sys.exit(1)
 
 
@@ -106,8 +116,9 @@ def settings(form: str) -> None:
     click.echo(FORMATS[form](SETTINGS), nl=False)
 
 
-def _settings_or_exit(code: int) -> Settings:
+def _settings_or_exit() -> Settings:
     try:
         return load_settings(SETTINGS)
     except ConfigError as exc:
-        give_up(exc.problems, code)
+        misspelt = [str(each) for each in unknown_names(SETTINGS, None) if each.meant]
+        give_up([*exc.problems, *misspelt], 2)

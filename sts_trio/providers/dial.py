@@ -152,7 +152,9 @@ def stars_for(key: str) -> Stars:
 def first_line(exc: BaseException) -> str:
     """Say in a few words what an exception of a library says."""
     exc = first_error(exc)  # trio's connection attempts, one for each address: the first will do
-    if isinstance(exc, OSError) and exc.errno and not isinstance(exc, ssl.SSLError | socket.gaierror):
+    if isinstance(exc, socket.gaierror) and exc.strerror:
+        return exc.strerror
+    if isinstance(exc, OSError) and exc.errno and not isinstance(exc, ssl.SSLError):
         return os.strerror(exc.errno)  # trio's own text repeats the address
     return one_line(str(exc))[:_LONGEST_DETAIL] or type(exc).__name__
 

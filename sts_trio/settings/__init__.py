@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 
 Table = TypeVar("Table")
 
-_UNSET = ("", "undefined", "null")
+_CHOICE = "STS_PROVIDER"
+FILE = ".env"
+UNSET = ("", "undefined", "null")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +47,8 @@ class Settings:
     """All of it, in one value.
 
     `provider` is the table of the provider that was chosen. `others` are those that were not: nothing in them counts,
-    but their secrets are not shown either. `unread` says what is set and not read, a line each.
+    but their secrets are not shown either. `unread` says what is set and not read, a line each. `chosen_by` is the
+    variable that made the choice: a provider's key, where nothing else was said.
     """
 
     provider: ProviderSettings
@@ -53,6 +56,7 @@ class Settings:
     service: ServiceSettings = field(default_factory=ServiceSettings)
     others: tuple[ProviderSettings, ...] = field(default=(), repr=False, compare=False)
     unread: tuple[str, ...] = ()
+    chosen_by: str = field(default=_CHOICE, repr=False, compare=False)
 
     def values(self) -> Iterator[tuple[Variable, object]]:
         """Every variable with its value, but for the one that chooses the provider."""
@@ -66,7 +70,7 @@ class Settings:
         Secrets are starred, long texts cut; URLs come without user, password and query, rules as their number.
         """
         shown = {variable.name: variable.shown(value) for variable, value in self.values()}
-        return {"STS_PROVIDER": self.provider.name} | shown
+        return {_CHOICE: self.provider.name} | shown
 
     def notes(self, today: date) -> list[str]:
         """What an operator should know though all is right: one line each."""
@@ -101,11 +105,12 @@ def load_settings(tables: Sequence[type[ProviderSettings]]) -> Settings:
     if problems:
         raise ConfigError(problems)
     (provider,) = [each for each in providers if each.name == chosen]
+    chosen_by = _CHOICE if _set(source, _CHOICE) else variables(type(provider))["api_key"].name
     if (problem := provider.problem()) is not None:
         raise ConfigError([problem])
     others = tuple(each for each in providers if each is not provider)
     unread = tuple(f"{name} is set and not read: {why}" for name, why in provider.ignored.items() if _set(source, name))
-    return Settings(provider=provider, calls=calls, service=service, others=others, unread=unread)
+    return Settings(provider=provider, calls=calls, service=service, others=others, unread=unread, chosen_by=chosen_by)
 
 
 def _by_key(source: decouple.Config, tables: Sequence[type[ProviderSettings]], problems: list[str]) -> str | None:
@@ -147,7 +152,7 @@ def _read(source: decouple.Config, variable: Variable, problems: list[str]) -> o
 
 
 def _open_source() -> decouple.Config:
-    file = Path(".env")
+    file = Path(FILE)
     try:
         if not file.is_file():
             return decouple.Config(decouple.RepositoryEmpty())
@@ -168,7 +173,7 @@ def _set(source: decouple.Config, name: str, *, empty_is_set: bool = False) -> s
     """Return the text of the variable of this name; None if it is unset."""
     value: str | None = source(name, default=None)
     value = value.strip() if value is not None else "null"
-    return value if value.lower() not in _UNSET or (value == "" and empty_is_set) else None
+    return value if value.lower() not in UNSET or (value == "" and empty_is_set) else None
 
 
 if TYPE_CHECKING:

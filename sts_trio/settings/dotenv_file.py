@@ -16,7 +16,7 @@ from dotenv.parser import parse_stream
 from sts_trio.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from dotenv.parser import Binding
@@ -48,6 +48,10 @@ class DotenvFile(decouple.RepositoryEmpty):  # type: ignore[misc]  # decouple ha
                     self._values[binding.key] = binding.value
         if problems:
             raise ConfigError(problems)
+
+    def values(self) -> Mapping[str, str]:
+        """Every name of the file with its value."""
+        return self._values
 
     def __contains__(self, name: str) -> bool:
         return name in self._values

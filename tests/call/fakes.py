@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from sts_trio.call.meter import CallOutcome
+    from sts_trio.check.finding import Finding
     from sts_trio.core.wire import FromCore, ToCore
     from sts_trio.errors import ProviderError
     from sts_trio.providers.base import AgentEvent, CallInfo
@@ -35,6 +36,16 @@ def tone(length: float, *, rate: int = 8000, hertz: float = 440.0, level: float 
     """A sine of `length` seconds as s16le mono at `rate`."""
     samples = np.sin(2 * np.pi * hertz * np.arange(round(length * rate)) / rate) * level * 32767
     return samples.astype("<i2").tobytes()
+
+
+def into(lines: list[str], *names: str) -> Callable[[Finding], None]:
+    """A check's report that keeps the lines: all of them, or those about what has one of these names."""
+
+    def report(finding: Finding) -> None:
+        if not names or finding.name in names:
+            lines.append(str(finding))
+
+    return report
 
 
 def wav_file(pcm: bytes, rate: int = 48_000, channels: int = 1) -> bytes:

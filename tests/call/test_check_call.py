@@ -16,9 +16,10 @@ from trio_websocket import ConnectionClosed, wrap_server_stream
 
 from sts_trio import check
 from sts_trio.check import check_all
+from sts_trio.check.finding import Finding, Level
 from sts_trio.cli import main
 from sts_trio.lab.emulator import Emulator, EmulatorOptions, serve_stream
-from tests.call.fakes import tone
+from tests.call.fakes import into, tone
 from tests.call.stage import ALL, BOTH, KEY, make_settings, open_stage
 from tests.fakes.gateways import Answer, Gateway
 from tests.tools import http_server
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from sts_trio.check.finding import Report
     from sts_trio.lab.emulator.emulator import Session
     from sts_trio.providers.dial import Dial, Endpoint
 
@@ -81,7 +83,7 @@ async def test_a_check_tells_the_provider_what_a_call_tells_it(
 
         emulator = Emulator(EmulatorOptions(service=provider, api_keys=frozenset({KEY}), seed=1))
         lines: list[str] = []
-        assert await check_all(make_settings(provider, **chosen), lines.append, to(emulator, nursery)), lines
+        assert await check_all(make_settings(provider, **chosen), into(lines), to(emulator, nursery)), lines
         async with open_stage(provider=provider, **chosen) as stage:
             caller = await stage.call()
             await caller.hear_until("audio")
@@ -102,10 +104,13 @@ async def test_a_prompt_that_is_not_there_is_told_with_its_reason_and_what_a_cal
     lines: list[str] = []
     async with http_server.serving(http_server.reply(500, {})) as crm:
         settings = make_settings(provider, url_instructions=crm.url, file_instructions=str(tmp_path / "prompt.txt"))
-        assert not await check_all(settings, lines.append, to(emulator, nursery))
-    name = f"{provider.upper()}_URL_INSTRUCTIONS"
-    assert lines[1] == f"failed: {name}: {crm.url}: it answered HTTP 500; a call has the file's in its place"
-    assert lines[2] == "ok: instructions of 9 characters"
+        assert not await check_all(settings, into(lines, "prompt"), to(emulator, nursery))
+    prefix = provider.upper()
+    assert lines == [
+        f"wrong: {prefix}_URL_INSTRUCTIONS: {crm.url}: it answered HTTP 500; look at that service's log; "
+        "a call has the file's in its place",
+        f"ok: instructions of 9 characters, from {prefix}_FILE_INSTRUCTIONS",
+    ]
     assert emulator.sessions[0].prompt == "Be brief."
 
 
@@ -168,16 +173,16 @@ async def test_a_field_that_is_not_taken_is_told_by_its_setting(
 ) -> None:
     lines: list[str] = []
     service = Scripted("openai", refused(param))
-    assert not await check_all(make_settings("openai"), lines.append, service.begin(nursery))
+    assert not await check_all(make_settings("openai"), into(lines), service.begin(nursery))
     assert lines[-1] == (
-        f"failed: OpenAI did not take the session's settings: No. (invalid_value {param}); check {setting}"
+        f"wrong: OpenAI did not take the session's settings: No. (invalid_value {param}); check {setting}"
     )
 
 
 async def test_a_service_that_speaks_the_beta_is_told_so(nursery: trio.Nursery, autojump_clock: Clock) -> None:
     lines: list[str] = []
     service = Scripted("openai", refused("session.type"))
-    assert not await check_all(make_settings("openai"), lines.append, service.begin(nursery))
+    assert not await check_all(make_settings("openai"), into(lines), service.begin(nursery))
     assert "the service speaks the beta of this protocol" in lines[-1]
     assert "OPENAI_BASE_URL" in lines[-1]
 
@@ -188,8 +193,8 @@ async def test_what_is_said_against_a_session_after_it_was_opened_counts(
     """EVI confirms no settings: it complains of them, or not."""
     lines: list[str] = []
     error = {"type": "error", "code": "E0300", "slug": "voice_not_found", "message": "No such voice."}
-    assert not await check_all(make_settings(), lines.append, Scripted("humeai", error).begin(nursery))
-    assert lines[-1].startswith("failed: ")
+    assert not await check_all(make_settings(), into(lines), Scripted("humeai", error).begin(nursery))
+    assert lines[-1].startswith("wrong: ")
     assert "No such voice. (E0300 voice_not_found)" in lines[-1]
     assert lines[-1].endswith("check HUMEAI_VOICE_ID, HUMEAI_CONFIG_ID and HUMEAI_INSTRUCTIONS")
 
@@ -203,7 +208,7 @@ async def test_the_greeting_is_heard_and_how_long_it_took_is_told(
 ) -> None:
     emulator = Emulator(EmulatorOptions(service=provider, api_keys=frozenset({KEY}), seed=1))
     lines: list[str] = []
-    assert await check_all(make_settings(provider), lines.append, to(emulator, nursery), call=True)
+    assert await check_all(make_settings(provider), into(lines), to(emulator, nursery), call=True)
     found = re.fullmatch(r"ok: the greeting is heard (\d+) ms after the call began", lines[-1])
     assert found is not None
     assert int(found[1]) < 2000
@@ -218,7 +223,7 @@ async def test_an_agent_that_waits_for_the_caller_is_not_waited_for(
     emulator = Emulator(EmulatorOptions(service=provider, api_keys=frozenset({KEY}), seed=1))
     lines: list[str] = []
     settings = make_settings(provider, welcome_message="")
-    assert await check_all(settings, lines.append, to(emulator, nursery), call=True)
+    assert await check_all(settings, into(lines), to(emulator, nursery), call=True)
     assert lines[-1].startswith(f"note: {provider.upper()}_WELCOME_MESSAGE is empty")
 
 
@@ -240,8 +245,8 @@ def _base64(pcm: bytes) -> str:
     ("pcm", "line"),
     [
         (tone(1.0, rate=24_000), "ok: the greeting is heard "),
-        (bytes(48_000), "failed: 1.0 s of the agent's voice came, and nothing can be heard in it; check OPENAI_VOICE"),
-        (b"", "failed: no sound of the greeting within 20 s (READY_SECONDS and ANSWER_SECONDS); check OPENAI_VOICE"),
+        (bytes(48_000), "wrong: 1.0 s of the agent's voice came, and nothing can be heard in it; check OPENAI_VOICE"),
+        (b"", "wrong: no sound of the greeting within 20 s (READY_SECONDS and ANSWER_SECONDS); check OPENAI_VOICE"),
     ],
     ids=["loud", "silent", "nothing"],
 )
@@ -251,7 +256,7 @@ async def test_only_what_can_be_heard_is_a_greeting(
     lines: list[str] = []
     service = Scripted("openai", *voice(pcm))
     settings = make_settings("openai", audio_format="pcm", fallback_wav="tone")
-    worked = await check_all(settings, lines.append, service.begin(nursery), call=True)
+    worked = await check_all(settings, into(lines), service.begin(nursery), call=True)
     assert worked == line.startswith("ok")
     assert lines[-1].startswith(line)
 
@@ -264,9 +269,9 @@ async def test_a_call_that_fails_where_the_session_opened_is_told(
     gateway = Gateway(lambda _: None if len(gateway.requests) == 1 else Answer(401, "no longer"), provider)
     lines: list[str] = []
     settings = make_settings(provider, fallback_wav="tone")
-    assert not await check_all(settings, lines.append, gateway.dial(nursery), call=True)
+    assert not await check_all(settings, into(lines), gateway.dial(nursery), call=True)
     assert lines[-2].startswith("ok: ")
-    assert lines[-1].startswith("failed: ")
+    assert lines[-1].startswith("wrong: ")
     assert f"{provider.upper()}_API_KEY" in lines[-1]
 
 
@@ -275,17 +280,19 @@ async def test_a_configuration_that_does_not_greet_is_told_what_does(
 ) -> None:
     lines: list[str] = []
     settings = make_settings(config_id="cfg-1")
-    assert not await check_all(settings, lines.append, Scripted("humeai").begin(nursery), call=True)
-    assert lines[-1].startswith("failed: no sound of the greeting within 20 s")
+    assert not await check_all(settings, into(lines), Scripted("humeai").begin(nursery), call=True)
+    assert lines[-1].startswith("wrong: no sound of the greeting within 20 s")
     assert lines[-1].endswith("a configuration that does not greet wants HUMEAI_GREET_WITH_CONFIG=true")
 
 
 async def test_without_a_session_no_call_is_placed(nursery: trio.Nursery, autojump_clock: Clock) -> None:
     gateway = Gateway(lambda _: Answer(401, "no"))
     lines: list[str] = []
-    assert not await check_all(make_settings("openai"), lines.append, gateway.dial(nursery), call=True)
+    assert not await check_all(
+        make_settings("openai"), into(lines, "session", "call"), gateway.dial(nursery), call=True
+    )
     assert len(gateway.requests) == 1
-    assert len(lines) == 2
+    assert len(lines) == 1
 
 
 @pytest.mark.parametrize("call", [False, True])
@@ -294,12 +301,14 @@ def test_the_command_places_a_call_where_it_is_told_to(
 ) -> None:
     asked: list[bool] = []
 
-    async def check_nothing(*_: object, call: bool) -> bool:
+    async def check_nothing(_: object, report: Report, *, call: bool) -> bool:
         asked.append(call)
+        report(Finding(Level.WRONG, "session", "there is no provider"))
         return False
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HUMEAI_API_KEY", KEY)
+    monkeypatch.setenv("PORT", "0")
     monkeypatch.setattr(check, "check_all", check_nothing)
     result = CliRunner().invoke(main, ["check", "--call"] if call else ["check"])
     assert asked == [call]

@@ -18,6 +18,7 @@ from sts_trio.providers.base import CallInfo
 from sts_trio.settings.headers import SecretHeaders
 from sts_trio.settings.parsers import Secret
 from sts_trio.wiring import open_provider
+from tests.call.fakes import into
 from tests.call.stage import ALL, make_settings
 from tests.fakes.gateways import DEPLOYMENT, KEY, Answer, Gateway, api_management, azure, only, redirect
 
@@ -52,12 +53,12 @@ async def told(gateway: Gateway, nursery: trio.Nursery, provider: str = "openai"
     lines: list[str] = []
     values = {"model": DEPLOYMENT} if provider == "openai" else {}
     settings = make_settings(provider, **{**values, **chosen})
-    worked = await check_all(settings, lines.append, gateway.dial(nursery))
-    assert len(lines) == 2, lines
-    assert worked == lines[1].startswith("ok: ")
-    assert "\n" not in lines[1]
-    assert not any(secret in lines[1] for secret in (KEY, TOKEN, "tenant-secret"))
-    return lines[1]
+    worked = await check_all(settings, into(lines, "session"), gateway.dial(nursery))
+    (line,) = lines
+    assert worked == line.startswith("ok: ")
+    assert "\n" not in line
+    assert not any(secret in line for secret in (KEY, TOKEN, "tenant-secret"))
+    return line
 
 
 ROWS: dict[str, tuple[Callable[[Request], Answer | None], dict[str, Any], str]] = {
@@ -352,7 +353,7 @@ async def test_a_file_without_a_token_is_one_line_that_names_the_setting(
         file.write_text(content)
     gateway = Gateway(azure())
     said = await told(gateway, nursery, url=GENERAL, token_file=str(file), api_key=None)
-    assert said.startswith(f"failed: OPENAI_TOKEN_FILE is {file}, {line}")
+    assert said.startswith(f"wrong: OPENAI_TOKEN_FILE is {file}, {line}")
     assert not gateway.requests
 
 
@@ -428,9 +429,9 @@ async def test_a_wrong_scheme_is_told(
     url = f"{scheme}://localhost:{port}{'/v0/evi/chat' if provider == 'humeai' else '/v1'}"
     settings = make_settings(provider, url=url, ca_file=trusting(authority, tmp_path))
     lines: list[str] = []
-    await check_all(settings, lines.append)
+    await check_all(settings, into(lines))
     setting = "HUMEAI_WS_URL" if provider == "humeai" else f"{provider.upper()}_BASE_URL"
-    assert line.format(setting=setting) in lines[1]
+    assert line.format(setting=setting) in lines[-1]
 
 
 @ALL
@@ -442,8 +443,8 @@ async def test_nobody_there_and_no_trust_name_their_settings(
     for chosen, line in ((port, f"name its authority by {provider.upper()}_CA_FILE"), (9, f"(check {prefix}_URL)")):
         lines: list[str] = []
         scheme = "https" if chosen == port else "http"
-        await check_all(make_settings(provider, url=f"{scheme}://localhost:{chosen}/v1"), lines.append)
-        assert line in lines[1] or f"(check {prefix}_URL: it begins with" in lines[1]
+        await check_all(make_settings(provider, url=f"{scheme}://localhost:{chosen}/v1"), into(lines))
+        assert line in lines[-1] or f"(check {prefix}_URL: it begins with" in lines[-1]
 
 
 async def test_a_service_that_says_nothing_names_how_long_it_was_given(
@@ -453,5 +454,5 @@ async def test_a_service_that_says_nothing_names_how_long_it_was_given(
         return trio.testing.memory_stream_pair()[0]
 
     lines: list[str] = []
-    await check_all(make_settings("openai"), lines.append, dial)
-    assert lines[1].endswith("check OPENAI_BASE_URL and the way there, or give it longer by READY_SECONDS")
+    await check_all(make_settings("openai"), into(lines), dial)
+    assert lines[-1].endswith("check OPENAI_BASE_URL and the way there, or give it longer by READY_SECONDS")

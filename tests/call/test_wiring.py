@@ -31,7 +31,7 @@ from sts_trio.wiring import (
     reach_services,
     rule_problems,
 )
-from tests.call.fakes import wav_file
+from tests.call.fakes import into, wav_file
 from tests.call.stage import ALL, KEY, make_settings
 from tests.tools import http_server
 
@@ -154,8 +154,9 @@ async def test_a_check_says_what_works(nursery: trio.Nursery, tmp_path: Path, pr
     (tmp_path / "prompt.txt").write_text("Be brief.")
     lines: list[str] = []
     chosen = make_settings(provider, tools_dir=str(tmp_path), file_instructions=str(tmp_path / "prompt.txt"))
-    assert await check_all(chosen, lines.append, to_emulator(nursery, provider))
-    assert lines[:2] == ["ok: tools opening_hours", "ok: instructions of 9 characters"]
+    assert await check_all(chosen, into(lines, "tools", "prompt", "session"), to_emulator(nursery, provider))
+    source = f"{provider.upper()}_FILE_INSTRUCTIONS"
+    assert lines[:2] == ["ok: tools opening_hours", f"ok: instructions of 9 characters, from {source}"]
     assert lines[2].startswith("ok: evi.test" if provider == "humeai" else "ok: realtime.test")
     assert KEY not in "".join(lines)
 
@@ -179,8 +180,8 @@ async def test_a_check_fails_with_each_fault_and_checks_the_rest(
 ) -> None:
     lines: list[str] = []
     chosen = make_settings(**{"tools_dir": str(tmp_path)} | fault(tmp_path))
-    assert not await check_all(chosen, lines.append, to_emulator(nursery))
-    assert sum(line.startswith("failed: ") for line in lines) == 1
+    assert not await check_all(chosen, into(lines), to_emulator(nursery))
+    assert sum(line.startswith("wrong: ") for line in lines) == 1
     assert lines[-1].startswith("ok: evi.test")
 
 
@@ -190,13 +191,13 @@ async def test_a_check_names_the_end_of_a_model_and_the_prompt_that_is_not_there
     lines: list[str] = []
     gone = {"model": "gpt-realtime", "file_instructions": str(tmp_path / "gone.txt")}
     chosen = make_settings("openai", tools_dir=str(tmp_path), **gone)
-    assert not await check_all(chosen, lines.append, to_emulator(nursery, "openai"))
-    assert lines[1] == (
-        f"failed: OPENAI_FILE_INSTRUCTIONS: {tmp_path}/gone.txt: No such file or directory; "
-        "a call has the default in its place"
+    assert not await check_all(chosen, into(lines, "prompt", "provider", "session"), to_emulator(nursery, "openai"))
+    assert lines[0] == (
+        f"wrong: OPENAI_FILE_INSTRUCTIONS: {tmp_path}/gone.txt: No such file or directory; "
+        "make it, or correct the name; in a container it must be mounted; a call has the default in its place"
     )
-    assert lines[2] == "note: OPENAI_MODEL gpt-realtime ends on 20 January 2027 at OpenAI; gpt-realtime-2.1 replaces it"
-    assert lines[3].startswith("ok: ")
+    assert lines[1] == "note: OPENAI_MODEL gpt-realtime ends on 20 January 2027 at OpenAI; gpt-realtime-2.1 replaces it"
+    assert lines[2].startswith("ok: ")
 
 
 def test_rules_about_emotions_are_told_where_there_are_none() -> None:
@@ -216,8 +217,8 @@ def test_certificates_that_cannot_be_read_are_one_line_with_the_providers_own_na
     ("chosen", "line"),
     [
         ({"fallback_wav": "tone"}, "ok: a fallback of 4.0 s"),
-        ({"fallback_wav": "gone.wav"}, "failed: FALLBACK_WAV is gone.wav, which cannot be used: "),
-        ({"ami_url": "http://127.0.0.1:9"}, "failed: AMI_URL: "),
+        ({"fallback_wav": "gone.wav"}, "wrong: FALLBACK_WAV is gone.wav, which cannot be used: "),
+        ({"ami_url": "http://127.0.0.1:9"}, "wrong: AMI_URL: "),
     ],
 )
 async def test_a_check_looks_at_the_fallback_and_for_the_ami_service(
@@ -225,7 +226,7 @@ async def test_a_check_looks_at_the_fallback_and_for_the_ami_service(
 ) -> None:
     lines: list[str] = []
     settings = make_settings(tools_dir=str(tmp_path), **chosen)
-    assert await check_all(settings, lines.append, to_emulator(nursery)) == line.startswith("ok")
+    assert await check_all(settings, into(lines), to_emulator(nursery)) == line.startswith("ok")
     assert lines[1].startswith(line)
 
 
@@ -236,7 +237,7 @@ async def test_an_ami_service_that_answers_anything_is_there(
     lines: list[str] = []
     async with http_server.serving(http_server.reply(status, {})) as ami:
         settings = make_settings(tools_dir=str(tmp_path), ami_url=ami.url)
-        assert await check_all(settings, lines.append, to_emulator(nursery))
+        assert await check_all(settings, into(lines), to_emulator(nursery))
     assert lines[1] == "ok: the AMI service is there"
     assert len(ami.asked) == 1
 
@@ -244,15 +245,15 @@ async def test_an_ami_service_that_answers_anything_is_there(
 async def test_a_check_names_the_configuration_that_it_opened(nursery: trio.Nursery, tmp_path: Path) -> None:
     lines: list[str] = []
     settings = make_settings(tools_dir=str(tmp_path), config_id="cfg-1", file_instructions=str(tmp_path / "gone.txt"))
-    assert await check_all(settings, lines.append, to_emulator(nursery))
-    assert len(lines) == 2, "a prompt that the configuration holds is not looked up"
-    assert lines[1].endswith("with config cfg-1")
+    assert await check_all(settings, into(lines), to_emulator(nursery))
+    assert lines[-2] == "ok: the prompt is that of HUMEAI_CONFIG_ID"
+    assert lines[-1].endswith("with config cfg-1")
 
 
 async def test_a_check_fails_without_a_provider(tmp_path: Path) -> None:
     lines: list[str] = []
-    assert not await check_all(make_settings(tools_dir=str(tmp_path)), lines.append, to_nowhere)
-    told = "failed: cannot connect to evi.test:443: no route to host (check HUMEAI_WS_URL)"
+    assert not await check_all(make_settings(tools_dir=str(tmp_path)), into(lines, "tools", "session"), to_nowhere)
+    told = "wrong: cannot connect to evi.test:443: no route to host (check HUMEAI_WS_URL)"
     assert lines == ["ok: tools (none)", told]
 
 

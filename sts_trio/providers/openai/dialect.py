@@ -28,7 +28,10 @@ _FATAL = {
     "invalid_model": "check {prefix}_MODEL; {current} is current",
     "DeploymentNotFound": "{prefix}_MODEL must be the name of a deployment there, which is not the model's",
     "beta_api_shape_disabled": "",
-    "unsupported_country_region_territory": "the service is not offered where this runs",
+    "unsupported_country_region_territory": (
+        "the service is not offered where this runs; run it elsewhere, or set {prefix}_BASE_URL to a gateway that is"
+    ),
+    "incorrect_hostname": "the account's data stay in a region: set {prefix}_BASE_URL to https://HOST/v1 of that host",
 }
 _EXPIRED = ("session_expired", "max_duration")
 _EXPIRED_WORDS = "maximum duration"

@@ -34,6 +34,9 @@ _PREVIEW = re.compile(r"/openai/(?:deployments/[^/]+/)?realtime/*$")
 _GENERAL = "/openai/v1"
 _NO_DEPLOYMENT = "DeploymentNotFound"
 _NO_SPEECH = re.compile("Opp?erationNotSupported")  # Azure spells it both ways
+# OpenAI's words to a key whose data must stay in a region, such as eu or us (HTTP 401, incorrect_hostname).
+_REGION = re.compile(r"request to ((?:[a-z]{2,3}\.)?api\.openai\.com)")
+_NOT_OFFERED = "unsupported_country_region_territory"  # 403
 _MISSING_KEY = re.compile(r"missing (?:subscription|api)[ -]key", re.IGNORECASE)
 _LONGEST_NAME = 80
 
@@ -135,6 +138,10 @@ def advise(refusal: Refusal, endpoint: Endpoint, options: Options, key: str, acc
         return f"take api-version out of {url}: Azure's {_GENERAL} refuses it"
     if _NO_DEPLOYMENT in refusal.body or _NO_SPEECH.search(refusal.body):
         return deployment_advice(endpoint, options, refusal.body)
+    if region := _REGION.search(refusal.body):
+        return f"set {url} to https://{region[1]}/v1"
+    if _NOT_OFFERED in refusal.body:
+        return f"it is not offered where this runs: run it elsewhere, or set {url} to a gateway that is"
     match refusal.status:
         case 400:
             return f"check {prefix}_MODEL and {url}"
