@@ -65,7 +65,7 @@ _REMEDIES = {
     os.strerror(errno.ENETUNREACH): "mend the way there: route, network",
     os.strerror(errno.ECONNRESET): "look at that service's log",
     "did not answer within": "see why that service is slow, or unreachable behind a firewall",
-    "no answer in time": "see why it is slow, or unreachable behind a firewall",
+    "no answer in time": "see why it is slow, or give it longer by INSTRUCTIONS_SECONDS",
     "certificate is not trusted": "give that service a certificate of a known authority, or take http://",
     "TLS failed": "check if it is to be http:// and not https://",
     "answered HTTP 401": "let this in without a password, or put user and password into the URL",

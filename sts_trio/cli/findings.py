@@ -6,17 +6,45 @@ A line comes as soon as it is known: what is looked at may take seconds.
 from __future__ import annotations
 
 import json
+import os
 import sys
+from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from sts_trio import __version__
 from sts_trio.check.finding import Finding, Level
+from sts_trio.errors import StsError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.console import Console
+
+
+class CannotPrint(StsError):
+    """What was found cannot be written where our output goes."""
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """Print in this context; a disk that is full is one line, and not also one of Python's own at its end.
+
+    Raises:
+        CannotPrint: for that, and the like.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # nobody reads any more, and click ends us quietly
+    except OSError as exc:
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        raise CannotPrint(f"what was found cannot be printed: {exc.strerror}; make room, or print elsewhere") from exc
+
 
 _STYLES = {Level.OK: "green", Level.NOTE: "yellow", Level.WRONG: "bold red"}
 _LEVEL_WIDTH = max(map(len, Level))
@@ -42,7 +70,8 @@ class Printed:
 
     def show(self, finding: Finding) -> None:
         """Print it, and what stands in a buffer, so that a full disk is known at once."""
-        click.echo(str(finding))
+        with printing():
+            click.echo(str(finding))
 
     def end(self, provider: str | None = None) -> None:
         """Say that there are no more; `provider` is the one that was chosen."""
@@ -70,7 +99,8 @@ class PrintedPretty(Printed):
         grid.add_column(width=_LEVEL_WIDTH)
         grid.add_column(overflow="fold")
         grid.add_row(Text(finding.level, _STYLES[finding.level]), Text(finding.message))
-        self._console.print(grid)
+        with printing():
+            self._console.print(grid)
 
     def end(self, provider: str | None = None) -> None:
         """See `Printed.end`."""
@@ -95,4 +125,5 @@ class PrintedJson(Printed):
             "ok": not self.count(Level.WRONG),
             "findings": [asdict(finding) for finding in self.findings],
         }
-        click.echo(json.dumps(told, indent=2))
+        with printing():
+            click.echo(json.dumps(told, indent=2))

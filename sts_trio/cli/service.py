@@ -90,15 +90,19 @@ def check(call: bool, as_json: bool) -> None:
 
     set_up_logging("warning", "text", sys.stderr)
     printed = Printed.choose(as_json=as_json)
-    try:
-        chosen = load_settings(SETTINGS)
-    except ConfigError as exc:
-        examine_unusable(exc.problems, SETTINGS, printed.add)
-        printed.end()
-        sys.exit(1)
-    well = run_command(partial(examine, chosen, SETTINGS, printed.add, call=call))
-    printed.end(chosen.provider.name)
-    if not well:
+
+    async def look() -> bool:
+        try:
+            chosen = load_settings(SETTINGS)
+        except ConfigError as exc:
+            examine_unusable(exc.problems, SETTINGS, printed.add)
+            printed.end()
+            return False
+        well = await examine(chosen, SETTINGS, printed.add, call=call)
+        printed.end(chosen.provider.name)
+        return well
+
+    if not run_command(look):
         sys.exit(1)
 
 

@@ -46,7 +46,7 @@ _OF_OTHERS = re.compile(
     # dsai-core's, its panel's and its other services' (docs/protocols/core.md 7.5), and their ancestor's
     r"(?:STS|ASR|LLM|TTS|VAD|BACKEND|WEBHOOK)_URL|WEBHOOK_(?:SECRET|TIMEOUT|RETRY)|HTTP_PORT|TCP_NODELAY"
     r"|AGENT_(?:ID|NAME)|PROVIDER_\w+|INTERRUPT_LISTENING|SYSTEM_MESSAGE|AMBIENT_NOISE_\w+|(?:AVR|DSAI)_\w+"
-    r"|(?:AMI|ARI)_(?!URL$)\w+|CONNECTOR_READINESS_TIMEOUT_MS"
+    r"|ARI_\w+|AMI_(?:HOST|PORT|USER|USERNAME|PASSWORD|SECRET)|CONNECTOR_READINESS_TIMEOUT_MS"
     # Compose's and Docker's, and what our compose files use of them
     r"|COMPOSE_\w+|DOCKER_\w+|BUILDKIT_\w+|TOOLS_DIR|DSAI_NETWORK_EXTERNAL"
     # what Kubernetes gives a pod of each service, such as one that is called sts
@@ -170,7 +170,14 @@ def _best(name: str, candidates: Iterable[tuple[str, Variable]], least: float) -
     words = {name, *(name.replace(word, ours) for word, ours in _OTHER_WORDS.items())}
     best: Variable | None = None
     for each, variable in sorted(candidates, key=itemgetter(0)):
-        alike = max(SequenceMatcher(None, word, each).ratio() for word in words)
+        alike = max(_likeness(word, each) for word in words)
         if alike > least or (alike == least and best is None):
             best, least = variable, alike
     return best
+
+
+def _likeness(one: str, other: str) -> float:
+    """How alike two names are, 0 to 1; people also know the words and not their order (`INSTRUCTIONS_FILE`)."""
+    in_order = ["_".join(sorted(name.split("_"))) for name in (one, other)]
+    pairs = ((one, other), (in_order[0], in_order[1]))
+    return max(SequenceMatcher(None, a, b).ratio() for a, b in pairs)
