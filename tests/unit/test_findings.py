@@ -23,10 +23,10 @@ from tests.call.stage import KEY, make_settings
 from tests.tools import http_server
 
 if TYPE_CHECKING:
-    import trio
-
     from collections.abc import Callable
     from pathlib import Path
+
+    import trio
 
     from sts_trio.providers.dial import Endpoint
     from tests.tools.http_server import Answer
