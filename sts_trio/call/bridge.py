@@ -33,6 +33,7 @@ from sts_trio.providers.base import (
     AgentAudio,
     AgentFault,
     AgentReady,
+    AgentRetry,
     AgentText,
     AgentTurnEnd,
     OddMessage,
@@ -181,8 +182,8 @@ class Bridge:
             return self._moved(self._session_ended(event, session, now))
         if session != self._lifeline.current:
             return ()
-        if isinstance(event, AgentFault | OddMessage):
-            return self._odd(event) if isinstance(event, OddMessage) else self._moved(self._reported(event, now))
+        if isinstance(event, AgentFault | AgentRetry | OddMessage):
+            return self._trouble(event, now)
         if not self._agent_heard:
             self._agent_heard = True
             self._lifeline.on_event()
@@ -198,8 +199,8 @@ class Bridge:
                 return self._user_turn(event, now)
             case UserInterruption():
                 return self._barge_in(now)
-            case UserWords(text=text):
-                self._speech.caller_words(text, now)
+            case UserWords():
+                self._speech.caller_words(event.text, now, event.turn)
             case ToolCall():
                 return self._tools.ask(event, now)
         return ()
@@ -226,11 +227,29 @@ class Bridge:
         say = (Say(greeting),) if greeting else ()
         return (*actions, *say, *self._keys.tell())
 
+    def _trouble(self, told: AgentFault | AgentRetry | OddMessage, now: float) -> Actions:
+        match told:
+            case AgentFault():
+                return self._moved(self._reported(told, now))
+            case AgentRetry():
+                return self._asked_again(told)
+            case OddMessage():
+                return self._odd(told)
+
     def _reported(self, fault: AgentFault, now: float) -> Actions:
         self.counts.provider_faults += 1
         if self._last_fault.report(fault, now):
             self._ending.tell(fault.message)
-        return ()
+        if self.counts.provider_faults > _NOTES:
+            return ()
+        return (LogWarning("the provider reports an error", {"cause": one_line(fault.message, _LONGEST_NOTE)}),)
+
+    def _asked_again(self, retry: AgentRetry) -> Actions:
+        self.counts.count_retry(retry.kind)
+        if self.counts.retries > _NOTES:
+            return ()
+        fields = {"kind": str(retry.kind), "cause": one_line(retry.about, _LONGEST_NOTE)}
+        return (LogWarning("the agent has given no answer to be heard; it is asked again", fields),)
 
     def _odd(self, sent: OddMessage) -> Actions:
         self.counts.count_odd(sent.kind)
@@ -289,7 +308,7 @@ class Bridge:
         self.deadlines[Deadline.ANSWER] = now + self._rules.answer_seconds
         self._playout.audit.user_turn(now)
         emotions = strongest(turn.emotions, STRONGEST) if self._rules.emotions else None
-        self._speech.caller_turn(turn.text, emotions or None, now)
+        self._speech.caller_turn(turn.text, emotions or None, now, turn.turn)
         self._tools.user_turn()
         return self._moved(self._emotions.user_turn(turn.emotions, now))
 

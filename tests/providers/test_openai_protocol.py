@@ -10,8 +10,10 @@ import pytest
 from sts_trio.providers.base import (
     AgentAudio,
     AgentFault,
+    AgentRetry,
     AgentText,
     AgentTurnEnd,
+    RetryKind,
     SessionEndKind,
     ToolCall,
     UserInterruption,
@@ -78,21 +80,21 @@ def refused(bench: Bench, request: wire.ToService) -> wire.ServiceError:
 def test_a_turn_is_over_before_its_words_are_there() -> None:
     bench = Bench()
     heard = bench.hear(wire.SpeechStarted(), wire.SpeechStopped(), wire.Committed("u"), created("r"), voice("r", "i"))
-    assert heard == [UserTurn("")]
+    assert heard == [UserTurn("", turn="u")]
     words = wire.CallerWords("u", "Hello?")
-    assert bench.hear(wire.WordsDone("Hi.", "r", "i"), done("r"), words) == [
-        AgentText("r", "Hi."),
-        AgentTurnEnd(),
-        UserWords("Hello?"),
-    ]
+    assert bench.hear(wire.WordsDone("Hi.", "r", "i"), done("r"), words) == [AgentText("r", "Hi."), AgentTurnEnd()]
+    bench.protocol.expire(0.5)
+    assert bench.hear() == [UserWords("Hello?", "u")]
     assert [item["content"][0]["text"] for item in bench.history.items()][:2] == ["Hello?", "Hi."]
 
 
 def test_words_that_are_still_in_progress_or_empty_are_none() -> None:
     bench = Bench()
-    assert (
-        bench.hear(wire.CallerWords("u", "Hel", "in_progress"), wire.CallerWords("u", ""), wire.CallerWords("u")) == []
-    )
+    bench.hear(wire.Committed("u"))
+    none = (wire.CallerWords("u", "Hel", "in_progress"), wire.CallerWords("u", " "), wire.CallerWords("u"))
+    assert bench.hear(*none) == []
+    bench.protocol.expire(0.5)
+    assert bench.hear() == []
 
 
 def test_a_barge_in_tells_what_was_being_said_and_drops_what_is_still_under_way() -> None:
@@ -129,18 +131,18 @@ def test_an_answer_that_was_complete_is_cut_too_while_it_plays_and_what_nobody_h
 
 def test_a_request_waits_for_the_response_under_way_and_for_the_caller() -> None:
     bench = Bench()
-    bench.protocol.say("Hello.")
+    bench.protocol.say("Hello.", 0.0)
     [greeting] = bench.sent()
     assert isinstance(greeting, wire.ResponseCreate)
     assert greeting.response is not None
     assert str(greeting.response["instructions"]).endswith("\n\nHello.")
-    bench.protocol.user_text("(The caller pressed 1.)")
+    bench.protocol.user_text("(The caller pressed 1.)", 0.0)
     assert bench.kinds() == ["create"]  # the item
     bench.hear(created("r"), done("r"))
     [request] = bench.sent()
     assert isinstance(request, wire.ResponseCreate)
     bench.hear(created("r2"), wire.SpeechStarted(), done("r2", "cancelled"))
-    bench.protocol.say("Are you still there?")
+    bench.protocol.say("Are you still there?", 0.0)
     assert bench.sent() == []
     bench.hear(wire.SpeechStopped(), wire.Committed("u"), created("vad"), now=1.0)
     assert bench.sent() == []
@@ -151,7 +153,7 @@ def test_a_request_waits_for_the_response_under_way_and_for_the_caller() -> None
 def test_a_request_is_sent_when_the_service_does_not_answer_by_itself() -> None:
     bench = Bench()
     bench.hear(wire.SpeechStarted())
-    bench.protocol.say("Hello.")
+    bench.protocol.say("Hello.", 0.0)
     bench.hear(wire.SpeechStopped(), now=1.0)
     assert (bench.sent(), bench.protocol.deadline) == ([], 2.0)
     bench.protocol.expire(1.9)
@@ -162,21 +164,27 @@ def test_a_request_is_sent_when_the_service_does_not_answer_by_itself() -> None:
 
 def test_a_request_that_met_another_response_comes_again() -> None:
     bench = Bench()
-    bench.protocol.say("Hello.")
+    bench.protocol.say("Hello.", 0.0)
     [request] = bench.sent()
-    assert bench.hear(created("vad"), refused(bench, request)) == []
+    assert bench.hear(refused(bench, request)) == []
     assert bench.sent() == []
-    bench.hear(done("vad"))
-    assert bench.sent() == [request]
+    bench.protocol.expire(4.9)
+    assert bench.sent() == []
+    bench.protocol.expire(5.0)
+    [again] = bench.sent()
+    assert isinstance(again, wire.ResponseCreate)
+    assert again.response == request.response  # type: ignore[union-attr]  # a ResponseCreate as well
 
 
 def test_a_response_that_failed_is_tried_again_but_not_for_ever() -> None:
     bench = Bench()
-    bench.protocol.say("Hello.")
+    bench.protocol.say("Hello.", 0.0)
     bench.sent()
     failed = {"type": "server_error", "code": "rate_limit_exceeded"}
     for attempt in (1, 2, 3):
-        assert bench.hear(created(f"r{attempt}"), done(f"r{attempt}", "failed", **failed), now=10.0 * attempt) == []
+        assert bench.hear(created(f"r{attempt}"), done(f"r{attempt}", "failed", **failed), now=10.0 * attempt) == [
+            AgentRetry(RetryKind.LIMIT, "rate_limit_exceeded")
+        ]
         assert bench.protocol.deadline == 10 * attempt + 0.5 * attempt
         bench.protocol.expire(10 * attempt + 0.5 * attempt)
         assert bench.kinds() == ["create"]
@@ -194,17 +202,19 @@ def test_a_response_without_credit_is_not_tried_again() -> None:
 def test_a_request_that_is_refused_without_its_name_comes_again_too() -> None:
     """Not every service says which message its errors are about."""
     bench = Bench()
-    bench.protocol.say("Hello.")
-    [request] = bench.sent()
+    bench.protocol.user_text("(The caller pressed 1.)", 0.0)
+    item, _ = bench.sent()
+    assert isinstance(item, wire.ItemCreate)
     busy = wire.ServiceError({"message": "Conversation already has an active response"})
-    assert bench.hear(busy, created("other"), done("other")) == [AgentTurnEnd()]
-    assert bench.sent() == [request]
+    bench.hear(wire.ItemAdded(wire.Item(id=item.event_id)))
+    assert bench.hear(busy, created("other"), voice("other", "i"), done("other")) == [AgentTurnEnd()]
+    assert bench.kinds() == ["create"]
 
 
 def test_an_error_about_a_request_makes_room_for_the_next() -> None:
     bench = Bench()
-    bench.protocol.say("Hello.")
-    bench.protocol.say("Are you there?")
+    bench.protocol.say("Hello.", 0.0)
+    bench.protocol.say("Are you there?", 0.0)
     [_] = bench.sent()
     [told] = bench.hear(wire.ServiceError({"code": "invalid_value"}))
     assert isinstance(told, AgentFault)
@@ -213,34 +223,35 @@ def test_an_error_about_a_request_makes_room_for_the_next() -> None:
 
 def test_a_request_that_met_a_limit_comes_again_in_a_moment() -> None:
     bench = Bench()
-    bench.protocol.say("Hello.")
+    bench.protocol.say("Hello.", 0.0)
     [request] = bench.sent()
     assert isinstance(request, wire.ResponseCreate)
     limit = {"type": "rate_limit_exceeded", "event_id": request.event_id}
-    assert bench.hear(wire.ServiceError(limit), now=1.0) == []
+    assert bench.hear(wire.ServiceError(limit), now=1.0) == [AgentRetry(RetryKind.LIMIT, "rate_limit_exceeded")]
     assert (bench.sent(), bench.protocol.deadline) == ([], 1.5)
     bench.protocol.expire(1.5)
-    assert bench.sent() == [request]
+    assert bench.kinds() == ["create"]
 
 
-def test_a_response_that_begins_when_the_caller_has_begun_is_taken_back_and_comes_later() -> None:
+def test_a_response_that_begins_when_the_caller_has_begun_is_taken_back_and_they_are_answered() -> None:
     bench = Bench()
-    bench.protocol.say("Are you still there?")
-    [request] = bench.sent()
+    bench.protocol.say("Are you still there?", 0.0)
+    bench.sent()
     bench.hear(wire.SpeechStarted(), created("r"), now=1.0)
     assert bench.sent() == [wire.ResponseCancel("cancel_1_2", "r")]
     bench.protocol.take(voice("r", "i"), 1.0)
     assert not bench.protocol.events, "it would be spoken over the caller"
-    assert bench.hear(done("r", "cancelled"), wire.SpeechStopped(), created("vad"), done("vad"), now=2.0) == [
-        AgentTurnEnd()
-    ]
-    assert bench.sent() == [request]
+    told = bench.hear(
+        done("r", "cancelled"), wire.SpeechStopped(), created("vad"), voice("vad", "j"), done("vad"), now=2.0
+    )
+    assert told == [UserTurn(""), AgentTurnEnd()]
+    assert bench.sent() == [wire.ItemDelete("cut_1_3", "i")], "they have been answered: nobody asks any more"
 
 
 def test_a_response_that_was_cancelled_and_failed_is_not_tried_again() -> None:
     bench = Bench()
     bench.hear(created("r"), wire.SpeechStarted())
-    assert bench.hear(done("r", "failed", type="server_error"), wire.SpeechStopped(), now=1.0) == []
+    bench.hear(done("r", "failed", type="server_error"), wire.SpeechStopped(), now=1.0)
     bench.protocol.expire(9.0)
     assert bench.sent() == []
 
@@ -249,7 +260,7 @@ def test_a_caller_whose_end_nobody_tells_has_stopped_when_his_turn_is_taken() ->
     bench = Bench()
     bench.hear(wire.SpeechStarted(), wire.Committed("u"), now=1.0)
     assert not bench.protocol.caller_speaks
-    bench.protocol.say("Hello.")
+    bench.protocol.say("Hello.", 0.0)
     bench.protocol.expire(2.0)
     assert len(bench.sent()) == 1
 
@@ -261,33 +272,52 @@ def test_several_functions_are_asked_for_at_once_and_answered_with_one_response(
     bench = Bench()
     told = bench.hear(created("r"), asks("r", "c1"), asks("r", "c2"), asks("r", "c1"), done("r"))
     assert told == [ToolCall(id_, "weather", "{}", response_required=True, stays_open=True) for id_ in ("c1", "c2")]
-    bench.protocol.answer("c1", "rain", failed=False)
+    bench.protocol.answer("c1", "rain", 0.0, failed=False)
     assert bench.kinds() == ["create"]  # the item: the other is still to be answered
-    bench.protocol.answer("c2", "The station is closed.", failed=True)
+    bench.protocol.answer("c2", "The station is closed.", 0.0, failed=True)
     output, request = bench.sent()
     assert isinstance(output, wire.ItemCreate)
-    assert output.item == {"type": "function_call_output", "call_id": "c2", "output": "Error: The station is closed."}
+    assert output.item == {
+        "type": "function_call_output",
+        "id": "answer_1_2",
+        "call_id": "c2",
+        "output": "Error: The station is closed.",
+    }
     assert isinstance(request, wire.ResponseCreate)
-    bench.protocol.answer("c2", "again", failed=False)
+    bench.protocol.answer("c2", "again", 0.0, failed=False)
     assert bench.sent() == []
 
 
-def test_an_answer_before_the_response_is_done_waits_for_its_end() -> None:
+def test_an_answer_waits_for_the_end_of_the_response_that_asked() -> None:
+    """Before that it may be refused, and the function asked for again."""
     bench = Bench()
     bench.hear(created("r"), asks("r", "c1"))
-    bench.protocol.answer("c1", "rain", failed=False)
-    assert bench.kinds() == ["create"]
+    bench.protocol.answer("c1", "rain", 0.0, failed=False)
+    assert bench.sent() == []
     bench.hear(done("r"))
-    assert bench.kinds() == ["create"]
+    assert [type(message) for message in bench.sent()] == [wire.ItemCreate, wire.ResponseCreate]
+
+
+def test_an_answer_does_not_wait_for_an_end_that_does_not_come() -> None:
+    bench = Bench()
+    bench.hear(created("r"), asks("r", "c1"), now=1.0)
+    bench.protocol.answer("c1", "rain", 3.0, failed=False)
+    bench.protocol.expire(5.9)
+    assert bench.sent() == []
+    assert bench.protocol.deadline == 6.0
+    bench.protocol.expire(6.0)
+    assert [type(message) for message in bench.sent()] == [wire.ItemCreate, wire.ResponseCreate]
+    bench.hear(done("r"), now=6.1)
+    assert bench.sent() == []
 
 
 def test_an_answer_before_the_next_function_is_asked_for_waits_for_that_as_well() -> None:
     bench = Bench()
     bench.hear(created("r"), asks("r", "c1"))
-    bench.protocol.answer("c1", "rain", failed=False)
+    bench.protocol.answer("c1", "rain", 0.0, failed=False)
     assert bench.hear(asks("r", "c2"), done("r")) == [ToolCall("c2", "weather", "{}", True, stays_open=True)]
     assert bench.kinds() == ["create"]  # the item
-    bench.protocol.answer("c2", "sun", failed=False)
+    bench.protocol.answer("c2", "sun", 0.0, failed=False)
     assert [type(message) for message in bench.sent()] == [wire.ItemCreate, wire.ResponseCreate]
 
 
@@ -295,7 +325,7 @@ def test_the_functions_of_one_response_do_not_wait_for_those_of_another() -> Non
     bench = Bench()
     bench.hear(created("r"), asks("r", "slow"), done("r"))
     bench.hear(wire.SpeechStarted(), wire.SpeechStopped(), created("r2"), asks("r2", "fast"), done("r2"))
-    bench.protocol.answer("fast", "rain", failed=False)
+    bench.protocol.answer("fast", "rain", 0.0, failed=False)
     assert [type(message) for message in bench.sent()] == [wire.ItemCreate, wire.ResponseCreate]
 
 
@@ -309,7 +339,7 @@ def test_the_agent_speaks_of_what_it_asked_for_though_it_has_said_other_things_s
     bench = Bench()
     bench.hear(created("r"), asks("r", "c1"), done("r"))
     assert bench.hear(created("r2"), voice("r2", "i"), done("r2")) == [AgentTurnEnd()]
-    bench.protocol.answer("c1", "It took too long.", failed=failed)
+    bench.protocol.answer("c1", "It took too long.", 0.0, failed=failed)
     assert bench.kinds() == ["create", "create"]
 
 
@@ -358,7 +388,7 @@ def test_a_voice_without_names_is_heard_and_nothing_of_it_is_cut() -> None:
 
 def test_text_that_was_typed_is_a_turn_when_the_service_takes_it_up() -> None:
     bench = Bench()
-    bench.protocol.user_text("(The caller pressed 1.)")
+    bench.protocol.user_text("(The caller pressed 1.)", 0.0)
     item, _ = bench.sent()
     assert isinstance(item, wire.ItemCreate)
     part = {"type": "input_text", "text": "(The caller pressed 1.)"}
@@ -370,7 +400,7 @@ def test_text_that_was_typed_is_a_turn_when_the_service_takes_it_up() -> None:
 
 def test_xai_speaks_a_text_as_it_stands() -> None:
     bench = Bench(XAI)
-    bench.protocol.say("Good evening.")
+    bench.protocol.say("Good evening.", 0.0)
     [message] = bench.sent()
     assert isinstance(message, wire.ItemCreate)
     assert message.item["type"] == "force_message"

@@ -89,7 +89,7 @@ class RealtimeProvider:
         options, number = self.options, history.begin_session()
         codec = open_codec(options.format, options.rate)
         setup = SessionSetup(options, codec, history, call.session_config, resumed=number > 1)
-        protocol = RealtimeProtocol(options.dialect, codec, history, number)
+        protocol = RealtimeProtocol(options.dialect, codec, history, number, self.times.answer)
         ready_by = trio.current_time() + self.times.open
         async with open_socket(
             self.endpoint,
@@ -140,6 +140,8 @@ class RealtimeLink:
         self._encode = codec.encode
         self._protocol = protocol
         self._hide = hide
+        self._began = False
+        self._waiting = trio.CancelScope()  # for a message; until then, what else is sent may set a deadline
         self._audio_at = inf  # when caller audio was sent last
         self._silence_until = -inf
 
@@ -170,6 +172,7 @@ class RealtimeLink:
             with suppress(ProviderLost):  # the next message tells why
                 while setup.out:
                     await self._send(setup.out.popleft())
+        self._began = True
         self._protocol.events += (ready, *early)
 
     # Receiving.
@@ -179,7 +182,7 @@ class RealtimeLink:
         events = self._protocol.events
         while not events:
             message = None
-            with trio.CancelScope(deadline=self._wake_at()):
+            with trio.CancelScope(deadline=self._wake_at()) as self._waiting:
                 message = await self._next()
             now = trio.current_time()
             if isinstance(message, SessionEnd | OddMessage):
@@ -196,7 +199,7 @@ class RealtimeLink:
         """Wait for the next message; None for one that we do not know."""
         message = await self._socket.receive()
         if isinstance(message, SocketEnd):
-            return closed(message.code, self._hide(message.reason), self._dialect)
+            return closed(message.code, self._hide(message.reason), self._dialect, began=self._began)
         read = self._read(message, trio.current_time())
         if isinstance(read, wire.ServiceError):
             cause = read.cause
@@ -234,12 +237,12 @@ class RealtimeLink:
 
     async def say(self, text: str) -> None:
         """Have the agent speak `text`."""
-        self._protocol.say(text)
+        self._protocol.say(text, trio.current_time())
         await self._flush()
 
     async def user_text(self, text: str) -> None:
         """Have the agent answer `text`, as if the caller had said it."""
-        self._protocol.user_text(text)
+        self._protocol.user_text(text, trio.current_time())
         await self._flush()
 
     async def add_context(self, text: str) -> None:
@@ -249,7 +252,7 @@ class RealtimeLink:
 
     async def stop(self) -> None:
         """Cancel the response under way."""
-        self._protocol.stop()
+        self._protocol.stop(trio.current_time())
         await self._flush()
 
     async def truncate(self, unheard: float) -> None:
@@ -259,12 +262,12 @@ class RealtimeLink:
 
     async def tool_response(self, call_id: str, content: str) -> None:
         """Answer a tool call with its result."""
-        self._protocol.answer(call_id, content, failed=False)
+        self._protocol.answer(call_id, content, trio.current_time(), failed=False)
         await self._flush()
 
     async def tool_error(self, call_id: str, message: str) -> None:
         """Answer a tool call that could not be carried out."""
-        self._protocol.answer(call_id, message, failed=True)
+        self._protocol.answer(call_id, message, trio.current_time(), failed=True)
         await self._flush()
 
     async def _flush(self) -> None:
@@ -272,6 +275,7 @@ class RealtimeLink:
         out = self._protocol.out
         while out:
             await self._send(out.popleft())
+        self._waiting.deadline = self._wake_at()
 
     async def _send(self, message: wire.ToService) -> None:
         await self._socket.send(TEXT, wire.encode_to_service(message))

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _MOST_TURNS = 100  # of both sides; some ten minutes of talk, and 30 kB
 _LONGEST_TEXT = 2000  # characters of one turn
+_MOST_CALLS = 64  # ids of functions' calls that are remembered
 _WENT_ON = (
     "The telephone call goes on. The connection was replaced without the caller noticing. "
     "Do not greet again and do not mention it; just answer what the caller says next."
@@ -56,6 +57,7 @@ class History:
         self.conversation: str | None = None
         self._sessions = 0
         self._turns: deque[_Turn] = deque(maxlen=_MOST_TURNS)
+        self._calls: deque[str] = deque(maxlen=_MOST_CALLS)
 
     def begin_session(self) -> int:
         """Another session of the call uses this history: return its number, 1 for the first."""
@@ -90,9 +92,22 @@ class History:
             kept = (turn.text[:end].rpartition(" ")[0] if in_word else turn.text[:end]).rstrip()
             turn.text = f"{kept} …" if kept else ""
 
+    def begin_call(self, call_id: str) -> bool:
+        """A function is called. Return whether it was called before, in whatever session."""
+        known = call_id in self._calls
+        if not known:
+            self._calls.append(call_id)
+        return known
+
+    def output(self, call_id: str) -> str | None:
+        """What a function's call was answered with; None if it has not been."""
+        return next((turn.text for turn in self._turns if turn.call is not None and turn.call[0] == call_id), None)
+
     def tool(self, call: tuple[str, str, str], output: str) -> None:
         """A function was called, by its id, name and arguments, and answered."""
         id_, name, arguments = call
+        if self.output(id_) is not None:
+            return
         kept = arguments if len(arguments) <= _LONGEST_TEXT else "{}"  # half of them would be no JSON
         self._turns.append(_Turn("tool", output[:_LONGEST_TEXT], call=(id_, name, kept)))
 

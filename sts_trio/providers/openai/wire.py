@@ -7,11 +7,12 @@ odd.
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from sts_trio.providers.reading import Id, Language, mended
+from sts_trio.providers.reading import Id, Language, mended, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,17 +76,30 @@ class Item(msgspec.Struct):
         texts = (each.get("text") for each in parts if isinstance(each, dict))
         return "".join(text for text in texts if isinstance(text, str))
 
+    @property
+    def is_text(self) -> bool:
+        """Whether it is written, and holds no voice."""
+        parts = self.content if isinstance(self.content, list) else ()
+        kinds = [str(each.get("type")) for each in parts if isinstance(each, dict)]
+        return any("text" in kind for kind in kinds) and not any("audio" in kind for kind in kinds)
+
 
 class ItemAdded(_FromService, tag="conversation.item.added"):
     item: Item
 
 
+class ItemCreated(_FromService, tag="conversation.item.created"):
+    """The same in the beta, and in what was made after it."""
+
+    item: Item
+
+
 class SpeechStarted(_FromService, tag="input_audio_buffer.speech_started"):
-    pass
+    item_id: Id = None
 
 
 class SpeechStopped(_FromService, tag="input_audio_buffer.speech_stopped"):
-    pass
+    item_id: Id = None
 
 
 class Committed(_FromService, tag="input_audio_buffer.committed"):
@@ -96,6 +110,10 @@ class CallerWords(_FromService, tag="conversation.item.input_audio_transcription
     item_id: Id = None
     transcript: str | None = None
     status: object = None
+
+
+class NoCallerWords(_FromService, tag="conversation.item.input_audio_transcription.failed"):
+    item_id: Id = None
 
 
 class ResponseCreated(_FromService, tag="response.created"):
@@ -111,6 +129,7 @@ class AudioDelta(_FromService, tag="response.output_audio.delta"):
     delta: bytes
     response_id: Id = None
     item_id: Id = None
+    content_index: object = None
 
 
 class WordsDelta(_FromService, tag="response.output_audio_transcript.delta"):
@@ -121,6 +140,13 @@ class WordsDelta(_FromService, tag="response.output_audio_transcript.delta"):
 
 class WordsDone(_FromService, tag="response.output_audio_transcript.done"):
     transcript: str | None = None
+    response_id: Id = None
+    item_id: Id = None
+
+
+class TextDone(_FromService, tag="response.output_text.done"):
+    """Something was written, and not spoken."""
+
     response_id: Id = None
     item_id: Id = None
 
@@ -151,9 +177,18 @@ class Response(msgspec.Struct):
 
     @property
     def cause(self) -> Cause:
-        """Why it failed."""
+        """Why it failed; some services say it as text."""
         details = self.status_details
-        return part(details.get("error"), Cause) or Cause() if isinstance(details, dict) else Cause()
+        if not isinstance(details, dict):
+            return Cause(message=details)
+        said = details.get("error")
+        return part(said, Cause) or Cause(message=said)
+
+    @property
+    def reason(self) -> str:
+        """Why it is not complete."""
+        details = self.status_details
+        return shown(details.get("reason") if isinstance(details, dict) else details)
 
     @property
     def items(self) -> list[Item]:
@@ -165,8 +200,13 @@ class Response(msgspec.Struct):
     def tokens(self) -> tuple[int, int]:
         """What it has cost, in and out."""
         used = self.usage if isinstance(self.usage, dict) else {}
-        incoming, outgoing = (used.get(name) for name in ("input_tokens", "output_tokens"))
-        return (incoming if isinstance(incoming, int) else 0), (outgoing if isinstance(outgoing, int) else 0)
+        incoming, outgoing = (_whole(used.get(name)) for name in ("input_tokens", "output_tokens"))
+        return incoming, outgoing
+
+
+def _whole(number: object) -> int:
+    """A number of tokens, which some services have as a fraction."""
+    return int(number) if isinstance(number, int | float) and 0 <= number < inf else 0
 
 
 class ResponseDone(_FromService, tag="response.done"):
@@ -189,14 +229,17 @@ FromService = (
     | SessionUpdated
     | ConversationCreated
     | ItemAdded
+    | ItemCreated
     | SpeechStarted
     | SpeechStopped
     | Committed
     | CallerWords
+    | NoCallerWords
     | ResponseCreated
     | AudioDelta
     | WordsDelta
     | WordsDone
+    | TextDone
     | ItemDone
     | ResponseDone
     | ServiceError
