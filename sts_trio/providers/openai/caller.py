@@ -73,11 +73,16 @@ class CallerTurns:
 
     def begins(self, item: str, now: float) -> None:
         """The caller speaks."""
+        self._words.pop(item, None)  # an id that is used again
         self.caller, self._item, self._until, self._early = Caller.SPEAKS, item, now + _LONGEST_SPEECH, False
+
+    def is_news(self, item: str) -> bool:
+        """Whether the end of a turn with this item is the first that is heard of it."""
+        return self.caller is Caller.QUIET and not self._early and not self._is_over(item)
 
     def stops(self, item: str, now: float) -> bool:
         """The caller has finished. Return whether that is the first that is heard of their end."""
-        if self.caller is Caller.STOPPED or self._is_over(item) or self._is_other(item):
+        if self.caller is not Caller.SPEAKS or self._is_other(item):
             return False
         self.caller, self._item, self._until = Caller.STOPPED, item or self._item, now + _COMMIT_SECONDS
         return True

@@ -150,15 +150,12 @@ class RealtimeProtocol:
             self.events.append(UserInterruption())
 
     def _caller_stops(self, over: Callable[[str, float], bool], item: str, now: float) -> None:
-        """The caller's turn is over, if this is the first that is heard of it."""
-        unseen = self._caller.caller is Caller.QUIET
-        if not over(item, now):
-            return
-        if unseen:  # nobody said that it had begun
-            self._questions.caller_begins()
-            self._interrupt(now)
-        self._questions.turn(now)
-        self._questions.send(now)
+        """The caller's turn is over, if this is the first that is heard of its end."""
+        if self._caller.is_news(item):  # nobody said that it had begun
+            self._caller_begins(item, now)
+        if over(item, now):
+            self._questions.turn(now)
+            self._questions.send(now)
 
     def _confirmed(self, item: wire.Item) -> None:
         """An item is in the conversation: the service takes up what was typed, or begins to say something."""

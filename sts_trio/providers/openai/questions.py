@@ -132,8 +132,12 @@ class Questions:
         self.send(now)
 
     def turn(self, now: float, *, asks: bool = True) -> None:
-        """The caller has finished a turn, which the service answers by itself; or does not, unless it `asks`."""
+        """The caller has finished a turn, which the service answers by itself; or does not, unless it `asks`.
+
+        What was to be said to them and has not been is no answer to it.
+        """
         self._speaks = False
+        self._close([each for each in self._at(Stage.WAITS) if each.kind is Kind.SAY])
         self._close([each for each in self._open if each.kind is Kind.TURN and each.stage is not Stage.ANSWERING])
         self._open.append(Question(Kind.TURN, stage=Stage.ASKED if asks else Stage.WAITS))
         for question in self._at(Stage.ASKED):
@@ -176,12 +180,16 @@ class Questions:
             self._flight = None  # our request and the caller's first word have crossed
             self._back(flight.questions)
             return Verdict.UNWANTED
-        own = any(each.kind is Kind.TURN for each in self._at(Stage.ASKED))
+        ours = flight.questions if flight is not None else []
+        own = any(each.kind is Kind.TURN and each not in ours for each in self._at(Stage.ASKED))
         answered = [each for each in self._open if self._answers(each, flight, own=own)]
         if flight is not None and not own:
             self._flight, self._landed = None, flight
             if not answered:
                 return Verdict.UNWANTED
+        if own or not ours or ours[0].kind is not Kind.SAY:  # the agent speaks of something else
+            self._close([each for each in answered if each.kind is Kind.SAY])
+            answered = [each for each in answered if each.kind is not Kind.SAY]
         for question in answered or [self._unasked()]:
             question.stage, question.missed = Stage.ANSWERING, question.item in self._unknown
         return Verdict.WELCOME
@@ -215,7 +223,7 @@ class Questions:
                 self._close(answering)
         for question in self._open:
             question.missed = False
-            if question.stage is Stage.ASKED:
+            if self._flight is not None and question in self._flight.questions and question.stage is Stage.ASKED:
                 question.since = now
         if (flight := self._flight) is not None and not self._wanted(flight):
             self._flight = _Flight(flight.event_id, [], now + _OWN_SECONDS)

@@ -30,7 +30,9 @@ _REMEMBERED = 64  # responses; what still comes of one comes within a second
 # Who has begun to say something, and sends no more of it, has forgotten to tell its end: the parts of a response come
 # faster than real time.
 _QUIET_SECONDS = 5.0
-_TRY_AGAIN = re.compile(r"try again in (?:(\d+) ?m(?:in)?\w* ?)?(?:(\d+(?:\.\d+)?) ?(ms|s))?", re.IGNORECASE)
+_TRY_AGAIN = re.compile(
+    r"try again in (?=\d)(?:(\d+) ?m(?:in(?:ute)?s?)?(?![a-z]) ?)?(?:(\d+(?:\.\d+)?) ?(ms|s))?", re.IGNORECASE
+)
 _LOOKED_AT = 1000  # characters of what an error says
 
 
@@ -130,7 +132,7 @@ def _failed(cause: wire.Cause, reason: str) -> Useless:
 def told_pause(cause: wire.Cause) -> float | None:
     """How many seconds the service wants to be left alone for; None if it does not say."""
     found = _TRY_AGAIN.search(shown(cause.message, _LOOKED_AT))
-    if found is None or found[0][-1] == " ":
+    if found is None:
         return None
     minutes, number, unit = found.groups()
     seconds = float(number or 0) / (1000 if unit and unit.lower() == "ms" else 1)
