@@ -59,14 +59,14 @@ class Scene:
     """One conversation. `wrongs` is what must not happen."""
 
     def __init__(
-        self, dialect: Dialect, plans: Sequence[str], delay: float, steps: Sequence[tuple[float, str]]
+        self, dialect: Dialect, plans: Sequence[str], times: tuple[float, float], steps: Sequence[tuple[float, str]]
     ) -> None:
         self.now = 0.0
         self.wrongs: list[str] = []
         self.log: list[str] = []
         self.protocol = RealtimeProtocol(dialect, open_codec("pcmu", 24_000), History(), 1, PATIENCE)
         self._plans = cycle([*plans, "speak"])
-        self._delay = delay
+        self._delay, self._thinks = times  # on the way; from the end of a turn to the service's own answer
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
         self._names = count(1)
@@ -121,7 +121,7 @@ class Scene:
         if not waits or self._speaks or busy or self.given_up:
             self._helped_at = self.now
         since = max(self._helped_at, self._plays_until)
-        if self.now - since > PATIENCE + 1.0:
+        if self.now - since > PATIENCE + self._thinks + 2 * self._delay + 0.5:
             self.wrongs.append(f"{self.now:.2f} dead air since {since:.2f}")
             self._helped_at = self.now
 
@@ -203,10 +203,11 @@ class Scene:
         self._send(wire.ItemAdded(wire.Item(id=item)))
         asked = Asked(item, self.now)
         self._open.append(asked)
-        self.at(self.now + 0.1, lambda: self._answer_turn(asked))
+        self.at(self.now + self._thinks, lambda: self._answer_turn(asked))
 
     def _answer_turn(self, asked: Asked) -> None:
-        if self._active is None and not self._speaks and not asked.settled:
+        taken_up = any(asked in reply.answers for reply in self._replies.values())
+        if self._active is None and not self._speaks and not taken_up:
             self._begin()
 
     def _key(self) -> None:
@@ -276,6 +277,7 @@ class Scene:
             self._send(created)
         if plan == "silent":
             return
+        self._send(wire.ItemBegun(wire.Item(id=f"item of {reply.id}"), reply.id))
         at = 0.1
         if plan in ("speak", "failed late", "no created", "late created", "no done", "words and a tool"):
             for number in range(CHUNKS):

@@ -153,7 +153,8 @@ def test_a_request_waits_for_the_response_under_way_and_for_the_caller() -> None
 def test_a_request_is_sent_when_the_service_does_not_answer_by_itself() -> None:
     bench = Bench()
     bench.hear(wire.SpeechStarted())
-    bench.protocol.say("Hello.", 0.0)
+    bench.protocol.user_text("(The caller pressed 1.)", 0.0)
+    bench.sent()
     bench.hear(wire.SpeechStopped(), now=1.0)
     assert (bench.sent(), bench.protocol.deadline) == ([], 2.0)
     bench.protocol.expire(1.9)
@@ -206,8 +207,8 @@ def test_a_request_that_is_refused_without_its_name_comes_again_too() -> None:
     item, _ = bench.sent()
     assert isinstance(item, wire.ItemCreate)
     busy = wire.ServiceError({"message": "Conversation already has an active response"})
-    bench.hear(wire.ItemAdded(wire.Item(id=item.event_id)))
-    assert bench.hear(busy, created("other"), voice("other", "i"), done("other")) == [AgentTurnEnd()]
+    bench.hear(created("other"), wire.ItemAdded(wire.Item(id=item.event_id)))
+    assert bench.hear(busy, voice("other", "i"), done("other")) == [AgentTurnEnd()]
     assert bench.kinds() == ["create"]
 
 

@@ -105,6 +105,8 @@ class RealtimeProtocol:
                     self._words.whole(response or "", item or "", message.transcript or "")
             case wire.TextDone(response_id=response, item_id=item):
                 self._sign(response, item, now).written = True
+            case wire.ItemBegun(item=item, response_id=response):
+                self._sign(response, item.id, now)
             case wire.ItemDone(item=item, response_id=response):
                 self._item_done(item, self._sign(response, item.id, now), now)
             case wire.ResponseCreated(id=id_):

@@ -85,11 +85,11 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class _Flight:
-    """A request that nothing is known of yet. `until` then one is waited for that nobody wants any more."""
+    """A request that nothing is known of yet; after `until` nothing will be."""
 
     event_id: str
     questions: list[Question]
-    until: float = inf
+    until: float
 
 
 class Questions:
@@ -113,7 +113,7 @@ class Questions:
         self._patience = patience
         self._open: list[Question] = []
         self._unknown: set[str] = set()  # items that the service has not confirmed
-        self._confirms = False  # it does
+        self._confirms = True  # it does; some services never do
         self._flight: _Flight | None = None
         self._landed: _Flight | None = None  # the one that the response under way was taken for the answer to
         self._under_way = False  # a response
@@ -150,7 +150,6 @@ class Questions:
 
     def confirmed(self, item: str) -> None:
         """The service has this item: a response that begins from here on knows of it."""
-        self._confirms = True
         self._unknown.discard(item)
 
     def drop(self, now: float) -> None:
@@ -213,6 +212,9 @@ class Questions:
         """The response under way is over. False: it was of no use, and is not asked for again."""
         self._under_way = False
         answering = self._at(Stage.ANSWERING)
+        if any(each.item in self._unknown for each in answering):  # they have been answered all the same
+            self._confirms = False
+            self._unknown.clear()
         if isinstance(how, Useless):
             asks_again = self._useless(answering, how, now)
         else:
@@ -223,10 +225,11 @@ class Questions:
                 self._close(answering)
         for question in self._open:
             question.missed = False
-            if self._flight is not None and question in self._flight.questions and question.stage is Stage.ASKED:
+        if (flight := self._flight) is not None:
+            waits = self._patience if self._wanted(flight) else _OWN_SECONDS
+            self._flight = _Flight(flight.event_id, flight.questions, now + waits)
+            for question in flight.questions:
                 question.since = now
-        if (flight := self._flight) is not None and not self._wanted(flight):
-            self._flight = _Flight(flight.event_id, [], now + _OWN_SECONDS)
         return asks_again
 
     def _wanted(self, flight: _Flight) -> bool:
@@ -278,15 +281,13 @@ class Questions:
     def _was_not_ours(self, cause: wire.Cause) -> bool:
         """The response under way is not the answer to our request, but another: what it cannot know of still waits."""
         landed = self._landed
-        if is_busy(cause) and landed is not None and cause.event_id == landed.event_id:
+        if is_busy(cause) and landed is not None and cause.event_id in (None, "", landed.event_id):
             self._back([each for each in landed.questions if each.stage is Stage.ANSWERING and each.missed])
         return is_busy(cause)
 
     def _met_another(self, questions: list[Question], now: float) -> None:
-        """Another response is under way. What it cannot know of is asked for when it is over."""
+        """Another response is under way. What that one cannot know of is asked for when it is over."""
         self._back(questions)
-        for question in questions:
-            question.missed = question.kind in (Kind.TYPED, Kind.OUTPUTS)
         if not self._under_way:
             self._not_before = now + _UNSEEN_SECONDS
             for question in questions:
@@ -314,7 +315,7 @@ class Questions:
         for question in asked:
             question.stage, question.since, question.missed = Stage.ASKED, now, False
         event_id = self._new_id("respond")
-        self._flight = _Flight(event_id, asked)
+        self._flight = _Flight(event_id, asked, now + self._patience)
         again = any(each.useless for each in asked)
         self._out.append(request(self._dialect, event_id, say.words if say else None, again=again))
 

@@ -125,6 +125,13 @@ class ResponseCreated(_FromService, tag="response.created"):
         return (part(self.response, _Named) or _Named()).id or ""
 
 
+class ItemBegun(_FromService, tag="response.output_item.added"):
+    """A response begins an item: a sign of it, where its `response.created` is missing or late."""
+
+    item: Item
+    response_id: Id = None
+
+
 class AudioDelta(_FromService, tag="response.output_audio.delta"):
     delta: bytes
     response_id: Id = None
@@ -236,6 +243,7 @@ FromService = (
     | CallerWords
     | NoCallerWords
     | ResponseCreated
+    | ItemBegun
     | AudioDelta
     | WordsDelta
     | WordsDone
