@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sts_trio.providers.base import AgentAudio, AgentEvent, AgentFault, SessionEnd, ToolCall, UserInterruption
 from sts_trio.providers.openai import wire
 from sts_trio.providers.openai.audio import open_codec
-from sts_trio.providers.openai.opening import History
+from sts_trio.providers.openai.history import History
 from sts_trio.providers.openai.protocol import RealtimeProtocol
 
 if TYPE_CHECKING:

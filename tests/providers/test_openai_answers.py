@@ -23,7 +23,7 @@ from sts_trio.providers.openai.audio import open_codec
 from sts_trio.providers.openai.dialect import OPENAI, XAI, Dialect
 from sts_trio.providers.openai.protocol import RealtimeProtocol
 from sts_trio.providers.openai.responses import told_pause
-from tests.providers.test_openai_protocol import Bench, asks, created, done, refused, voice
+from tests.fakes.realtime_bench import Bench, asks, created, done, refused, voice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

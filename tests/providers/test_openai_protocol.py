@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import msgspec
 import pytest
 
@@ -22,59 +20,10 @@ from sts_trio.providers.base import (
 )
 from sts_trio.providers.openai import wire
 from sts_trio.providers.openai.audio import open_codec
-from sts_trio.providers.openai.dialect import OPENAI, XAI, Dialect
-from sts_trio.providers.openai.opening import History
+from sts_trio.providers.openai.dialect import OPENAI, XAI
+from sts_trio.providers.openai.history import History
 from sts_trio.providers.openai.protocol import RealtimeProtocol
-
-if TYPE_CHECKING:
-    from sts_trio.providers.base import AgentEvent
-
-
-class Bench:
-    """The protocol of one session, and what came of it since the last look."""
-
-    def __init__(self, dialect: Dialect = OPENAI) -> None:
-        self.history = History()
-        session = self.history.begin_session()
-        self.protocol = RealtimeProtocol(dialect, open_codec("pcmu", 24_000), self.history, session)
-
-    def hear(self, *messages: wire.FromService, now: float = 0.0) -> list[AgentEvent]:
-        for message in messages:
-            self.protocol.take(message, now)
-        events: list[AgentEvent] = [event for event in self.protocol.events if not isinstance(event, AgentAudio)]
-        self.protocol.events.clear()
-        return events
-
-    def sent(self) -> list[wire.ToService]:
-        sent = list(self.protocol.out)
-        self.protocol.out.clear()
-        return sent
-
-    def kinds(self) -> list[str]:
-        return [str(message.__struct_config__.tag).rpartition(".")[2] for message in self.sent()]
-
-
-def created(id_: str) -> wire.ResponseCreated:
-    return wire.ResponseCreated({"id": id_})
-
-
-def done(id_: str, status: str = "completed", **error: Any) -> wire.ResponseDone:
-    details = {"error": error} if error else None
-    return wire.ResponseDone(wire.Response(id_, status, details))
-
-
-def voice(response: str, item: str, seconds: float = 1.0) -> wire.AudioDelta:
-    return wire.AudioDelta(b"\xff" * int(8000 * seconds), response, item)
-
-
-def asks(response: str, id_: str, name: str = "weather") -> wire.ItemDone:
-    item = wire.Item(type="function_call", call_id=id_, name=name, arguments="{}", status="completed")
-    return wire.ItemDone(item, response)
-
-
-def refused(bench: Bench, request: wire.ToService) -> wire.ServiceError:
-    assert isinstance(request, wire.ResponseCreate)
-    return wire.ServiceError({"code": "conversation_already_has_active_response", "event_id": request.event_id})
+from tests.fakes.realtime_bench import Bench, asks, created, done, refused, voice
 
 
 def test_a_turn_is_over_before_its_words_are_there() -> None:
@@ -356,6 +305,67 @@ def test_a_function_that_only_the_end_of_the_response_names_is_asked_for() -> No
         created("r"), wire.ResponseDone(wire.Response("r", "completed", output=msgspec.to_builtins([item])))
     )
     assert heard == [ToolCall("c", "weather", "{}", response_required=True, stays_open=True)]
+
+
+# Another session of the same call.
+
+
+def next_session(bench: Bench, *, retold: bool = True) -> Bench:
+    another = Bench(bench.dialect)
+    another.history = bench.history
+    another.history.retold = retold
+    number = another.history.begin_session()
+    another.protocol = RealtimeProtocol(bench.dialect, open_codec("pcmu", 24_000), another.history, number)
+    return another
+
+
+@pytest.mark.parametrize("retold", [True, False])
+def test_a_function_is_answered_in_the_session_that_did_not_ask_for_it(retold: bool) -> None:
+    bench = Bench()
+    bench.hear(created("r"), asks("r", "c1"), asks("r", "c2"), done("r"))
+    bench.protocol.answer("c2", "snow", 0.0, failed=False)
+    another = next_session(bench, retold=retold)
+    another.protocol.answer("c1", "rain", 0.0, failed=False)
+    sent = another.sent()
+    items = [message.item["type"] for message in sent if isinstance(message, wire.ItemCreate)]
+    assert items == ["function_call"] * retold + ["function_call_output"], "it must know that it has asked"
+    assert isinstance(sent[-1], wire.ResponseCreate)
+    assert another.hear(created("r"), asks("r", "c1")) == [], "not twice"
+
+
+def test_a_barge_in_over_the_voice_of_the_session_before_tells_what_was_heard_of_it() -> None:
+    bench = Bench()
+    words = "One two three four five."
+    bench.hear(created("r"), wire.WordsDelta(words, "r", "i"), voice("r", "i", 2.0), now=10)
+    another = next_session(bench)
+    assert another.hear(wire.SpeechStarted(), now=11) == [UserInterruption()]
+    another.protocol.truncate(1.0)
+    (said,) = [item["content"][0]["text"] for item in another.history.items() if item["role"] == "assistant"]
+    assert said == "One two …"
+
+
+def test_what_was_said_when_the_session_broke_is_told_and_in_the_seed_as_far_as_it_was_heard() -> None:
+    bench = Bench()
+    words = "a word " * 30
+    bench.hear(created("r"), wire.WordsDelta(words, "r", "i"), voice("r", "i", 2.0), now=10)
+    bench.protocol.lost()
+    assert list(bench.protocol.events) == [AgentText("r", words.strip())]
+    another = next_session(bench)
+    (said,) = [item["content"][0]["text"] for item in another.history.items() if item["role"] == "assistant"]
+    assert words.startswith(said.removesuffix(" …"))
+    assert 30 <= len(said) <= 42, "two seconds are some thirty characters"
+    another.protocol.go_on(20.0, cut_off=True)
+    note, request = another.sent()
+    assert isinstance(note, wire.ItemCreate)
+    assert note.item["role"] == "system"
+    assert isinstance(request, wire.ResponseCreate)
+
+
+def test_an_answer_that_is_complete_is_in_the_seed_whole() -> None:
+    bench = Bench()
+    bench.hear(created("r"), wire.WordsDelta("Yes. " * 40, "r", "i"), voice("r", "i", 2.0), done("r"), now=10)
+    said, _ = bench.history.items()
+    assert said["content"][0]["text"] == ("Yes. " * 40).strip()
 
 
 # Voice.

@@ -18,13 +18,13 @@ from enum import Enum, auto
 from math import inf
 from typing import TYPE_CHECKING
 
-from sts_trio.providers.base import UserTurn, UserWords
+from sts_trio.providers.base import UserSpeaks, UserTurn, UserWords
 
 if TYPE_CHECKING:
     from collections import deque
 
     from sts_trio.providers.base import AgentEvent
-    from sts_trio.providers.openai.opening import History
+    from sts_trio.providers.openai.history import History
 
 _LONGEST_SPEECH = 30.0  # without a pause; whose end is not told by then has ended
 _COMMIT_SECONDS = 1.0  # from the end of the speech until the turn is an item; it comes at once, or not at all
@@ -75,6 +75,7 @@ class CallerTurns:
         """The caller speaks."""
         self._words.pop(item, None)  # an id that is used again
         self.caller, self._item, self._until, self._early = Caller.SPEAKS, item, now + _LONGEST_SPEECH, False
+        self._events.append(UserSpeaks())
 
     def is_news(self, item: str) -> bool:
         """Whether the end of a turn with this item is the first that is heard of it."""
@@ -119,6 +120,12 @@ class CallerTurns:
         """They have stopped, as can be told from what the service does."""
         if self.caller is not Caller.QUIET:
             self._close(now)
+
+    def lost(self) -> None:
+        """The session is over: the words of turns that are over have been said."""
+        for item, words in list(self._words.items()):
+            if words.over and words.tell_at < inf:
+                self._tell(item, words)
 
     def expire(self, now: float) -> bool:
         """Act on what is overdue. Return whether a caller who was held to speak has stopped by now."""

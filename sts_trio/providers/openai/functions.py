@@ -24,12 +24,13 @@ import msgspec
 
 from sts_trio.providers.base import ToolCall
 from sts_trio.providers.openai import wire
+from sts_trio.providers.openai.history import OpenCall
 from sts_trio.providers.reading import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sts_trio.providers.openai.opening import History
+    from sts_trio.providers.openai.history import History
 
 _HELD_SECONDS = 5.0
 _MOST_CALLS = 16  # that are still to be answered; more are not asked for by any sane model
@@ -49,7 +50,7 @@ class _Call:
     call: ToolCall
     state: State = State.RUNS
     output: str = ""
-    send_at: float = inf
+    send_at: float = inf  # though its response is not over
 
 
 @dataclass(slots=True)
@@ -68,14 +69,16 @@ class Functions:
         out: deque[wire.ToService],
         new_id: Callable[[str], str],
         history: History,
+        session: int,
         go_on: Callable[[str, float], None],
     ) -> None:
         self._out = out
+        self._session = session
         self._new_id = new_id
         self._history = history
         self._go_on = go_on
         self._asked: dict[str, _Asked] = {}  # by response
-        self._seen: deque[str] = deque(maxlen=_REMEMBERED)  # ids of this session
+        self._mine: deque[str] = deque(maxlen=_REMEMBERED)  # ids that this session has asked for
         self._sent: dict[str, _Call] = {}  # by the id of the message that carried the output
         self._refused: list[_Call] = []  # whose output was, since the agent spoke last
 
@@ -91,40 +94,44 @@ class Functions:
         were to be. Each stays open until it is answered, whatever is said meanwhile.
         """
         id_ = item.call_id or ""
-        if not is_call(item) or not id_ or id_ in self._seen or self._running >= _MOST_CALLS:
+        if not is_call(item) or not id_ or id_ in self._mine or len(self._history.calls) >= _MOST_CALLS:
             return None
-        self._seen.append(id_)
+        self._mine.append(id_)
         given = item.arguments
         arguments = given if isinstance(given, str) else msgspec.json.encode(given).decode() if given else ""
         call = ToolCall(id_, shown(item.name), arguments or "{}", response_required=True, stays_open=True)
-        known = self._history.begin_call(id_)
         self._asked.setdefault(response, _Asked()).calls[id_] = _Call(call)
+        before = self._history.output(id_)
+        if before is None and id_ in self._history.seen_calls:
+            return None  # a session before has asked for it, and it is at work
         again = next((each for each in self._refused if _same(each.call, call)), None)
         if again is not None:
             self._refused.remove(again)
-            self.answer(id_, again.output, now)
-            return None
-        if not known:
+            before = again.output
+        self._history.seen_calls.append(id_)
+        self._history.calls[id_] = OpenCall(call, response, self._session)
+        if before is None:
             return call
-        if (output := self._history.output(id_)) is not None:
-            self.answer(id_, output, now)
-        return None  # it is at work, and answered when it is done
-
-    @property
-    def _running(self) -> int:
-        calls = [call for asked in self._asked.values() for call in asked.calls.values()]
-        return sum(call.state is State.RUNS for call in calls)
+        self.answer(id_, before, now)
+        return None
 
     def answer(self, call_id: str, output: str, now: float) -> None:
-        """A function has its output."""
-        for response, asked in self._asked.items():
-            held = asked.calls.get(call_id)
+        """A function has its output, which this session or one before has asked for."""
+        asked = self._history.calls.pop(call_id, None)
+        if asked is None:
+            return
+        if self._history.output(call_id) is None:
+            self._history.tool((asked.call.id, asked.call.name, asked.call.arguments), output)
+        for response, group in self._asked.items():
+            held = group.calls.get(call_id)
             if held is not None and held.state is State.RUNS:
                 held.state, held.output, held.send_at = State.READY, output, now + _HELD_SECONDS
-                call = held.call
-                self._history.tool((call.id, call.name, call.arguments), output)
                 self._settle(response, now)
                 return
+        item = self._send(_Call(asked.call, output=output), unknown=self._history.retold)
+        others = [(call.response, call.session) for call in self._history.calls.values()]
+        if (asked.response, asked.session) not in others:
+            self._go_on(item, now)
 
     def over(self, response: str, now: float) -> None:
         """A response has ended: what it asked for may be answered."""
@@ -160,7 +167,12 @@ class Functions:
         if item:
             self._go_on(item, now)
 
-    def _send(self, call: _Call) -> str:
+    def _send(self, call: _Call, *, unknown: bool = False) -> str:
+        """Send an output; `unknown`: the session does not know that it was asked for, and is told that before."""
+        if unknown:
+            item = {"type": "function_call", "call_id": call.call.id}
+            item |= {"name": call.call.name, "arguments": call.call.arguments}
+            self._out.append(wire.ItemCreate(self._new_id("asked"), item))
         id_ = self._new_id("answer")
         call.state, call.send_at = State.SENT, inf
         self._sent[id_] = call

@@ -21,6 +21,8 @@ from sts_trio.providers.base import (
     AgentRetry,
     AgentTurnEnd,
     RetryKind,
+    SessionEnd,
+    SessionEndKind,
     UserInterruption,
     UserTurn,
 )
@@ -39,10 +41,11 @@ if TYPE_CHECKING:
     from sts_trio.providers.base import AgentEvent
     from sts_trio.providers.openai.audio import Codec
     from sts_trio.providers.openai.dialect import Dialect
-    from sts_trio.providers.openai.opening import History
+    from sts_trio.providers.openai.history import History
     from sts_trio.providers.openai.responses import Answer
 
 _ABOUT_ITEMS = ("cut_", "seed")  # an item that is gone, or was not taken: the call does not depend on it
+_CUT_OFF = "Your last answer was cut off by the connection, not by the caller. Go on with it from where it ends."
 _MOST_TYPED = 16  # texts that the service has not taken up yet
 
 
@@ -63,8 +66,8 @@ class RealtimeProtocol:
         self._count = 0
         self._caller = CallerTurns(history, self.events)
         self._responses = Responses(patience)
-        self._questions = Questions(self.out, self.events, self._id, dialect, patience)
-        self._functions = Functions(self.out, self._id, history, self._answered)
+        self._questions = Questions(self.out, self.events, self._id, dialect, patience, self._give_up)
+        self._functions = Functions(self.out, self._id, history, session, self._answered)
         self._words = AgentWords(history, self.events)
         self._voice = AgentVoice(codec, history, self.events, self.out, self._id)
         self._typed: dict[str, str] = {}  # texts by item
@@ -89,34 +92,51 @@ class RealtimeProtocol:
         self._functions.expire(now)
         self._questions.expire(now)
 
+    def lost(self) -> None:
+        """The session is over: what either side was saying has been said."""
+        self._caller.lost()
+        self._words.tell()
+
+    def _give_up(self, cause: str) -> None:
+        self.lost()
+        self.events.append(SessionEnd(cause, SessionEndKind.LOST))
+
     # The service.
 
     def take(self, message: wire.FromService, now: float) -> None:
         """Take what the service says."""
         match message:
-            case wire.AudioDelta(response_id=response, item_id=item):
-                if message.delta:
-                    self._speak(message, self._sign(response, item, now), now)
-            case wire.WordsDelta(response_id=response, item_id=item):
-                if self._sign(response, item, now).stage is not Stage.CUT:
-                    self._words.more(response or "", item or "", message.delta or "")
-            case wire.WordsDone(response_id=response, item_id=item):
-                if self._sign(response, item, now).stage is not Stage.CUT:
-                    self._words.whole(response or "", item or "", message.transcript or "")
-            case wire.TextDone(response_id=response, item_id=item):
-                self._sign(response, item, now).written = True
-            case wire.ItemBegun(item=item, response_id=response):
-                self._sign(response, item.id, now)
-            case wire.ItemDone(item=item, response_id=response):
-                self._item_done(item, self._sign(response, item.id, now), now)
             case wire.ResponseCreated(id=id_):
                 self._created(id_, now)
             case wire.ResponseDone(response=done):
                 self._done(done, now)
             case wire.ServiceError():
                 self._error(message.cause, now)
+            case wire.ItemBegun(item=item, response_id=response):
+                self._sign(response, item.id, now)
+            case wire.ItemDone(item=item, response_id=response):
+                self._item_done(item, self._sign(response, item.id, now), now)
+            case wire.AudioDelta() | wire.WordsDelta() | wire.WordsDone() | wire.TextDone():
+                self._take_part(message, self._sign(message.response_id, message.item_id, now), now)
             case _:
                 self._take_caller(message, now)
+
+    def _take_part(
+        self, part: wire.AudioDelta | wire.WordsDelta | wire.WordsDone | wire.TextDone, answer: Answer, now: float
+    ) -> None:
+        """Take a part of a response."""
+        response, item = part.response_id or "", part.item_id or ""
+        match part:
+            case wire.AudioDelta():
+                self._speak(part, answer, now)
+            case wire.TextDone():
+                answer.written = True
+            case wire.WordsDelta() if answer.stage is not Stage.CUT:
+                self._words.more(response, item, part.delta or "")
+            case wire.WordsDone() if answer.stage is not Stage.CUT:
+                self._words.whole(response, item, part.transcript or "")
+            case _:
+                pass
 
     def _take_caller(self, message: wire.FromService, now: float) -> None:
         """Take what the service says of the caller, and of items."""
@@ -250,6 +270,8 @@ class RealtimeProtocol:
             self._useless(how, now)
             return
         self._questions.ended(how, now)
+        if how in (How.SPOKE, How.ASKED):
+            self._history.agent_done()
         if how is How.SPOKE:
             self._functions.spoken()
             self.events.append(AgentTurnEnd())
@@ -281,6 +303,8 @@ class RealtimeProtocol:
     # What a response brings.
 
     def _speak(self, chunk: wire.AudioDelta, answer: Answer, now: float) -> None:
+        if not chunk.delta:
+            return
         if answer.stage is not Stage.CUT:
             answer.voiced = True
             self._voice.give(chunk, now)
@@ -314,6 +338,14 @@ class RealtimeProtocol:
     def say(self, text: str, now: float) -> None:
         """Have `text` spoken as it stands: word for word where the service can, else by asking for just that."""
         self._questions.want(Kind.SAY, now, words=text)
+
+    def go_on(self, now: float, *, cut_off: bool) -> None:
+        """Have the caller's last words answered, or an answer that was cut off by a break ended."""
+        if cut_off:
+            id_ = self._id("note")
+            self.out.append(wire.ItemCreate(id_, wire.message_item("system", _CUT_OFF, id_)))
+        self._questions.turn(now, asks=False)
+        self._questions.send(now)
 
     def user_text(self, text: str, now: float) -> None:
         """Have `text` answered as if the caller had said it."""

@@ -18,7 +18,7 @@ from enum import Enum, auto
 from math import inf
 from typing import TYPE_CHECKING
 
-from sts_trio.providers.base import AgentRetry, RetryKind, SessionEnd, SessionEndKind
+from sts_trio.providers.base import AgentRetry, RetryKind
 from sts_trio.providers.openai.dialect import describe, is_busy, is_limit, request
 from sts_trio.providers.openai.responses import How, Useless, told_pause
 
@@ -95,7 +95,8 @@ class _Flight:
 class Questions:
     """Puts requests into `out`, and what the call is to know into `events`.
 
-    `patience`: an answer that has not begun after so many seconds does not come.
+    `patience`: an answer that has not begun after so many seconds does not come. `give_up` ends the session; it is told
+    why.
     """
 
     def __init__(
@@ -105,9 +106,11 @@ class Questions:
         new_id: Callable[[str], str],
         dialect: Dialect,
         patience: float,
+        give_up: Callable[[str], None],
     ) -> None:
         self._out = out
         self._events = events
+        self._lost = give_up
         self._new_id = new_id
         self._dialect = dialect
         self._patience = patience
@@ -361,6 +364,5 @@ class Questions:
         if not questions:
             return False
         self._open.clear()
-        text = f"{self._dialect.name} does not answer, though it was asked twice, {self._patience:g} s apart"
-        self._events.append(SessionEnd(text, SessionEndKind.LOST))
+        self._lost(f"{self._dialect.name} does not answer, though it was asked twice, {self._patience:g} s apart")
         return True

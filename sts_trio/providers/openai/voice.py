@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 
 from sts_trio.providers.base import AgentAudio
 from sts_trio.providers.openai import wire
-from sts_trio.providers.openai.audio import PlaybackEstimate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from sts_trio.providers.base import AgentEvent
     from sts_trio.providers.openai.audio import Codec, Cut
-    from sts_trio.providers.openai.opening import History
+    from sts_trio.providers.openai.history import History
 
 _REMEMBERED = 64  # items that are text
 
@@ -38,7 +37,7 @@ class AgentVoice:
         self._events = events
         self._out = out
         self._new_id = new_id
-        self._played = PlaybackEstimate()
+        self._played = history.played
         self._last: tuple[str | None, str | None] = (None, None)  # response and item of the last chunk
         self._texts: deque[str] = deque(maxlen=_REMEMBERED)  # a service refuses to cut these
 

@@ -9,7 +9,7 @@ from sts_trio.providers.base import AgentText
 
 if TYPE_CHECKING:
     from sts_trio.providers.base import AgentEvent
-    from sts_trio.providers.openai.opening import History
+    from sts_trio.providers.openai.history import History
 
 _LONGEST_TEXT = 10_000  # characters of what the agent says in one item; some ten minutes
 _REMEMBERED = 64  # items: those that have been told, and those that are being said
@@ -28,6 +28,7 @@ class AgentWords:
         """More of an item is being said."""
         name = (response, item)
         self._said[name] = (self._said.get(name, "") + text)[:_LONGEST_TEXT]
+        self._history.agent_words(item, self._said[name])
         if len(self._said) > _REMEMBERED:
             self._tell(next(iter(self._said)))
 

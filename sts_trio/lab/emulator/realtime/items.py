@@ -48,8 +48,10 @@ class Items:
             ClientError: nothing can be made of it.
         """
         match item.get("type"), item.get("role"):
-            case _ if str(item["id"]).startswith("seed_"):
+            case kind, role if str(item["id"]).startswith("seed_"):
                 self.seeded.append(item)
+                if (kind, role) != ("message", "system"):
+                    self._typed = text_of(item) if role == "user" else None
             case "message", "user":
                 self._typed = text_of(item)
                 self.user_inputs.append(self._typed)
