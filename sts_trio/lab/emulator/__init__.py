@@ -17,6 +17,7 @@ from sts_trio.lab.emulator.faults import (
 )
 from sts_trio.lab.emulator.options import EmulatorOptions, FaultsError, FaultsFile, parse_faults
 from sts_trio.lab.emulator.realtime.steps import (
+    AsksForTool,
     LateCancel,
     LateDone,
     LateEvents,
@@ -55,6 +56,7 @@ from sts_trio.lab.emulator.steps import (
 
 __all__ = [
     "Accept",
+    "AsksForTool",
     "CloseWith",
     "Cut",
     "Delay",

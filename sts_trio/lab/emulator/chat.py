@@ -133,6 +133,14 @@ class ChatProtocol(ABC):
     # What the server does with it.
 
     @property
+    def memory(self) -> object:
+        """What is left of its conversation, for one that resumes it (`take_up`)."""
+        return None
+
+    def take_up(self, memory: object) -> None:  # noqa: B027  # EVI keeps a conversation to itself
+        """Go on with an earlier conversation."""
+
+    @property
     @abstractmethod
     def deadline(self) -> float:
         """When `tick` has something to do."""

@@ -54,9 +54,13 @@ def test_a_response_comes_to_nothing_and_the_next_one_answers_the_same(
     spoken = bool(said) and how != "empty"
     assert bool(response["output"]) == spoken
     assert ("response.output_audio.delta" in str(client.heard)) == spoken
+    if how == "rate_limited":
+        client.say("response.create")
+        client.collect(3.0)
+        assert "Please try again in 2.05s." in str(client.responses[1])
     client.say("response.create")
     client.collect(3.0)
-    assert client.responses[1]["status"] == "completed"
+    assert client.responses[-1]["status"] == "completed"
     assert client.said[-1] == f"You said: {WORDS}"
     client.say("response.create")  # nothing is left to be answered
     client.collect(3.0)
@@ -108,7 +112,11 @@ def test_a_response_stays_active_until_it_is_done() -> None:
     ]
     client.collect(0.5)
     assert len(client.responses) == 1
-    client.answer(call["call_id"], event_id="in time")
+    client.say("response.create")  # without an output: the model asks again
+    client.collect(1.0)
+    again = client.calls[1]
+    assert (again["name"], again["call_id"] != call["call_id"]) == ("weather", True)
+    client.answer(again["call_id"], event_id="in time")
     client.say("response.create")
     client.collect(5.0)
     assert len(client.errors()) == 2

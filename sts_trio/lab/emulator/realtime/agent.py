@@ -61,6 +61,7 @@ class Agent:
         self._answers = True  # turns, by itself
         self._decided = 0  # responses that have been decided on and not been begun
         self._question: Answer | None = None
+        self._words = ""  # of its answer
         self._answered: Answer | None = None  # the one that the response under way is to answer
         self._close_at = math.inf  # when the response under way is over: all of it has been said
 
@@ -97,6 +98,11 @@ class Agent:
                 unix_ms=lambda: int(time.time() * 1000),
                 began=now,
             )
+
+    @property
+    def unanswered(self) -> str | None:
+        """How what is still to be answered would be."""
+        return self._words if self._question is not None else None
 
     # What is sent.
 
@@ -138,7 +144,7 @@ class Agent:
     def say(self, text: str, now: float) -> list[Action]:
         """Speak a text as it stands."""
         self._answered = None
-        return self._respond(self._spoken(text, now), asked=True)
+        return self._respond(self._spoken(text, now), now, asked=True)
 
     def cancel(self, reason: str, now: float) -> list[Action]:
         """Stop speaking, if it speaks."""
@@ -159,8 +165,9 @@ class Agent:
         _, outputs = self._items.take_unanswered()
         told = " ".join(output.content for output in outputs)
         self._question = partial(self._parroted, turn, rate, told)
-        words = said.message.content if isinstance(said, UserMessage) else None
-        return words or "", self._ask(now) if self._answers and not self.busy else []
+        words = (said.message.content if isinstance(said, UserMessage) else None) or ""
+        self._words = f"{told} You said: {words}".lstrip()
+        return words, self._ask(now) if self._answers and not self.busy else []
 
     def write_down(self, item: str, words: str) -> list[Action]:
         """What is told of the words of a turn, now that it has been committed."""
@@ -197,23 +204,26 @@ class Agent:
     def _wonder(self) -> None:
         """Find out what is to be answered: the newest that was typed, or the outputs of functions."""
         typed, outputs = self._items.take_unanswered()
-        if outputs:
-            self._question = partial(self._spoken, " ".join(output.content for output in outputs))
-        elif typed is not None:
-            self._question = partial(self._typed, typed)
+        told = " ".join(output.content for output in outputs) or self._items.take_left_open()
+        if typed is not None and not outputs:
+            self._question, self._words = partial(self._typed, typed), f"You said: {typed}"
+        elif told:
+            self._question, self._words = partial(self._spoken, told), told
+        elif self._question is None and (call := self._items.take_awaited()) is not None:
+            self._question = partial(self._called, call)  # whose output it has not got: it asks again
 
     def _ask(self, now: float, *, asked: bool = False) -> list[Action]:
         question = self._answered = self._question or partial(self._spoken, NOTHING)
-        return self._respond(question(now), asked=asked)
+        return self._respond(question(now), now, asked=asked)
 
-    def _respond(self, actions: list[Action], *, asked: bool) -> list[Action]:
+    def _respond(self, actions: list[Action], now: float, *, asked: bool) -> list[Action]:
         """Begin the response that these are; nothing, where none begins."""
         begun: list[Action] = []
         for action in actions:
             if not isinstance(action, Say | ToolCall):
                 continue
             turn = action.turn if isinstance(action, Say) else single(action)
-            if (made := self._troubles.of_response(turn, asked=asked)) is not None:
+            if (made := self._troubles.of_response(turn, now, asked=asked)) is not None:
                 begun.append(Say(made, self._troubles.answer_seconds))
         self._decided += len(begun)
         return begun
@@ -222,6 +232,9 @@ class Agent:
         """A turn in the caller's own voice; what came meanwhile is `told` first: it is part of the conversation."""
         answer = self._parrot.turn(turn, rate, 0, self._settings, now)[1:] if self._parrot else []
         return [Say(_told(told, each.turn)) if told and isinstance(each, Say) else each for each in answer]
+
+    def _called(self, call: ToolCall, _now: float) -> list[Action]:
+        return [msgspec.structs.replace(call, tool_call_id=f"call_{new_id(self._rng)}")]
 
     def _spoken(self, text: str, now: float) -> list[Action]:
         return self._parrot.say(text, now) if self._parrot else []

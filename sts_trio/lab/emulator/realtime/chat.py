@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sts_trio.lab.emulator.chat import ChatProtocol, Close
+from sts_trio.lab.emulator.chat import KEPT_TEXTS, ChatProtocol, Close
 from sts_trio.lab.emulator.evi.wire import ErrorMessage, Event
 from sts_trio.lab.emulator.realtime.agent import Agent
 from sts_trio.lab.emulator.realtime.caller_audio import CallerAudio, SpeechBegan
 from sts_trio.lab.emulator.realtime.events import committed, error, event, new_id, speech_started, speech_stopped
-from sts_trio.lab.emulator.realtime.items import Items, text_of
+from sts_trio.lab.emulator.realtime.items import Items, Memory, text_of
 from sts_trio.lab.emulator.realtime.malformed import MALFORMED
 from sts_trio.lab.emulator.realtime.session import merged, read_session
 from sts_trio.lab.emulator.realtime.troubles import Troubles
@@ -58,7 +59,10 @@ NOT_XAI = {"conversation.item.done", "rate_limits.updated"}  # docs/protocols/re
 
 
 class RealtimeChat(ChatProtocol):
-    """One session's state; see `ChatProtocol`. `items` is what the client made of the conversation."""
+    """One session's state; see `ChatProtocol`. `items` is what the client made of the conversation.
+
+    `refused`: the codes of the errors that it was told, the newest `KEPT_TEXTS`.
+    """
 
     malformed = MALFORMED
     parse_upgrade = staticmethod(parse_realtime)
@@ -68,11 +72,13 @@ class RealtimeChat(ChatProtocol):
     ) -> None:
         super().__init__(options, query, f"sess_{new_id(rng)}", group or f"conv_{new_id(rng)}", now)
         self.session: Session | FlatSession | None = None
+        self.refused: deque[str] = deque(maxlen=KEPT_TEXTS)
         self._taken_up = group is not None
         self._flat = options.provider.flat_session
         self._rng = rng
         self._audio = CallerAudio(lambda: f"item_{new_id(rng)}")
         self._fields: dict[str, Any] = {}  # of the session, as they were told
+        self._replayed: tuple[dict[str, Any], ...] = ()  # items of an earlier session, still to be told
         self._told = True  # what is the first to be told of it
         self._cut_at = math.inf  # when an agent who is spoken over stops
         self._troubles = Troubles(rng)
@@ -122,6 +128,17 @@ class RealtimeChat(ChatProtocol):
 
     # What the server does with it.
 
+    @property
+    def memory(self) -> Memory:
+        """See `ChatProtocol`."""
+        return self.items.memory(self._agent.unanswered)
+
+    def take_up(self, memory: object) -> None:
+        """Go on with an earlier conversation, whose items are told before `session.updated`."""
+        if isinstance(memory, Memory):
+            self.items.remember(memory)
+            self._replayed = memory.items
+
     def befall(self, step: RealtimeStep) -> None:
         """Have a bad day from now on."""
         self._troubles.add(step)
@@ -163,6 +180,7 @@ class RealtimeChat(ChatProtocol):
         try:
             return self._read(parse_client(data), now)
         except ClientError as exc:
+            self.refused.append(exc.code)
             return [error(exc.code, exc.message, event_id=exc.event_id, param=exc.param)]
 
     def tick(self, now: float) -> list[Action]:
@@ -255,7 +273,9 @@ class RealtimeChat(ChatProtocol):
             return []
         expires = int(time.time() + self._longest)
         whole = {"id": self.chat_id, "object": "realtime.session", "model": model, "expires_at": expires, **fields}
-        return [Event({"type": "session.updated", "session": whole}, ready=True)]
+        before = [event("conversation.item.added", previous_item_id=None, item=item) for item in self._replayed]
+        self._replayed = ()
+        return [*before, Event({"type": "session.updated", "session": whole}, ready=True)]
 
     def _hear(self, data: bytes, now: float) -> list[Action]:
         actions: list[Action] = []

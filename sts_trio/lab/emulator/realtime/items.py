@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from sts_trio.lab.emulator.evi.settings import Context
-from sts_trio.lab.emulator.evi.wire import ToolResponse
+from sts_trio.lab.emulator.evi.wire import ToolCall, ToolResponse
 from sts_trio.lab.emulator.realtime.events import added, deleted, event, truncated
 from sts_trio.lab.emulator.realtime.usage import Meter
 from sts_trio.lab.emulator.realtime.wire import ClientError, refusal
@@ -63,6 +64,14 @@ class _Output(_Item, frozen=True, tag="function_call_output"):
     output: str
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What is left of a conversation when its session ends: its items, and the answer that is still due, if any."""
+
+    items: tuple[dict[str, Any], ...] = ()
+    unanswered: str | None = None
+
+
 class Items:
     """The conversation, in order, and what the client made of it. `lengths`: ms of voice, by item of the agent's.
 
@@ -82,10 +91,36 @@ class Items:
         self._forces = forces
         self._kinds: dict[str, str] = {}  # by id, in the order of the conversation
         self._calls: dict[str, None] = {}  # ids of calls that may be answered
+        self._awaited: dict[str, ToolCall] = {}  # those of them that have not been answered
         self._typed: str | None = None
         self._outputs: list[ToolResponse] = []
+        self._left_open: str | None = None  # what an earlier session had not answered
+        self._history: deque[dict[str, Any]] = deque(maxlen=KEPT_TEXTS)
 
     # What the service does.
+
+    def remember(self, memory: Memory) -> None:
+        """Go on with an earlier conversation."""
+        for item in memory.items:
+            self.note(item)
+            if item["type"] == "function_call":
+                self.open_calls([item["call_id"]])
+        self._left_open = memory.unanswered
+
+    def memory(self, asked: str | None) -> Memory:
+        """Return what is left of it; `asked` is what the agent was about to answer."""
+        outputs = " ".join(output.content for output in self._outputs)
+        return Memory(tuple(self._history), outputs or self._typed or self._left_open or asked)
+
+    def record(self, item: dict[str, Any]) -> None:
+        """An item is complete, and can be told again."""
+        self._history.append(item)
+
+    def note(self, item: dict[str, Any]) -> str | None:
+        """A complete item is the last one now; return the id of the one before it."""
+        self.record(item)
+        kind = item["type"] if item["type"] != "message" else "text"
+        return self.append(item["id"], str(kind))
 
     def append(self, id_: str, kind: str) -> str | None:
         """An item is the last one now; return the id of the one before it."""
@@ -102,14 +137,26 @@ class Items:
         self.lengths[id_] = self.lengths.get(id_, 0.0) + seconds * 1000
         self.meter.say(seconds=seconds)
 
-    def open_calls(self, ids: Iterable[str]) -> None:
-        """The response that asked for these functions is over: they may be answered."""
-        self._calls.update(dict.fromkeys(ids))
+    def open_calls(self, ids: Iterable[str], call: ToolCall | None = None) -> None:
+        """The response that asked for this function, perhaps more than once, is over: it may be answered."""
+        for id_ in ids:
+            self._calls[id_] = None
+            if call is not None:
+                self._awaited[id_] = call
+
+    def take_awaited(self) -> ToolCall | None:
+        """Return a call that has not been answered, and is to be made again: the model knows no output of it."""
+        return self._awaited.pop(next(iter(self._awaited)), None) if self._awaited else None
 
     def take_unanswered(self) -> tuple[str | None, list[ToolResponse]]:
         """Return what was typed last, and the outputs of functions, as far as no response has begun since."""
         unanswered, self._typed, self._outputs = (self._typed, self._outputs), None, []
         return unanswered
+
+    def take_left_open(self) -> str | None:
+        """Return how to answer what an earlier session had not answered, once."""
+        told, self._left_open = self._left_open, None
+        return told
 
     # What the client does.
 
@@ -124,9 +171,7 @@ class Items:
         self._check_ids(create, item)
         match item:
             case _ if str(item.id).startswith("seed_"):
-                self.seeded.append(fields)
-                if isinstance(item, _Call) and item.call_id:
-                    self.open_calls([item.call_id])
+                self._seed(item, fields)
             case _Message(role="user"):
                 self._typed = text_of(create.item)
                 self.user_inputs.append(self._typed)
@@ -136,13 +181,13 @@ class Items:
                 answer = ToolResponse(tool_call_id=item.call_id, content=item.output)
                 self._outputs.append(answer)
                 self.answers.append(answer)
+                self._awaited.pop(item.call_id, None)
             case _Call(call_id=call_id):
                 self.open_calls([call_id] if call_id else ())
             case _:
                 pass
-        kind = item.__struct_config__.tag
         self.meter.read(text_of(create.item) if isinstance(item, _Message) else str(create.item))
-        last = self.append(fields["id"], "text" if kind == "message" else str(kind))
+        last = self.note(fields)
         place = create.previous_item_id
         return [*added(fields, last if place is None else None if place == "root" else place)]
 
@@ -181,6 +226,21 @@ class Items:
         return [truncated(cut.item_id, cut.audio_end_ms)]
 
     # Inside.
+
+    def _seed(self, item: _Message | _Forced | _Call | _Output, fields: dict[str, Any]) -> None:
+        """Take an item of an earlier session: what it ended with may be still to be answered, or to be gone on with."""
+        self.seeded.append(fields)
+        match item:
+            case _Message(role="user"):
+                self._left_open = f"You said: {text_of(fields)}"
+            case _Message(role="assistant"):
+                self._left_open = "As I was saying." if text_of(fields).endswith("…") else None
+            case _Output(output=output):
+                self._left_open = output
+            case _Call(call_id=str(call_id)):
+                self.open_calls([call_id])
+            case _:
+                pass
 
     def _find(self, id_: str, what: str, doing: str, event_id: str | None) -> str:
         if id_ not in self._kinds:

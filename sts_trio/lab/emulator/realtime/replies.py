@@ -49,6 +49,7 @@ class Replies:
         self._saying: SpokenItem | None = None
         self._output: list[Fields] = []
         self._asked: list[str] = []  # ids of the calls in it
+        self._call_made: ToolCall | None = None  # which they are of
         self._metadata: Fields | None = None  # of the active one
 
     def tell(self, message: ToClient) -> list[Event]:
@@ -78,7 +79,7 @@ class Replies:
         if ending is None or done is None:
             return []
         self.active = self.ending = None
-        self._items.open_calls(self._asked)
+        self._items.open_calls(self._asked, self._call_made)
         meter = self._items.meter
         over = response_done(
             done,
@@ -122,6 +123,7 @@ class Replies:
         if said is None:
             return []
         self._output.append(said.message(status))
+        self._items.record(said.message(status))
         return said.end(status)
 
     def _call(self, call: ToolCall) -> list[Event]:
@@ -129,6 +131,7 @@ class Replies:
         ids = [call.tool_call_id, *(self._new_id("call") for _ in range(self.calls - 1))]
         for id_ in ids:
             events += self._function(call, id_)
+        self._call_made = call
         self.ending = Ended("completed")
         return events
 
@@ -140,6 +143,7 @@ class Replies:
         whole = {**item, "status": "completed", "arguments": call.parameters}
         self._items.meter.say(call.name + call.parameters)
         self._output.append(whole)
+        self._items.record(whole)
         self._asked.append(call_id)
         arguments = event(
             "response.function_call_arguments.done",

@@ -40,7 +40,8 @@ ServerEvent = Literal[
 class OddResponses(Step, frozen=True, tag="response"):
     """The next `count` responses come to nothing, in the way of `how`, after `said` seconds of voice.
 
-    `failed`: `server_error`. `rate_limited`: the error says how long to wait. `incomplete`: too many tokens.
+    `failed`: `server_error`. `rate_limited`: the error says how long to wait, and until then no other
+    response comes to more. `incomplete`: too many tokens.
     `filtered`: by a filter of contents. `empty`: completed, and without an item. `text`: all of it, but in text.
     `unanswered`: no event at all. For the last three `said` means nothing. `asked`: only those count that the client
     asks for.
@@ -82,6 +83,15 @@ class MoreCalls(Step, frozen=True, tag="more_calls"):
 
     after: Seconds = 0.0
     count: Annotated[int, Meta(ge=2, le=16)] = 2
+
+
+class AsksForTool(Step, frozen=True, tag="asks_for_tool"):
+    """The next `count` responses ask for this function of the client's in place of what they would say."""
+
+    after: Seconds = 0.0
+    name: str = "lookup"
+    arguments: str = "{}"
+    count: Count = 1
 
 
 class Transcripts(Step, frozen=True, tag="transcripts"):
@@ -132,6 +142,7 @@ RealtimeStep = (
     | LateDone
     | LateCancel
     | MoreCalls
+    | AsksForTool
     | Transcripts
     | RefusedTranscription
     | MissingEvents

@@ -10,9 +10,10 @@ import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
-from sts_trio.lab.emulator.evi.wire import AssistantEnd, AssistantMessage, AudioOutput, Ended, Written
+from sts_trio.lab.emulator.evi.wire import AssistantEnd, AssistantMessage, AudioOutput, Ended, ToolCall, Written
 from sts_trio.lab.emulator.realtime.events import new_id, transcribed, transcription_failed
 from sts_trio.lab.emulator.realtime.steps import (
+    AsksForTool,
     LateCancel,
     LateDone,
     LateEvents,
@@ -35,15 +36,9 @@ if TYPE_CHECKING:
 Fields = dict[str, Any]
 
 SERVER_ERROR = {"type": "server_error", "code": "server_error", "message": "The server had an error."}
-RATE_LIMITED = {
-    "type": "rate_limit_exceeded",
-    "code": "rate_limit_exceeded",
-    "message": "Rate limit reached for gpt-realtime on tokens per min (TPM): Limit 40000, Used 39127, Requested 4573. "
-    "Please try again in 5.55s.",
-}
+LIMITED_SECONDS = 5.55  # of a rate limit; until then nothing else is answered either
 ENDS = {
     "failed": Ended("failed", cause=SERVER_ERROR),
-    "rate_limited": Ended("failed", cause=RATE_LIMITED),
     "incomplete": Ended("incomplete", "max_output_tokens"),
     "filtered": Ended("incomplete", "content_filter"),
     "empty": Ended("completed"),
@@ -66,7 +61,8 @@ class Troubles:
         self.refuses_transcription = False
         self._rng = rng
         self._words = "as ever"
-        self._responses: list[tuple[OddResponses, list[int]]] = []  # with how many are left of each
+        self._limited_until = -math.inf
+        self._responses: list[tuple[OddResponses | AsksForTool, list[int]]] = []  # with how many are left of each
         self._events: list[tuple[MissingEvents | LateEvents, list[int]]] = []
         self._fields: set[str] = set()
         self._numbers: dict[str, int] = {}
@@ -76,7 +72,7 @@ class Troubles:
     def add(self, step: RealtimeStep) -> None:
         """Bring one into force."""
         match step:
-            case OddResponses(count=count):
+            case OddResponses(count=count) | AsksForTool(count=count):
                 self._responses.append((step, [count]))
             case MissingEvents(count=count) | LateEvents(count=count):
                 self._events.append((step, [count]))
@@ -97,17 +93,33 @@ class Troubles:
 
     # Responses.
 
-    def of_response(self, turn: Turn, *, asked: bool) -> Turn | None:
+    def of_response(self, turn: Turn, now: float, *, asked: bool) -> Turn | None:
         """Return what becomes of a response; None for no event at all. `asked`: by the client."""
+        if now < self._limited_until:
+            return single(_rate_limited(self._limited_until - now))
         for step, left in self._responses:
-            if left[0] and (asked or not step.asked):
+            if left[0] and (asked or isinstance(step, AsksForTool) or not step.asked):
                 left[0] -= 1
+                if isinstance(step, AsksForTool):
+                    return single(self._call(step))
                 if step.how == "unanswered":
                     return None
+                if step.how == "rate_limited":
+                    self._limited_until = now + LIMITED_SECONDS
+                    return _ended(turn, _rate_limited(LIMITED_SECONDS), step.said)
                 said = 0.0 if step.how == "empty" else step.said
                 turn = self._written(turn) if step.how == "text" else _ended(turn, ENDS[step.how], said)
                 break
         return turn
+
+    def _call(self, step: AsksForTool) -> ToolCall:
+        return ToolCall(
+            name=step.name,
+            parameters=step.arguments,
+            tool_call_id=f"call_{new_id(self._rng)}",
+            tool_type="function",
+            response_required=True,
+        )
 
     def _written(self, turn: Turn) -> Turn:
         words = next((item.message.content for _, item in turn if isinstance(item, AssistantMessage)), None)
@@ -211,6 +223,13 @@ def _ended(turn: Turn, end: Ended, seconds: float) -> Turn:
                 break
             yield at, item
     yield last, end
+
+
+def _rate_limited(seconds: float) -> Ended:
+    used = "Rate limit reached for gpt-realtime on tokens per min (TPM): Limit 40000, Used 39127, Requested 4573."
+    text = f"{used} Please try again in {seconds:.2f}s."
+    kind = "rate_limit_exceeded"
+    return Ended("failed", cause={"type": kind, "code": kind, "message": text})
 
 
 def single(item: Item) -> Turn:
