@@ -129,7 +129,7 @@ async def test_an_answer_that_is_spoken_over_stops_and_stays_stopped(
 ) -> None:
     """The caller speaks 0.6 s into the greeting, which lasts 2.3 s; what was heard of it is what is kept of it."""
     options = EmulatorOptions(
-        service=provider, api_keys=frozenset({KEY}), seed=1, speed=1.0, faults=faults, inactivity=600
+        service=provider, api_keys=frozenset({KEY}), seed=1, speed=2.0, faults=faults, inactivity=600
     )
     async with open_stage(provider=provider, emulator=options, welcome_message=GREETING) as stage:
         line = Line(await stage.call())
