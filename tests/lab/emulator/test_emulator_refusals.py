@@ -1,4 +1,4 @@
-"""What the emulator's Realtime services refuse, and what they take, as real ones do (docs/protocols/realtime.md 5.1)."""
+"""What the emulator's Realtime services refuse and take, as real ones do (docs/protocols/realtime.md 5.1)."""
 
 from __future__ import annotations
 
@@ -147,6 +147,7 @@ def audio(**changes: Any) -> dict[str, Any]:
     return {"audio": wanted}
 
 
+RATIO = {"type": "retention_ratio"}
 WORDS = "audio.input.transcription"
 
 
@@ -181,7 +182,7 @@ def test_a_session_may_want(changes: dict[str, Any]) -> None:
             "invalid_value",
             "truncation.retention_ratio",
         ),
-        ({"truncation": {"type": "retention_ratio"}}, "missing_required_parameter", "truncation.retention_ratio"),
+        ({"truncation": RATIO}, "missing_required_parameter", "truncation.retention_ratio"),
         ({"truncation": "never"}, "invalid_value", "truncation"),
         ({"temperature": 0.8}, "unknown_parameter", "temperature"),
         ({"max_output_tokens": 5000}, "invalid_value", "max_output_tokens"),
