@@ -48,6 +48,13 @@ class SendAudio:
 
 
 @dataclass(frozen=True, slots=True)
+class Begin:
+    """Core's `init` has come: from now on the call has this id."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
 class OpenSession:
     """Open a session with the provider for this call. `number` is what its events, and other actions, name it by.
 
@@ -61,9 +68,28 @@ class OpenSession:
 
 @dataclass(frozen=True, slots=True)
 class Attach:
-    """This session takes audio, and all that is said to the agent, from now on."""
+    """This session takes audio, and all that is said to the agent, from now on.
+
+    `again`: first what was kept of the caller's turn (`KeepAudio`), which the session before has had and not answered.
+    """
 
     number: int
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KeepAudio:
+    """Keep what the caller says, to say it again should the session be lost: a whole `turn`, or only a moment."""
+
+    turn: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GoOn:
+    """Have the agent answer the caller's last `words`, or, `cut_off`, go on with what it was saying."""
+
+    words: str = field(repr=False)
+    cut_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +181,12 @@ class End:
 
 Action = (
     SendAudio
+    | Begin
     | OpenSession
     | Attach
     | CloseSession
+    | KeepAudio
+    | GoOn
     | Say
     | SendUserText
     | AddContext

@@ -18,15 +18,26 @@ from enum import Enum, auto
 from math import inf
 from typing import TYPE_CHECKING
 
-from sts_trio.call.actions import CloseSession, Deadline, End, LogWarning, Say, Truncate
-from sts_trio.call.config import is_real_uuid, named
+from sts_trio.call.actions import (
+    Begin,
+    CloseSession,
+    Deadline,
+    End,
+    LogWarning,
+    Say,
+    Truncate,
+)
+from sts_trio.call.config import named
 from sts_trio.call.dtmf import DtmfEntries, UnusableKeyError
 from sts_trio.call.emotions import STRONGEST, Emotions, strongest
-from sts_trio.call.ending import Ending, NoInputTimer
+from sts_trio.call.ending import Ending
 from sts_trio.call.meter import CallOutcome, Cause
-from sts_trio.call.resume import QUIET_SECONDS, ResumePolicy
+from sts_trio.call.resume import ResumePolicy
+from sts_trio.call.silence import Silence
 from sts_trio.call.speech import AgentSpeech
 from sts_trio.call.tools import ToolCalls
+from sts_trio.call.unanswered import Unanswered
+from sts_trio.call.unusable import Unusable
 from sts_trio.call.upstream import UpstreamFrames
 from sts_trio.core.wire import CallerAudio, Digit, Init, NotUnderstood
 from sts_trio.providers.base import (
@@ -39,24 +50,19 @@ from sts_trio.providers.base import (
     SessionEnd,
     ToolCall,
     UserInterruption,
+    UserSpeaks,
     UserTurn,
     UserWords,
 )
-from sts_trio.text import one_line
 
 if TYPE_CHECKING:
     from sts_trio.call.actions import Action, Actions, Deadlines
     from sts_trio.call.config import CallRules
-    from sts_trio.call.emotions import Mood
     from sts_trio.call.playout import Playout
     from sts_trio.core.link import SocketClosed
     from sts_trio.core.wire import FromCore
     from sts_trio.providers.base import AgentEvent, CallInfo
     from sts_trio.tools.tool import ToolResult
-
-_LISTEN_SECONDS = 0.1  # every fifth frame: nobody says a word in less
-_NOTES = 5  # log lines a call, and side, about messages that were not understood; the rest are counted
-_LONGEST_NOTE = 200  # characters
 
 
 class CallState(Enum):
@@ -78,21 +84,21 @@ class Bridge:
         self.call = known  # what is known of the call; `init` makes it better
         self._rules = rules
         self._playout = playout
-        self._greeting = ""
         self.deadlines: Deadlines = dict.fromkeys(Deadline, inf)  # the earliest is `deadline`
-        self._listen_from = inf  # from when on it matters whether the caller is quiet; it costs a little
-        self._listen_again = -inf if rules.silence.seconds else inf  # for the silence timer; never, if there is none
-        self._agent_until = -inf  # when the caller has heard what the agent has said so far
         self._agent_heard = False  # the session in use has said something
         self._reply_due = False  # the caller has spoken, and the agent has not since
-        self._frames = UpstreamFrames(self.counts, now)
+        self._unusable = Unusable(self.counts)
+        self._unanswered = Unanswered()
+        self._frames = UpstreamFrames(self.counts, now, listen=rules.silence.seconds > 0)
         self._keys = DtmfEntries(
             rules.keypad, rules.keypad_gap, self.deadlines, self.counts, interrupt=rules.keys_interrupt
         )
-        self._no_input = NoInputTimer(rules.silence, self.deadlines)
         self._speech = AgentSpeech(playout, self.deadlines)
         self._tools = ToolCalls(playout, self._speech, self.deadlines, rules.tool_grace)
-        self._emotions = Emotions(rules.emotion_rules, self._tools, self.counts)
+        self._silence = Silence(
+            rules.silence, self.deadlines, self._frames, playout, self._speech, self._tools, self._unanswered
+        )
+        self.emotions = Emotions(rules.emotion_rules, self._tools, self.counts)
         self._ending = Ending(rules, playout, self._speech, self._tools, self.deadlines, now)
         self._lifeline = ResumePolicy(rules.lifeline, self.counts)
         self._last_fault = self._lifeline.last_fault
@@ -101,11 +107,6 @@ class Bridge:
     def deadline(self) -> float:
         """When `on_deadline` has something to do; infinity for never."""
         return min(self.deadlines.values())
-
-    @property
-    def mood(self) -> Mood:
-        """How the caller has sounded so far."""
-        return self._emotions.mood
 
     @property
     def core_leaves_by(self) -> float | None:
@@ -118,18 +119,13 @@ class Bridge:
         """Take a message of Core."""
         match message:
             case CallerAudio(audio=pcm):
-                if self.state is CallState.WAITING_FOR_INIT:
-                    return ()
-                if now < self._listen_from:
-                    return self._frames.feed(pcm, now)
-                self._listen_next(now)
-                return self._frames.feed(pcm, now, listen=True)
+                return () if self.state is CallState.WAITING_FOR_INIT else self._frames.feed(pcm, now)
             case Init():
                 return self._init(message, now)
             case Digit(digit=digit):
                 return self._digit(digit, now)
             case NotUnderstood(about=about):
-                return self._note(about)
+                return self._unusable.by_core(about)
 
     def on_caller_gone(self, closed: SocketClosed, now: float) -> Actions:
         """Core's connection is over: the call is, too."""
@@ -137,36 +133,29 @@ class Bridge:
 
     def _init(self, init: Init, now: float) -> Actions:
         if self.state is not CallState.WAITING_FOR_INIT:
-            return self._note("a second init")
+            return self._unusable.by_core("a second init")
         self.state = CallState.OPENING
         self.deadlines[Deadline.INIT] = inf
         call, session_policy = named(self.call, init.uuid), self._rules.session_policy
-        controllable = is_real_uuid(call.uuid)
-        tools = tuple(tool for tool in self._rules.tools if controllable or not tool.ends_call)
+        tools = self._rules.tools_for(call)
         self._tools.offer(tools)
-        self._greeting = session_policy.greeting_for(call.query)
+        self._unanswered.greeting = session_policy.greeting_for(call.query)
         self.call = replace(call, session_config=session_policy.session_config(call.query, tools))
-        return self._moved(self._lifeline.begin(self.call, now))
+        return self._moved((Begin(call.id), *self._lifeline.begin(self.call, now)))
 
     def _digit(self, digit: str, now: float) -> Actions:
         if self.state is CallState.WAITING_FOR_INIT:
             return ()
-        self._agent_until = -inf
-        self._no_input.heard_caller(now)
+        self._silence.heard_caller(now)
         ready = self.state is CallState.TALKING
         heard = self._speech.owes_voice or self._playout.played_at(now) > now
         stops = ready and heard and self._keys.interrupt
         try:
             told = self._keys.press(digit, now, ready=ready, at_once=stops)
         except UnusableKeyError as exc:
-            return self._note(str(exc))
+            return self._unusable.by_core(str(exc))
+        told = self._unanswered.typed(told)
         return (*self._barge_in(now, by_key=True), *told) if stops else told
-
-    def _note(self, sent: str) -> Actions:
-        self.counts.not_understood += 1
-        if self.counts.not_understood > _NOTES:
-            return ()
-        return (LogWarning("Core sent what cannot be used; ignored", {"sent": sent}),)
 
     # The agent's side.
 
@@ -182,7 +171,7 @@ class Bridge:
         if session != self._lifeline.current:
             return ()
         if isinstance(event, AgentFault | OddMessage):
-            return self._odd(event) if isinstance(event, OddMessage) else self._moved(self._reported(event, now))
+            return self._unusable.by_provider(event) if isinstance(event, OddMessage) else self._reported(event, now)
         if not self._agent_heard:
             self._agent_heard = True
             self._lifeline.on_event()
@@ -192,52 +181,46 @@ class Bridge:
             case AgentText(reply=reply, text=text):
                 return self._agent_speaks(self._speech.text(reply, text, now))
             case AgentTurnEnd():
+                self._unanswered.agent_turn_end()
                 self._speech.turn_end(now)
                 return self._tools.agent_turn_end()
             case UserTurn():
                 return self._user_turn(event, now)
             case UserInterruption():
                 return self._barge_in(now)
-            case UserWords(text=text):
-                self._speech.caller_words(text, now)
+            case UserSpeaks() | UserWords():
+                return self._user_says(event, now)
             case ToolCall():
                 return self._tools.ask(event, now)
-        return ()
 
     def on_tool_done(self, id_: str, result: ToolResult, now: float) -> Actions:
         """A tool that was run has come to its end."""
         tool = self._tools.tool_of(id_)
         if tool is not None and tool.ends_call and not result.failed:
             self._ending.taken_away(now, hung_up=tool.hangs_up)
-        return self._tools.done(id_, result)
+        answers = self._tools.done(id_, result)
+        return self._unanswered.tool_answered(answers, now=self.state is CallState.TALKING) if answers else ()
 
     def _agent_ready(self, ready: AgentReady, session: int, now: float) -> Actions:
         before = self._lifeline.current
-        quiet = before is None or self._quiet(now)
-        actions = self._lifeline.ready(session, ready.resume, now, quiet=quiet, lasts=ready.lasts)
+        quiet = before is None or self._silence.is_quiet(now)
+        again = self._unanswered.again
+        actions = self._lifeline.ready(session, ready.resume, now, quiet=quiet, lasts=ready.lasts, again=again)
         if self._lifeline.current != session:
             return actions
         if before is not None:  # what the session before was about to say, or to be told, nobody knows any more
             self._speech.turn_end(now)
-            actions = (*actions, *self._tools.session_over())
+            self._tools.session_over()
         self._agent_heard = False
-        self._no_input.wait_from(now)
-        greeting, self._greeting = self._greeting, ""  # once a call, whatever becomes of the session
-        say = (Say(greeting),) if greeting else ()
-        return (*actions, *say, *self._keys.tell())
+        self._silence.wait_from(now)
+        keys = self._keys.tell() if self._keys.entries else ()
+        return (*actions, *self._unanswered.resume(keys, awaits_tool=self._tools.awaited))
 
     def _reported(self, fault: AgentFault, now: float) -> Actions:
         self.counts.provider_faults += 1
         if self._last_fault.report(fault, now):
             self._ending.tell(fault.message)
-        return ()
-
-    def _odd(self, sent: OddMessage) -> Actions:
-        self.counts.count_odd(sent.kind)
-        if self.counts.odd > _NOTES:
-            return ()
-        fields = {"kind": str(sent.kind), "sent": one_line(sent.about, _LONGEST_NOTE)}
-        return (LogWarning("the provider sent what cannot be used; ignored", fields),)
+        return self._moved(())
 
     def _session_ended(self, end: SessionEnd, session: int, now: float) -> Actions:
         in_use = session == self._lifeline.current
@@ -247,23 +230,27 @@ class Bridge:
         if not in_use:
             return found
         self._speech.turn_end(now)  # what is queued is heard out; no more of it will come
-        return (*self._tools.session_over(), *found)
+        self._tools.session_over()
+        return found
 
     def _session_overdue(self, now: float) -> Actions:
         closed: Actions = ()
         if (session := self._lifeline.current) and (end := self._last_fault.overdue(now)):
             closed = (CloseSession(session), *self._session_ended(end, session, now))
-        found = self._lifeline.expire(now, quiet=self._quiet(now))
+        found = self._lifeline.expire(now, quiet=self._silence.is_quiet(now))
         return (*closed, *(self._ending.agent_gone(found, now) if isinstance(found, SessionEnd) else found))
 
     def _agent_speaks(self, speaks: bool, *, aloud: bool = False) -> Actions:
         if not speaks:
             return ()
+        released: Actions = ()
         if aloud:
+            if not self._unanswered.cut_off:
+                released = self._unanswered.agent_speaks()
             self.deadlines[Deadline.ANSWER] = inf
             if self.deadlines[Deadline.TOOLS] < inf:
                 self._tools.look()
-        self._agent_until = self._speech.heard_until
+        self._silence.agent_until = self._speech.heard_until
         if self._last_fault.pending:
             self._last_fault.survived()
             self._moved(())
@@ -271,27 +258,36 @@ class Bridge:
             self._reply_due = False
             self._keys.taken_up()
         if not self._speech.overfull:
-            return ()
+            return released
         self._speech.overfull = False
-        return (LogWarning("more speech than is held for a caller; the newest is dropped"),)
+        return (*released, LogWarning("more speech than is held for a caller; the newest is dropped"))
 
     def _barge_in(self, now: float, *, by_key: bool = False) -> Actions:
         unheard = self._speech.barge_in(now)
-        self._tools.barge_in(now)
+        if self._tools.work:
+            self._tools.barge_in(now)
+        self._unanswered.cut_off = False
         return (Truncate(unheard, stop=by_key),)
+
+    def _user_says(self, event: UserSpeaks | UserWords, now: float) -> Actions:
+        if isinstance(event, UserSpeaks):
+            return self._unanswered.caller_speaks()
+        self._speech.caller_words(event.text, now)
+        return self._unanswered.caller_words(event.text)
 
     def _user_turn(self, turn: UserTurn, now: float) -> Actions:
         self._last_fault.over()
         self.counts.user_turns += 1
         self._reply_due = True
-        self._agent_until = -inf
-        self._no_input.heard_caller(now)
+        self._silence.heard_caller(now)
         self.deadlines[Deadline.ANSWER] = now + self._rules.answer_seconds
         self._playout.audit.user_turn(now)
         emotions = strongest(turn.emotions, STRONGEST) if self._rules.emotions else None
         self._speech.caller_turn(turn.text, emotions or None, now)
-        self._tools.user_turn()
-        return self._moved(self._emotions.user_turn(turn.emotions, now))
+        if self._tools.work:
+            self._tools.user_turn()
+        known = self._unanswered.caller_turn(turn.text)
+        return (*known, *self._moved(self.emotions.user_turn(turn.emotions, now)))
 
     def _moved(self, actions: Actions) -> Actions:
         """Note where the call stands after these decisions over its sessions or its end. Returns them."""
@@ -302,14 +298,8 @@ class Bridge:
         elif self.state is not CallState.WAITING_FOR_INIT:
             self.state = CallState.OPENING if self._lifeline.current is None else CallState.TALKING
         self.deadlines[Deadline.SESSION] = self._lifeline.deadline
-        self._listen_from = min(self._lifeline.listen_from, self._listen_again)
+        self._frames.listen_from = self._lifeline.listen_from
         return actions
-
-    def _listen_next(self, now: float) -> None:
-        """The silence timer listens to a frame now and then, a session's renewal to all for as long as it needs."""
-        if self._listen_again < inf:
-            self._listen_again = now + _LISTEN_SECONDS
-            self._listen_from = min(self._lifeline.listen_from, self._listen_again)
 
     # Time.
 
@@ -345,29 +335,14 @@ class Bridge:
             case Deadline.TOOLS:
                 return self._tools.expire(now)
             case Deadline.KEYS:
-                return self._keys.expire(now, ready=self.state is CallState.TALKING)
+                return self._unanswered.typed(self._keys.expire(now, ready=self.state is CallState.TALKING))
 
     def end(self, outcome: CallOutcome, now: float) -> Actions:
         """End the call, telling Core why (once), and what the agent had said so far."""
         return self._moved(self._ending.end(outcome, now))
 
     def _too_silent(self, now: float) -> Actions:
-        if not self._idle(now) or self.state is not CallState.TALKING:
-            self._no_input.wait_from(self._playout.played_at(now))
+        if not self._silence.is_over(now, talking=self.state is CallState.TALKING):
             return ()
-        if now < self._agent_until + self._rules.silence.seconds:  # the agent has spoken since
-            self._no_input.wait_from(self._agent_until)
-            return ()
-        if (quiet := self._frames.quiet_for(now)) < self._rules.silence.seconds:  # they speak, though no turn has ended
-            self._no_input.heard_caller(now - quiet)
-            return ()
-        prompt = self._no_input.step(now)
+        prompt = self._silence.step(now)
         return (Say(prompt),) if prompt else self.end(CallOutcome(Cause.CALLER_SILENT, 1000), now)
-
-    def _idle(self, now: float) -> bool:
-        """Whether the agent does not speak, and nothing is under way."""
-        return self._playout.played_at(now) <= now and not self._speech.speaking and not self._tools.busy
-
-    def _quiet(self, now: float) -> bool:
-        """Whether nobody speaks and nothing is under way: a session can be replaced without anybody hearing it."""
-        return self._idle(now) and self._frames.quiet_for(now) >= QUIET_SECONDS

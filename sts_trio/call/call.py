@@ -17,10 +17,13 @@ from sts_trio.call.actions import (
     AddContext,
     AnswerTool,
     Attach,
+    Begin,
     CallWebhook,
     CancelTool,
     CloseSession,
     End,
+    GoOn,
+    KeepAudio,
     LogWarning,
     OpenSession,
     RunTool,
@@ -29,9 +32,9 @@ from sts_trio.call.actions import (
     SendUserText,
     Truncate,
 )
-from sts_trio.call.config import Prompt, is_real_uuid
-from sts_trio.call.ending import CORE_LEAVES_SECONDS
-from sts_trio.call.meter import Attempt, CallOutcome, Cause, ToolRun
+from sts_trio.call.closing import close_call
+from sts_trio.call.config import Prompt
+from sts_trio.call.meter import Attempt, CallOutcome, Cause
 from sts_trio.call.upstream import UpstreamBuffer
 from sts_trio.core.link import SocketClosed
 from sts_trio.core.wire import CallerAudio
@@ -47,7 +50,6 @@ if TYPE_CHECKING:
     from sts_trio.call.playout import Playout
     from sts_trio.call.report import CallReport
     from sts_trio.core.link import CoreLink
-    from sts_trio.core.wire import ToCore
     from sts_trio.providers.base import AgentEvent, AgentLink, CallInfo, SessionConfig
 
 
@@ -56,14 +58,10 @@ log = structlog.get_logger(__name__)
 # Resampling half a second takes at most 0.25 ms; longer chunks are cut, so that they do not hold up the other calls.
 _SLICE_SECONDS = 0.5
 _SLICE_BYTES = 48_000  # half a second of 48 kHz; chunks of other rates that are no longer cost no more
-ToAgent = Attach | Say | SendUserText | AddContext | Truncate | AnswerTool
+ToAgent = Attach | KeepAudio | GoOn | Say | SendUserText | AddContext | Truncate | AnswerTool
 
 # For webhooks that are under way when the call ends; Core's side is closed by then.
 _ERRANDS_SECONDS = 3.0
-# What is left to tell Core at the end; and its close handshake.
-_LAST_WORDS_SECONDS = 2.0
-# For an operator's service to take the telephone call away, before Core's side is closed.
-_RELEASE_SECONDS = 3.0
 
 
 class Call:
@@ -82,7 +80,7 @@ class Call:
         self._bridge = bridge
         self._playout = playout
         self._upstream_buffer = UpstreamBuffer(bridge.counts)
-        self._sessions = AgentSessions(services, self._upstream_buffer)
+        self._sessions = AgentSessions(services, self._upstream_buffer, report)
         self._tools: dict[str, trio.CancelScope] = {}
         self._outcome: CallOutcome | None = None
         self._work_to_do = trio.lowlevel.ParkingLot()  # the playout task parks here
@@ -110,7 +108,8 @@ class Call:
             log.exception("the call failed")
             self._outcome = CallOutcome(Cause.INTERNAL, 1011, "internal error of the connector")
         try:
-            await self._close()
+            if self._outcome is not None:
+                await close_call(self._core, self._bridge, self._playout, self._services, self._outcome)
         except Exception:
             log.exception("closing the call failed")
 
@@ -152,18 +151,15 @@ class Call:
 
     async def _playout_to_core(self) -> None:
         """Playout to Core, at its pace. The only writer while the call lasts."""
-        message: ToCore | None = None
         while self._outcome is None:
-            message = message or self._playout.take(trio.current_time())
-            if message is not None:
+            message = self._playout.take(trio.current_time())
+            while message is not None:
                 await self._core.send(message)
                 message = self._playout.after(message, trio.current_time())
-                continue
-            due = self._playout.due()
-            if due == inf:
+            if self._playout.due == inf:
                 await self._work_to_do.park()
             else:
-                with trio.CancelScope(deadline=due):  # ten times a second: `move_on_at` is a generator more
+                with trio.CancelScope(deadline=self._playout.due):  # `move_on_at` is a generator more
                     await self._work_to_do.park()
 
     async def _watchdog(self) -> None:
@@ -187,13 +183,14 @@ class Call:
         match action:
             case SendAudio(pcm=pcm):
                 await self._upstream_buffer.send(pcm)
-            case OpenSession():
-                rename_call(action.call.id)  # `init` has come
+            case Begin(id=id_):
+                rename_call(id_)
                 self._report.began(trio.current_time())
+            case OpenSession():
                 self._sessions.open(action, self._nursery, self)
             case CloseSession(number=number):
                 self._sessions.close(number)
-            case Attach() | Say() | SendUserText() | AddContext() | Truncate() | AnswerTool():
+            case Attach() | KeepAudio() | GoOn() | Say() | SendUserText() | AddContext() | Truncate() | AnswerTool():
                 await self._sessions.tell(action)
             case RunTool(id=id_):
                 self._tools[id_] = trio.CancelScope()
@@ -214,15 +211,19 @@ class Call:
         """Run a tool beside the conversation. Its answer is sent outside of the scope that stops it: never half."""
         call, began, how = self._bridge.call, trio.current_time(), "stopped"
         try:
-            with scope, ToolRun(self._services.meter, run.tool.name, trio.current_time) as measured:
+            with scope:
                 result = await run.tool.run(run.arguments, CallContext(call.uuid, call.query))
-                measured.ended(result)
                 how = "failed" if result.failed else "done"
+        except Exception:
+            how = "failed"
+            raise
         finally:
             if self._tools.get(run.id) is scope:  # a provider may use an id again
                 del self._tools[run.id]
-            took = round((trio.current_time() - began) * 1000)
-            log.info("tool run", tool=run.tool.name, how=how, took_ms=took)
+            took = trio.current_time() - began
+            self._report.tools[run.tool.name] += 1
+            self._services.meter.tool_ran(run.tool.name, how, took)
+            log.info("tool run", tool=run.tool.name, how=how, took_ms=round(took * 1000))
         if how != "stopped":
             await self._carry_out(self._bridge.on_tool_done(run.id, result, trio.current_time()))
 
@@ -230,38 +231,6 @@ class Call:
         if self._outcome is None:
             self._outcome = outcome
             self._nursery.cancel_scope.cancel(reason=outcome.cause)
-
-    async def _close(self) -> None:
-        """Tell Core what is left, and close its side, each in bounded time, cancelled or not."""
-        if (outcome := self._outcome) is None:
-            return
-        if not outcome.by_caller:
-            self._bridge.end(outcome, trio.current_time())  # tells what has not been told yet
-        with trio.move_on_after(_LAST_WORDS_SECONDS, shield=True):
-            for message in self._playout.left_over():  # to a Core that has gone it is lost, but not to a log on the way
-                await self._core.send(message)
-        if outcome.by_caller:
-            return
-        if (leaves_by := await self._release(outcome)) is not None:
-            with trio.CancelScope(deadline=leaves_by, shield=True):  # our close could hang up on a transferred caller
-                while not isinstance(await self._core.receive(), SocketClosed):
-                    pass
-        with trio.move_on_after(_LAST_WORDS_SECONDS, shield=True):
-            await self._core.close(outcome.code, outcome.cause)
-
-    async def _release(self, outcome: CallOutcome) -> float | None:
-        """Closing Core's side may not be enough for the line to drop (docs/protocols/core.md 8).
-
-        Returns until when Core should close first, since the caller goes on elsewhere; None if they do not.
-        """
-        if (leaves_by := self._bridge.core_leaves_by) is not None:  # nobody of ours hangs up on them
-            return leaves_by
-        uuid, release = self._bridge.call.uuid, self._services.release
-        if release is not None and uuid is not None and is_real_uuid(uuid):
-            with trio.move_on_after(_RELEASE_SECONDS, shield=True):
-                if await release(uuid, outcome.cause):
-                    return trio.current_time() + CORE_LEAVES_SECONDS
-        return None
 
 
 class AgentSessions:
@@ -271,8 +240,9 @@ class AgentSessions:
     garbage collector runs (`tests/call/test_leftovers.py`).
     """
 
-    def __init__(self, services: Services, upstream_buffer: UpstreamBuffer) -> None:
+    def __init__(self, services: Services, upstream_buffer: UpstreamBuffer, report: CallReport) -> None:
         self._services = services
+        self._report = report
         self._upstream_buffer = upstream_buffer
         self._scopes: dict[int, trio.CancelScope] = {}
         self._links: dict[int, AgentLink] = {}  # open sessions; the agent is the one that was attached last
@@ -292,9 +262,11 @@ class AgentSessions:
     async def tell(self, action: ToAgent) -> None:
         """Say this to the agent. If the session breaks here it is lost; only audio is kept for the next one."""
         with suppress(ProviderLost):  # its receiver is about to learn the cause, which may still be queued
-            if isinstance(action, Attach):
+            if isinstance(action, KeepAudio):
+                self._upstream_buffer.keep(turn=action.turn)
+            elif isinstance(action, Attach):
                 self._agent = self._links[action.number]
-                await self._upstream_buffer.attach(self._agent)
+                await self._upstream_buffer.attach(self._agent, again=action.again)
             elif self._agent is not None:
                 await self._tell(self._agent, action)
 
@@ -302,6 +274,8 @@ class AgentSessions:
         match action:
             case Say(text=text):
                 await agent.say(text)
+            case GoOn(words=words, cut_off=cut_off):
+                await agent.go_on(words, cut_off=cut_off)
             case SendUserText(text=text):
                 await agent.user_text(text)
             case AddContext(text=text):
@@ -338,7 +312,7 @@ class AgentSessions:
             event = await link.receive()
             if isinstance(event, AgentReady):
                 took = round(attempt.ready() * 1000)
-                self._services.meter.session_opened(event.session)
+                self._report.session = event.session
                 log.info("agent ready", session=event.session, number=order.number, took_ms=took)
             await call.on_agent_event(event, order.number)
 
@@ -357,7 +331,7 @@ class AgentSessions:
                 prompt = await self._services.instructions(call)
             else:
                 prompt = Prompt(None, "default")
-            self._services.meter.prompted(prompt.source)
+            self._report.prompt = prompt.source
             self._session_config = replace(call.session_config, instructions=prompt.text)
         return replace(call, session_config=self._session_config)
 

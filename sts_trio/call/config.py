@@ -142,6 +142,10 @@ class CallRules:
     init_seconds: float = 10.0
     most_seconds: float = 14_400.0
 
+    def tools_for(self, call: CallInfo) -> tuple[Tool, ...]:
+        """Return the tools that can be had in this call: none takes it away that call control cannot find."""
+        return tuple(tool for tool in self.tools if is_real_uuid(call.uuid) or not tool.ends_call)
+
 
 class Prompt(NamedTuple):
     """What the agent is to be, and where that comes from: one of `meter.PROMPT_SOURCES`. None: the provider's own."""

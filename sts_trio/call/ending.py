@@ -1,4 +1,4 @@
-"""How a call ends: at once, when its time is up, when the caller stays silent, or once they have heard it out. Pure."""
+"""How a call ends: at once, when its time is up, or once the caller has heard it out. Pure."""
 
 from __future__ import annotations
 
@@ -13,41 +13,12 @@ from sts_trio.providers.base import SessionEndKind
 
 if TYPE_CHECKING:
     from sts_trio.call.actions import Actions, Deadlines
-    from sts_trio.call.config import CallRules, NoInputRules
+    from sts_trio.call.config import CallRules
     from sts_trio.call.playout import Playout
     from sts_trio.call.speech import AgentSpeech
     from sts_trio.call.tools import ToolCalls
     from sts_trio.core.link import SocketClosed
     from sts_trio.providers.base import SessionEnd
-
-
-class NoInputTimer:
-    """How long neither side has said a word, and whether the caller has been asked if they are still there.
-
-    Any sound of the caller's that is loud enough may be a word.
-    """
-
-    def __init__(self, rules: NoInputRules, deadlines: Deadlines) -> None:
-        self._rules = rules
-        self._deadlines = deadlines
-        self._prompted = False
-
-    def heard_caller(self, now: float) -> None:
-        """The caller has said or keyed something: the next silence is the first again."""
-        self._prompted = False
-        self.wait_from(now)
-
-    def wait_from(self, now: float) -> None:
-        """Somebody speaks, or something is under way, until `now`: silence begins after it."""
-        self._deadlines[Deadline.NO_INPUT] = now + self._rules.seconds if self._rules.seconds else inf
-
-    def step(self, now: float) -> str | None:
-        """It has been silent for so long: return what the agent is to say now, or None to end the call."""
-        self.wait_from(now)
-        if self._prompted or not self._rules.prompt:
-            return None
-        self._prompted = True
-        return self._rules.prompt
 
 
 # After a transfer or a hang-up that was ordered, Core closes by itself (docs/protocols/core.md 5.2); until then we
@@ -115,7 +86,7 @@ class Ending:
         if end.kind is not SessionEndKind.GOODBYE:
             return self.fail(end.cause, now)
         self._speech.turn_end(now)
-        dropped = self._tools.session_over()
+        dropped = self._tools.agent_gone()
         return (*dropped, *self.hear_out(CallOutcome(Cause.AGENT_ENDED, 1000, end.cause), now))
 
     def fail(self, message: str, now: float) -> Actions:
@@ -127,7 +98,7 @@ class Ending:
         self._speech.turn_end(now)  # the agent's last words come before
         self._playout.push(self._rules.fallback)
         self._playout.end_reply()
-        dropped = self._tools.session_over()
+        dropped = self._tools.agent_gone()
         return (LogWarning("the caller hears the fallback", {"cause": message}), *dropped, *self.hear_out(outcome, now))
 
     def expire(self, overdue: Deadline, now: float) -> Actions:

@@ -6,7 +6,7 @@ import secrets
 import time
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -237,18 +237,18 @@ class CallHandler:
         name_call(known.id)
         began = trio.current_time()
         record = CallRecord(leg, CallCounts())
-        report = CallReport(record, self.provider, self.services.meter)
-        playout = Playout(pace or self.pace, record.counts, report)
+        playout = Playout(pace or self.pace, record.counts, self.services.meter)
+        report = CallReport(record, self.provider, playout.audit.answers, self.services.meter)
         bridge = Bridge(self.rules, playout, known, began)
         if self.log_transcripts:
             core = _TranscriptLog(core)
-        call = Call(core, replace(self.services, meter=report), bridge, playout, report)
+        call = Call(core, self.services, bridge, playout, report)
         self.services.meter.call_began(record)
         try:
             with self.registry.enter(call):
                 await call.run()
         finally:
-            report.ended(call.outcome, trio.current_time() - began, bridge.mood)
+            report.ended(call.outcome, trio.current_time() - began, bridge.emotions.mood)
         return call.outcome
 
 

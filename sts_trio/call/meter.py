@@ -6,7 +6,6 @@ lasts; the rest is told a handful of times a turn.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Self
@@ -16,8 +15,6 @@ from sts_trio.providers.base import OddKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from sts_trio.tools.tool import ToolResult
 
 
 class Cause(StrEnum):
@@ -76,6 +73,10 @@ _AUDIO = Series(
     "Call audio that was sent: the caller's to the provider, the agent's to Core; 50 frames, 16000 bytes a second",
     "direction",
 )
+_AGAIN = Series(
+    "sts_audio_sent_again_seconds",
+    "Call audio of unfinished turns that was sent once more, to the session that took the place of a lost one",
+)
 _RECEIVED = Series(
     "sts_agent_audio_received_seconds",
     "Agent audio that the provider sent and the playout took; what a barge-in took back is in it",
@@ -133,6 +134,7 @@ class CallCounts:
     written_seconds: float = field(default=0.0, metadata=_shown(_AUDIO, "to_core"))
     downstream_seconds: float = field(default=0.0, metadata=_shown(_RECEIVED))
     upstream_dropped_seconds: float = field(default=0.0, metadata=_shown(_DROPPED, "to_provider"))
+    upstream_again_seconds: float = field(default=0.0, metadata=_shown(_AGAIN))
     downstream_dropped_seconds: float = field(default=0.0, metadata=_shown(_DROPPED, "to_core"))
     upstream_excess_seconds: float = field(default=0.0, metadata=_shown(_DROPPED, "too_fast"))
     messages_dropped: int = field(default=0, metadata=_shown(_MESSAGES_DROPPED, "to_core"))
@@ -182,6 +184,27 @@ PROMPT_SOURCES = ("url", "file", "text", "default", "call", "config")
 TOOL_RESULTS = ("done", "failed", "stopped")
 
 
+# Answers whose times are kept for the median, 32 bytes each: some ten hours of conversation.
+_MOST_ANSWERS = 4096
+
+
+@dataclass(slots=True)
+class AnswerTimes:
+    """How soon the agent spoke in one call, and answered: `times` in seconds, of which the first ones are kept."""
+
+    spoke_at: float | None = None  # when Core got the first audio of the call, by the call's clock
+    count: int = 0
+    longest: float | None = None
+    times: list[float] = field(default_factory=list)
+
+    def add(self, seconds: float) -> None:
+        """Core got the first audio of an answer, so long after the end of the caller's turn."""
+        self.count += 1
+        self.longest = max(self.longest or 0.0, seconds)
+        if len(self.times) < _MOST_ANSWERS:
+            self.times.append(seconds)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class CallRecord:
     """A call under way. `counts` grows as it goes on."""
@@ -199,15 +222,6 @@ class Meter:
     def call_ended(self, call: CallRecord, cause: str, seconds: float, mood: str | None) -> None:
         """It is over: why, how long it took, and the caller's strongest emotion over all of it, if there was one."""
 
-    def prompted(self, source: str) -> None:
-        """Where the agent's prompt comes from: one of `PROMPT_SOURCES`."""
-
-    def session_opened(self, session: str) -> None:
-        """A session is ready; the provider calls it so."""
-
-    def spoke(self, now: float) -> None:
-        """Core got the first audio of the call."""
-
     def connected(self, kind: str, result: str, seconds: float) -> None:
         """A try to open a session is over; `kind` and `result` are those of the lists above."""
 
@@ -224,43 +238,35 @@ class Meter:
         """From now on new calls are told at once that the provider refuses; or, if not `is_open`, no longer."""
 
 
-class _Timed(ABC):
-    """A stretch of work that is reported once: what came of it, and how long that took by `clock`."""
+class Attempt:
+    """A try to open a session: it lasts until the session is ready, or its context is left. Reported once."""
 
-    def __init__(self, report: Callable[[str, float], None], clock: Callable[[], float]) -> None:
-        self._report = report
+    def __init__(self, meter: Meter, kind: str, clock: Callable[[], float]) -> None:
+        self._meter = meter
+        self._kind = kind
         self._clock = clock
         self._began = clock()
-        self._told = False
+        self._over = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
-        self._tell(self._meaning(exc))
-
-    def _tell(self, result: str) -> None:
-        if not self._told:
-            self._told = True
-            self._report(result, self._clock() - self._began)
-
-    @abstractmethod
-    def _meaning(self, exc: BaseException | None) -> str:
-        """What the way means in which the context was left."""
-
-
-class Attempt(_Timed):
-    """A try to open a session: it lasts until the session is ready, or its context is left."""
-
-    def __init__(self, meter: Meter, kind: str, clock: Callable[[], float]) -> None:
-        super().__init__(lambda result, seconds: meter.connected(kind, result, seconds), clock)
+        if not self._over:
+            self._report(self._meaning(exc))
 
     def ready(self) -> float:
         """The session is open. Return how long that took, in seconds."""
-        self._tell("ready")
-        return self._clock() - self._began
+        self._over = True
+        return self._report("ready")
 
-    def _meaning(self, exc: BaseException | None) -> str:
+    def _report(self, result: str) -> float:
+        seconds = self._clock() - self._began
+        self._meter.connected(self._kind, result, seconds)
+        return seconds
+
+    @staticmethod
+    def _meaning(exc: BaseException | None) -> str:
         match exc:
             case None:
                 return "closed"
@@ -276,17 +282,3 @@ class Attempt(_Timed):
                 return "failed"  # a fault of ours
             case _:
                 return "given up"  # nobody waits for it any more
-
-
-class ToolRun(_Timed):
-    """A run of a tool: it lasts until it has a result, or its context is left."""
-
-    def __init__(self, meter: Meter, tool: str, clock: Callable[[], float]) -> None:
-        super().__init__(lambda result, seconds: meter.tool_ran(tool, result, seconds), clock)
-
-    def ended(self, result: ToolResult) -> None:
-        """The tool has come to its end."""
-        self._tell("failed" if result.failed else "done")
-
-    def _meaning(self, exc: BaseException | None) -> str:
-        return "failed" if isinstance(exc, Exception) else "stopped"

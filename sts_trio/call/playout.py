@@ -13,7 +13,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from sts_trio.audio.pcm import BYTES_PER_SECOND, FRAME_BYTES, FRAME_SECONDS, pieces
-from sts_trio.call.meter import CallCounts, Meter
+from sts_trio.call.meter import AnswerTimes, CallCounts, Meter
 from sts_trio.core.wire import Interruption, PlayoutAudio
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ class Playout:
         self._audio = PcmQueue()
         self.queued = 0.0  # seconds of audio queued since the call began, without what a barge-in took back
         self.changed = False  # something has been queued or taken back since `take` was asked last
+        self.due = inf  # when `take` will have something, unless `changed`
         self._played_at = -inf  # when the caller will have heard all that Core was given
 
     def post(self, message: ToCore) -> None:
@@ -122,14 +123,24 @@ class Playout:
 
     def end_reply(self) -> None:
         """Fill the last frame with silence, so that no part of the reply stays behind."""
-        silence = -self._audio.size % FRAME_BYTES
-        self._audio.append(bytes(silence))
-        self.changed = True
-        self.queued += silence / BYTES_PER_SECOND
-        self.audit.queued(silence, None)
+        if silence := -self._audio.size % FRAME_BYTES:
+            self.push(bytes(silence))
+
+    def barge_in(self, now: float, *, tell: bool) -> float:
+        """The caller cuts the agent off; with `tell` Core hears of it.
+
+        Returns how many of the seconds queued so far the caller has heard.
+        """
+        self.audit.barge_in(now, announced=tell)
+        heard = self.heard(now)
+        self.clear(now)
+        if tell:
+            self.counts.interruptions += 1
+            self.post(Interruption())
+        return heard
 
     def clear(self, now: float) -> None:
-        """Barge-in: forget the audio that waits, and what Core has been given and is about to forget too."""
+        """Forget the audio that waits, and what Core has been given and is about to forget too."""
         self.queued = self.heard(now)
         self._audio = PcmQueue()
         self.changed = True
@@ -137,15 +148,16 @@ class Playout:
         self._played_at = min(self._played_at, now)
 
     def take(self, now: float) -> ToCore | None:
-        """Return the next message to send now, or None.
+        """Return the next message to send now, or None: then `due` says when there will be one.
 
         A message that is not audio stays until `sent` confirms it, so that the end of the call cannot lose it.
         """
         self.changed = False
         if self._messages:
             return self._messages[0]
-        size = self._next_size()
-        if size == 0 or now + _EPSILON < self._allowed_at(size):
+        size = min(self._audio.size // FRAME_BYTES * FRAME_BYTES, self._longest)
+        self.due = self._played_at + size / BYTES_PER_SECOND - self._lead if size else inf
+        if now + _EPSILON < self.due:
             return None
         pcm = self._audio.take(size)
         self.audit.taken(size)
@@ -163,13 +175,6 @@ class Playout:
         if self._messages and self._messages[0] is message:
             self._messages.popleft()
 
-    def due(self) -> float:
-        """When `take` will have something; infinity as long as nothing waits."""
-        if self._messages:
-            return -inf
-        size = self._next_size()
-        return self._allowed_at(size) if size else inf
-
     def played_at(self, now: float) -> float:
         """When the caller will have heard all that has been queued so far."""
         return max(self._played_at, now) + self._audio.size / BYTES_PER_SECOND
@@ -185,12 +190,6 @@ class Playout:
     def left_over(self) -> list[ToCore]:
         """Return the messages that were not sent. The audio is of no more use."""
         return list(self._messages)
-
-    def _next_size(self) -> int:
-        return min(self._audio.size // FRAME_BYTES * FRAME_BYTES, self._longest)
-
-    def _allowed_at(self, size: int) -> float:
-        return self._played_at + size / BYTES_PER_SECOND - self._lead
 
 
 _MOST_REPLIES = 64  # ids remembered, to know a reply again that was interrupted
@@ -211,6 +210,7 @@ class PlayoutAudit:
     """One call's. Times are those of the caller of a method, in seconds."""
 
     def __init__(self, counts: CallCounts, meter: Meter) -> None:
+        self.answers = AnswerTimes()
         self._counts = counts
         self._meter = meter
         self._parts: deque[_Part] = deque()
@@ -281,10 +281,11 @@ class PlayoutAudit:
     def written(self, message: ToCore, now: float) -> None:
         """Core has been sent this, and its connection has taken it."""
         if isinstance(message, PlayoutAudio):
-            if not self._counts.written_seconds:
-                self._meter.spoke(now)
+            if self.answers.spoke_at is None:
+                self.answers.spoke_at = now
             self._counts.written_seconds += len(message.audio) / BYTES_PER_SECOND
             if self._answered_turn is not None:
+                self.answers.add(now - self._answered_turn)
                 self._meter.answered(now - self._answered_turn)
                 self._answered_turn = None
         elif isinstance(message, Interruption) and self._stop_at is not None:

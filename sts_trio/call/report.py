@@ -12,41 +12,38 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from sts_trio.call.meter import CANCELLED, Cause, Meter
+from sts_trio.call.meter import CANCELLED, Cause
 
 if TYPE_CHECKING:
     from sts_trio.call.emotions import Mood
-    from sts_trio.call.meter import CallOutcome, CallRecord
+    from sts_trio.call.meter import AnswerTimes, CallOutcome, CallRecord, Meter
 
 log = structlog.get_logger(__name__)
 
 _MOOD_SHOWN = 3  # the strongest emotions of the caller, over all of the call
 _FAULTS = (Cause.PROVIDER_FAILED, Cause.CALLER_BROKE_PROTOCOL, Cause.NO_INIT, Cause.INTERNAL)
-# Answers whose times are kept for the median, 32 bytes each: some ten hours of conversation.
-_MOST_ANSWERS = 4096
 
 
-class CallReport(Meter):
-    """Gathers what one call tells its meter, and passes it on to `meter`, the service's."""
+class CallReport:
+    """What one call is, and what it has come to. `session`, `prompt` and `tools` are the call's to fill in.
 
-    def __init__(self, record: CallRecord, provider: str, meter: Meter) -> None:
+    The service's `meter` is told of its end, as well.
+    """
+
+    def __init__(self, record: CallRecord, provider: str, answers: AnswerTimes, meter: Meter) -> None:
+        self.session = ""  # the last that was ready; the provider calls it so
+        self.prompt = ""  # where the agent's prompt comes from: one of `meter.PROMPT_SOURCES`
+        self.tools: Counter[str] = Counter()  # how often each of them has run
         self._record = record
         self._provider = provider
+        self._answers = answers
         self._meter = meter
-        self._session = ""
-        self._prompt = ""
         self._init_at: float | None = None
-        self._first_audio: float | None = None
-        self._answered = 0
-        self._answers: list[float] = []
-        self._longest: float | None = None
-        self._tools: Counter[str] = Counter()
 
     def began(self, now: float) -> None:
-        """`init` has come; the first session is opened. Further ones change nothing."""
-        if self._init_at is None:
-            self._init_at = now
-            log.info("call began", **self._fields())
+        """`init` has come; the first session is about to be opened."""
+        self._init_at = now
+        log.info("call began", **self._fields())
 
     def ended(self, outcome: CallOutcome | None, lasted: float, mood: Mood) -> None:
         """The call is over after `lasted` seconds; `outcome` is None for one that was cancelled from outside."""
@@ -66,54 +63,19 @@ class CallReport(Meter):
 
     def _fields(self) -> dict[str, object]:
         """Times in ms; null for what has not happened."""
+        spoke_at, times = self._answers.spoke_at, self._answers.times
         return {
             "leg": self._record.leg,
             "provider": self._provider,
-            "session": self._session,
-            "prompt": self._prompt,
-            "first_audio_ms": _ms(self._first_audio),
-            "answers": self._answered,
-            "answer_first_ms": _ms(self._answers[0] if self._answers else None),
-            "answer_median_ms": _ms(median(self._answers) if self._answers else None),
-            "answer_longest_ms": _ms(self._longest),
-            "tools": dict(self._tools),
+            "session": self.session,
+            "prompt": self.prompt,
+            "first_audio_ms": _ms(None if spoke_at is None or self._init_at is None else spoke_at - self._init_at),
+            "answers": self._answers.count,
+            "answer_first_ms": _ms(times[0] if times else None),
+            "answer_median_ms": _ms(median(times) if times else None),
+            "answer_longest_ms": _ms(self._answers.longest),
+            "tools": dict(self.tools),
         }
-
-    # What the call tells (`Meter`).
-
-    def prompted(self, source: str) -> None:
-        """See `Meter`."""
-        self._prompt = source
-
-    def session_opened(self, session: str) -> None:
-        """See `Meter`."""
-        self._session = session
-
-    def spoke(self, now: float) -> None:
-        """See `Meter`."""
-        if self._init_at is not None and self._first_audio is None:
-            self._first_audio = now - self._init_at
-
-    def connected(self, kind: str, result: str, seconds: float) -> None:
-        """See `Meter`."""
-        self._meter.connected(kind, result, seconds)
-
-    def answered(self, seconds: float) -> None:
-        """See `Meter`."""
-        self._answered += 1
-        self._longest = max(self._longest or 0.0, seconds)
-        if len(self._answers) < _MOST_ANSWERS:
-            self._answers.append(seconds)
-        self._meter.answered(seconds)
-
-    def stopped(self, seconds: float) -> None:
-        """See `Meter`."""
-        self._meter.stopped(seconds)
-
-    def tool_ran(self, tool: str, result: str, seconds: float) -> None:
-        """See `Meter`."""
-        self._tools[tool] += 1
-        self._meter.tool_ran(tool, result, seconds)
 
 
 def _ms(seconds: float | None) -> int | None:

@@ -152,9 +152,19 @@ class ResumePolicy:
         return self._open()
 
     def ready(
-        self, number: int, resume: object | None, now: float, *, quiet: bool = True, lasts: float = inf
+        self,
+        number: int,
+        resume: object | None,
+        now: float,
+        *,
+        quiet: bool = True,
+        lasts: float = inf,
+        again: bool = False,
     ) -> Actions:
-        """A session is open, and `lasts` so long. It takes the place of the one in use, if it is still `quiet`."""
+        """A session is open, and `lasts` so long. It takes the place of the one in use, if it is still `quiet`.
+
+        `again`: it is told the caller's last turn once more.
+        """
         if number != self._opening:
             return (CloseSession(number),)  # too late: it was given up
         if self.current is not None and not quiet and now < self._renew_by:
@@ -171,9 +181,9 @@ class ResumePolicy:
         self._ready_at, self._had_event = now, False
         self._renew_at, self._renew_by = now + min(self._rules.renew_seconds, lasts - _BEFORE_END_SECONDS), inf
         if before is None:
-            return (Attach(number),)
+            return (Attach(number, again),)
         self.last_fault.over()
-        return (Attach(number), CloseSession(before))
+        return (Attach(number, again), CloseSession(before))
 
     def on_event(self) -> None:
         """The session in use has said something."""

@@ -14,7 +14,7 @@ from sts_trio.audio.pcm import BYTES_PER_SECOND
 from sts_trio.audio.resample import TelephoneResampler
 from sts_trio.call.actions import Deadline
 from sts_trio.call.transcripts import Said, Transcripts
-from sts_trio.core.wire import Interruption, Transcript
+from sts_trio.core.wire import Transcript
 
 if TYPE_CHECKING:
     from sts_trio.audio.pcm import Wav
@@ -111,6 +111,7 @@ class AgentSpeech:
 
     def __init__(self, playout: Playout, deadlines: Deadlines) -> None:
         self.heard_until = -inf  # when the caller will have heard what the agent has said so far
+        self.answer_from = 0.0  # where in the playout's audio the agent's voice begins that came after the caller's
         self.overfull = False  # some of what is said has been dropped, and nobody was told yet
         self._deadlines = deadlines
         self._playout = playout
@@ -120,6 +121,7 @@ class AgentSpeech:
         self._transcripts = Transcripts(playout)
         self._told_segments: deque[int] = deque(maxlen=_MOST_REPLIES)  # hashes: some providers say a segment twice
         self._over_at = inf
+        self._told_at = inf  # when a transcript is to be told
         self._barge_in_told = False
         self._voiced: str | None = None  # the reply whose voice came last
         self._tool_asked = False  # since the turn began: no end of it need be announced
@@ -157,6 +159,7 @@ class AgentSpeech:
     def user_turn(self) -> None:
         """The caller has said something."""
         self._turn.user_turn()
+        self.answer_from = self._playout.queued
 
     def tool_asked(self, now: float, *, last_words: bool = False) -> None:
         """A tool call ends what has been said so far, unless more of it comes before that has been heard.
@@ -169,9 +172,12 @@ class AgentSpeech:
             self.expire(now)
 
     def turn_end(self, now: float) -> None:
-        """The turn is complete; the caller may still be listening to it."""
+        """The turn is complete, if there is one; the caller may still be listening to it."""
+        if not self.speaking:
+            return
         self._over_at = inf
-        self._play(self._turn.finish())
+        if rest := self._turn.finish():
+            self._play(rest)
         self._playout.end_reply()
         self._close_turn()
         self._tell_heard(now)
@@ -185,17 +191,14 @@ class AgentSpeech:
         self._close_turn()
         self._tool_asked = False
         self._turn.cut_off(now)
-        self._playout.audit.barge_in(now, announced=not self._barge_in_told)
-        heard = self._playout.heard(now)
-        unheard = self._playout.queued - heard + (self._gap[0] if heard < self._gap[1] else 0.0)
+        queued = self._playout.queued
+        heard = self.answer_from = self._playout.barge_in(now, tell=not self._barge_in_told)
+        self._barge_in_told = True
+        unheard = queued - heard + (self._gap[0] if heard < self._gap[1] else 0.0)
         self._gap = (0.0, 0.0)
-        self._playout.clear(now)
-        if not self._barge_in_told:
-            self._barge_in_told = True
-            self._counts.interruptions += 1
-            self._playout.post(Interruption())
         self._transcripts.settle(heard)
-        self._tell_heard(now)
+        self._told_at = self._transcripts.tell(now, heard)
+        self._wake()
         return unheard
 
     def expire(self, now: float) -> None:
@@ -225,8 +228,8 @@ class AgentSpeech:
         """The call is over: tell what has been said, and how much of it was heard."""
         self._close_turn()
         self._transcripts.finish(self._playout.heard(now))
-        self._over_at = inf
-        self._wake(now)
+        self._over_at = self._told_at = inf
+        self._wake()
 
     def _speaks(self, reply: str, now: float, *, words: bool = False) -> bool:
         """Whether this is part of what the agent says now; if so, it has taken up speaking again."""
@@ -252,7 +255,7 @@ class AgentSpeech:
     def _expect_more(self, gap: float, now: float) -> None:
         self.heard_until = self._playout.played_at(now)
         self._over_at = self.heard_until + gap
-        self._wake(now)
+        self._wake()
 
     def _close_turn(self) -> None:
         begins, self._begins = self._begins, None
@@ -267,9 +270,8 @@ class AgentSpeech:
         self._lost = 0.0
 
     def _tell_heard(self, now: float) -> None:
-        self._transcripts.tell(now, self._playout.heard(now))
-        self._wake(now)
+        self._told_at = self._transcripts.tell(now, self._playout.heard(now))
+        self._wake()
 
-    def _wake(self, now: float) -> None:
-        told_at = self._transcripts.ready_at(now, self._playout.heard(now))
-        self._deadlines[Deadline.SPEECH] = min(self._over_at, told_at)
+    def _wake(self) -> None:
+        self._deadlines[Deadline.SPEECH] = min(self._over_at, self._told_at)

@@ -72,12 +72,11 @@ class ToolCalls:
     def __init__(self, playout: Playout, speech: AgentSpeech, deadlines: Deadlines, grace: float) -> None:
         self._playout = playout
         self._speech = speech
-        self._spoken_from = 0.0  # where in the playout's audio the agent's voice begins that came after the caller's
         self._deadlines = deadlines
         self._counts = playout.counts
         self._grace = grace
         self._tools: dict[str, Tool] = {}
-        self._work: dict[str, _Work] = {}
+        self.work: dict[str, _Work] = {}  # what is under way, or about to be, by its id
         self._answered: deque[str] = deque(maxlen=_ANSWERED_REMEMBERED)
         # A transfer was ordered, and no failure has been heard of: the caller may be with somebody else, and from here
         # on no hang-up may follow, not even one of ours at the end. One that was stopped halfway counts, too.
@@ -91,7 +90,7 @@ class ToolCalls:
     def ask(self, call: ToolCall, now: float) -> Actions:
         """The agent asks for a tool."""
         self._speech.tool_asked(now)
-        if not call.response_required or call.id in self._work or call.id in self._answered:
+        if not call.response_required or call.id in self.work or call.id in self._answered:
             return ()  # a tool of the provider's own, or said twice
         self._counts.tool_calls += 1
         out_of_date = self._stop_replaced_by(call)
@@ -99,7 +98,7 @@ class ToolCalls:
         if tool is None:
             reply = ToolResult(f"The tool {call.name[:64]} is not available in this call.", failed=True)
             return (*out_of_date, self._answer(call.id, reply))
-        if len(self._work) >= _MOST_AT_ONCE:
+        if len(self.work) >= _MOST_AT_ONCE:
             return (*out_of_date, self._answer(call.id, _TOO_MANY))
         if tool.ends_call and (why := tool.check(call.arguments)):  # now, and not after the good-bye
             self._counts.tools_failed += 1
@@ -119,13 +118,13 @@ class ToolCalls:
         if (tool.ends_call and self.takes_call) or (tool.hangs_up and self.transferred):
             return (LogWarning("a rule asks for a tool, but the call is on its way already", {"tool": name}),)
         id_ = f"rule {self._counts.rules_fired}"
-        while id_ in self._work or id_ in self._answered:  # the ids of the agent's work are the provider's choice
+        while id_ in self.work or id_ in self._answered:  # the ids of the agent's work are the provider's choice
             id_ += "+"
         return self._start(id_, tool, arguments, now, for_agent=False)
 
     def done(self, id_: str, result: ToolResult) -> Actions:
         """A tool has come to its end."""
-        work = self._work.pop(id_, None)
+        work = self.work.pop(id_, None)
         self._counts.tools_failed += result.failed
         if work is not None and work.is_transfer:
             self.transferred = self._transferred_before or not result.failed
@@ -136,21 +135,20 @@ class ToolCalls:
     @property
     def takes_call(self) -> bool:
         """Whether a tool is about to take the telephone call away from the agent."""
-        return any(work.tool.ends_call for work in self._work.values())
+        return any(work.tool.ends_call for work in self.work.values())
 
     @property
-    def busy(self) -> bool:
-        """Whether a tool is at work, or about to be."""
-        return bool(self._work)
+    def awaited(self) -> bool:
+        """Whether the agent waits for the answer of a tool."""
+        return any(work.for_agent for work in self.work.values())
 
     def tool_of(self, id_: str) -> Tool | None:
         """The tool of work that waits or runs; None for work that is done, or was stopped."""
-        return self._work[id_].tool if id_ in self._work else None
+        return self.work[id_].tool if id_ in self.work else None
 
     def user_turn(self) -> None:
-        """The caller has said something while a tool may be at work."""
-        self._spoken_from = self._playout.queued
-        for work in self._work.values():
+        """The caller has said something while a tool is at work."""
+        for work in self.work.values():
             work.caller_spoke = True
 
     def agent_turn_end(self) -> Actions:
@@ -159,26 +157,25 @@ class ToolCalls:
         Whether one that stays open was taken back nobody can tell: only a transfer must then not be made.
         """
         self.look()
-        dropped = [id_ for id_, work in self._work.items() if work.may_be_dropped]
+        dropped = [id_ for id_, work in self.work.items() if work.may_be_dropped]
         return self._stop(dropped) if dropped else ()
 
     def barge_in(self, now: float) -> None:
         """The caller cuts the good-bye off, perhaps to take the request back: the agent gets time to drop it."""
-        self._spoken_from = self._playout.queued
-        for work in self._work.values():
-            work.since, work.after = now, self._spoken_from
+        for work in self.work.values():
+            work.since, work.after = now, self._speech.answer_from
         self.look()
 
     def look(self) -> None:
         """Something has changed for what waits: `expire` is to be called now."""
-        waits = not all(work.running for work in self._work.values())
+        waits = not all(work.running for work in self.work.values())
         self._deadlines[Deadline.TOOLS] = -inf if waits else inf
 
     def expire(self, now: float) -> Actions:
         """Run what has waited for the good-bye; harmless when nothing has."""
         actions: list[RunTool] = []
         waiting = inf
-        for id_, work in self._work.items():
+        for id_, work in self.work.items():
             if work.running:
                 continue
             if (due := self._due(work, now)) > now:
@@ -191,28 +188,30 @@ class ToolCalls:
         self._deadlines[Deadline.TOOLS] = waiting
         return tuple(actions)
 
-    def session_over(self) -> Actions:
-        """The session that asked is gone, and nobody waits for its work; a promised transfer is still made."""
-        actions = []
-        for id_, work in list(self._work.items()):
-            if not work.for_agent:
-                continue
-            if work.tool.ends_call:
-                work.for_agent, work.after = False, -inf  # and no more of the good-bye will come
-                continue
-            del self._work[id_]
+    def agent_gone(self) -> Actions:
+        """No other session will come: nobody waits for the work that the agent asked for."""
+        self.session_over()
+        stopped = [id_ for id_, work in self.work.items() if work.for_agent]
+        for id_ in stopped:
+            del self.work[id_]
             self._answered.append(id_)
-            actions.append(CancelTool(id_))
         self.look()
-        return tuple(actions)
+        return tuple(CancelTool(id_) for id_ in stopped)
+
+    def session_over(self) -> None:
+        """The session that asked is gone. Its work goes on, for the next one; a promised transfer is still made."""
+        for work in self.work.values():
+            if work.for_agent and work.tool.ends_call:
+                work.for_agent, work.after = False, -inf  # and no more of the good-bye will come
+        self.look()
 
     def _start(
         self, id_: str, tool: Tool, arguments: str, now: float, *, for_agent: bool, stays_open: bool = False
     ) -> Actions:
         if tool.ends_call:
             self._speech.tool_asked(now, last_words=True)
-        after = self._spoken_from if for_agent else -inf  # of a rule's work the agent knows nothing
-        self._work[id_] = _Work(tool, arguments, now, after, for_agent, stays_open)
+        after = self._speech.answer_from if for_agent else -inf  # of a rule's work the agent knows nothing
+        self.work[id_] = _Work(tool, arguments, now, after, for_agent, stays_open)
         return self.expire(now)
 
     def _stop_replaced_by(self, call: ToolCall) -> Actions:
@@ -225,7 +224,7 @@ class ToolCalls:
         transfer = tool is not None and tool.ends_call
         return self._stop(
             id_
-            for id_, work in list(self._work.items())
+            for id_, work in list(self.work.items())
             if work.for_agent and (not work.stays_open or (transfer and work.tool.ends_call and work.may_be_dropped))
         )
 
@@ -233,7 +232,7 @@ class ToolCalls:
         """Stop these, which the agent asked for, and answer them."""
         actions: list[CancelTool | AnswerTool] = []
         for id_ in ids:
-            work = self._work.pop(id_)
+            work = self.work.pop(id_)
             if work.running:
                 actions.append(CancelTool(id_))
             actions.append(self._answer(id_, _STOPPED if work.running else _OUT_OF_DATE))

@@ -116,9 +116,9 @@ class Transcripts:
         """Nothing more of what the agent has said will be heard."""
         self._order = deque(entry.told(heard) if isinstance(entry, Said) else entry for entry in self._order)
 
-    def tell(self, now: float, heard: float) -> None:
-        """Tell Core what it is time for."""
-        while self._order and (self._ready_at(now, heard) <= now or len(self._order) > _MOST_UNHEARD):
+    def tell(self, now: float, heard: float) -> float:
+        """Tell Core what it is time for. Returns when there will be more to tell; infinity for never."""
+        while (ready_at := self._ready_at(now, heard)) <= now or len(self._order) > _MOST_UNHEARD:
             match self._order.popleft():
                 case _Place():
                     self._missed += 1
@@ -126,6 +126,7 @@ class Transcripts:
                     self._playout.post(said.told(max(heard, said.ends)))
                 case told:
                     self._playout.post(told)
+        return ready_at
 
     def finish(self, heard: float) -> None:
         """The call is over: tell all that has been said."""
@@ -136,12 +137,8 @@ class Transcripts:
                 self._playout.post(entry)
         self._order.clear()
 
-    def ready_at(self, now: float, heard: float) -> float:
-        """When `tell` has something to do; infinity for never."""
-        return self._ready_at(now, heard) if self._order else inf
-
     def _ready_at(self, now: float, heard: float) -> float:
-        """When the first may go. A place goes with what follows it, if that may."""
+        """When the first may go; infinity for never. A place goes with what follows it, if that may."""
         waits = now
         for entry in self._order:
             match entry:

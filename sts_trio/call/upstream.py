@@ -23,6 +23,8 @@ _RATE = 1.05
 # A stall of TCP ends with a burst. A minute of it is no attack, and bounded; what a caller sends all the time is.
 BURST_SECONDS = 60.0
 _BURST_BYTES = BURST_SECONDS * BYTES_PER_SECOND
+# Every fifth frame: nobody says a word in less.
+_LISTEN_SECONDS = 0.1
 
 
 class RealTimeLimit:
@@ -37,7 +39,7 @@ class RealTimeLimit:
         self._at = now
 
     def admit(self, pcm: bytes, now: float) -> bytes:
-        """Return what of `pcm`, whole samples, may pass now."""
+        """Return what of `pcm`, whole samples, may pass now: `pcm` itself if that is all of it."""
         room = min(_BURST_BYTES, self._room + (now - self._at) * _RATE * BYTES_PER_SECOND)
         self._at = now
         size = len(pcm)
@@ -51,24 +53,30 @@ class RealTimeLimit:
 
 
 class UpstreamFrames:
-    """Takes what Core sends as it comes, any number of bytes at any pace; returns whole samples in frames."""
+    """Takes what Core sends as it comes, any number of bytes at any pace; returns whole samples in frames.
 
-    def __init__(self, counts: CallCounts, now: float) -> None:
+    Whether the caller is loud is looked at from time to time (with `listen`), and from `listen_from` on in each frame:
+    it costs a little.
+    """
+
+    def __init__(self, counts: CallCounts, now: float, *, listen: bool = False) -> None:
+        self.listen_from = inf
+        self._listen_again = now if listen else inf
         self._counts = counts
         self._odd = b""  # an odd last byte, which waits for the rest of its sample
         self._rate = RealTimeLimit(now)
         self._loud_at = -inf
 
-    def feed(self, data: bytes, now: float, *, listen: bool = False) -> Actions:
-        """Return the pieces to send. `listen`: somebody asks for `quiet_for` at the moment; it costs a little."""
+    def feed(self, data: bytes, now: float) -> Actions:
+        """Return the pieces to send."""
         if self._odd or len(data) & 1:
             data = self._odd + data
             whole = len(data) & ~1
             data, self._odd = data[:whole], data[whole:]
         pcm = self._rate.admit(data, now)
-        if listen and is_loud(pcm):
-            self._loud_at = now
-        if self._rate.excess_seconds > self._counts.upstream_excess_seconds:
+        if now >= self.listen_from or now >= self._listen_again:
+            self._listen(pcm, now)
+        if pcm is not data:  # some of it came too fast
             return (*self._too_fast(), *(SendAudio(piece) for piece in pieces(pcm)))
         if 0 < len(pcm) <= FRAME_BYTES:
             return (SendAudio(pcm),)
@@ -77,6 +85,12 @@ class UpstreamFrames:
     def quiet_for(self, now: float) -> float:
         """Seconds since the caller was last loud, while it was listened to."""
         return now - self._loud_at
+
+    def _listen(self, pcm: bytes, now: float) -> None:
+        if self._listen_again < inf:
+            self._listen_again = now + _LISTEN_SECONDS
+        if is_loud(pcm):
+            self._loud_at = now
 
     def _too_fast(self) -> Actions:
         told = self._counts.upstream_excess_seconds > 0
@@ -89,6 +103,10 @@ _KEPT_BETWEEN = 5 * BYTES_PER_SECOND
 # What waits leaves in messages of up to 200 ms. With one for each piece, which costs a turn of the event loop, a loop
 # whose turns take longer than a piece would never catch up: the caller would be unheard for as long as it is busy.
 _MOST_JOINED = 10
+# Of what was sent this much is kept, and a whole turn while the caller speaks: a session that is lost then has heard
+# what nobody will answer. The next is told it again. 16 kB a call, half a megabyte in a turn.
+_KEPT_SENT = 50  # pieces: a second, in which a provider finds that somebody has begun to speak
+_KEPT_TURN = 1500  # half a minute; of a longer turn the newest
 _MOST_UNCONFIRMED = _KEPT_BETWEEN // FRAME_BYTES  # pieces; none is longer than a frame
 
 
@@ -111,6 +129,7 @@ class UpstreamBuffer:
     Without a session the newest audio waits, and older audio is dropped and counted: one second before the first
     session (no burst of stale speech), five between two, since then the caller is in the middle of a conversation.
     What is sent to a session that may be dead already is kept as well, as much of it, and sent again should it be.
+    So is a turn of the caller (`keep`), for a session that is attached with `again`.
     """
 
     def __init__(self, counts: CallCounts) -> None:
@@ -118,8 +137,14 @@ class UpstreamBuffer:
         self._room = _KEPT_BEFORE
         self._waiting: deque[bytes] = deque()
         self._unconfirmed: deque[bytes] = deque()  # sent to the session in use, which has not shown since that it lives
+        self._sent: deque[bytes] = deque(maxlen=_KEPT_SENT)  # what left last
+        self._again: deque[bytes] = deque()  # what is to be sent once more, before what waits
         self._agent: AudioSink | None = None
         self._begun = False
+
+    def keep(self, *, turn: bool) -> None:
+        """Keep what is sent from now on, with the second before; without `turn` only ever the last second."""
+        self._sent = deque(self._sent, maxlen=_KEPT_TURN if turn else _KEPT_SENT)
 
     async def send(self, pcm: bytes) -> None:
         """Send a piece, or keep it. A session that breaks here is detached; its receiver learns the cause."""
@@ -129,6 +154,7 @@ class UpstreamBuffer:
             except ProviderLost:
                 self.detach(agent)  # and if another has been attached meanwhile, it goes there
             else:
+                self._sent.append(pcm)
                 if overdue or self._unconfirmed:
                     self._hold_unconfirmed(agent, pcm)
                 else:
@@ -136,30 +162,43 @@ class UpstreamBuffer:
                 return
         self._keep(pcm)
 
-    async def attach(self, agent: AudioSink) -> None:
-        """Send what waits, then let `send` go straight through.
+    async def attach(self, agent: AudioSink, *, again: bool = False) -> None:
+        """Send what waits, then let `send` go straight through. `again`: before it what was kept of the caller's turn.
 
         No checkpoint lies between finding nothing left and attaching, so audio cannot overtake audio.
 
         Raises:
             ProviderLost: the session broke; what was not sent is kept.
         """
+        if again:
+            self._again.extendleft(reversed(self._sent))
+            self._sent.clear()
+        while self._again:
+            pcm = await self._send_joined(agent, self._again)
+            self._counts.upstream_again_seconds += seconds(len(pcm))
         while self._waiting:
-            taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST_JOINED))]
-            pcm = b"".join(taken)
-            self._room += len(pcm)
-            try:
-                await agent.send_audio(pcm)
-            except ProviderLost:
-                self._room -= len(pcm)
-                self._waiting.extendleft(reversed(taken))
-                raise
+            pcm = await self._send_joined(agent, self._waiting)
             self._counts.upstream_seconds += seconds(len(pcm))
         self._agent = agent
         self._confirm()
         if not self._begun:
             self._begun = True
             self._room += _KEPT_BETWEEN - _KEPT_BEFORE
+
+    async def _send_joined(self, agent: AudioSink, queue: deque[bytes]) -> bytes:
+        """Send the first of a queue in one message; they stay in it if the session breaks."""
+        taken = [queue.popleft() for _ in range(min(len(queue), _MOST_JOINED))]
+        pcm = b"".join(taken)
+        freed = len(pcm) if queue is self._waiting else 0
+        self._room += freed
+        try:
+            await agent.send_audio(pcm)
+        except ProviderLost:
+            self._room -= freed
+            queue.extendleft(reversed(taken))
+            raise
+        self._sent.extend(taken)
+        return pcm
 
     def detach(self, agent: AudioSink) -> None:
         """This session is gone: keep what comes, unless another has taken its place."""
@@ -169,6 +208,8 @@ class UpstreamBuffer:
         if agent.ping_overdue:
             for pcm in self._unconfirmed:
                 self._keep(pcm)
+                if self._sent:
+                    self._sent.pop()
             self._unconfirmed.clear()
         self._confirm()
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # Core sends seven short parameters, and one for each field that a webhook of the operator's adds
 # (docs/protocols/core.md 6.1): of a whole record, perhaps. These bounds keep a hostile URL, 64 KiB at most
-# (`web.guards.BoundedHeads`), from living on in a call.
+# (`web.http1.BoundedHeads`), from living on in a call.
 MAX_PARAMETERS = 256
 MAX_NAME = 64
 MAX_VALUE = 1024

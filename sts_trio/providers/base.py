@@ -35,6 +35,11 @@ class AgentReady:
 
 
 @dataclass(frozen=True, slots=True)
+class UserSpeaks:
+    """The caller has begun to speak; their `UserTurn` follows. Only some providers tell it."""
+
+
+@dataclass(frozen=True, slots=True)
 class UserTurn:
     """What the caller said, as the provider understood it (final text only), with emotion scores by name.
 
@@ -143,6 +148,7 @@ class OddMessage:
 
 AgentEvent = (
     AgentReady
+    | UserSpeaks
     | UserTurn
     | UserWords
     | AgentText
@@ -241,6 +247,13 @@ class AgentLink(Protocol):
         """Give the agent `text` as context for its next reply; it does not answer now."""
         ...
 
+    async def go_on(self, words: str, *, cut_off: bool) -> None:
+        """Answer the caller's last `words`: the session before was lost, or replaced, before it had.
+
+        `cut_off`: it had begun its answer, or what else it said; go on with that instead.
+        """
+        ...
+
     async def stop(self) -> None:
         """Stop speaking, and forget what was about to be said: the caller has pressed a key.
 
@@ -253,7 +266,7 @@ class AgentLink(Protocol):
         ...
 
     async def tool_response(self, call_id: str, content: str) -> None:
-        """Answer a `ToolCall` with its result."""
+        """Answer a `ToolCall` with its result. A session before this one may have asked for it."""
         ...
 
     async def tool_error(self, call_id: str, message: str) -> None:

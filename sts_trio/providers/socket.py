@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 import trio_websocket as tws
-from wsproto.utilities import ProtocolError, RemoteProtocolError
+from wsproto.utilities import ProtocolError
 
-from sts_trio.errors import ProviderBusy, ProviderError, ProviderLost, ProviderRefused, ProviderTimeout
+from sts_trio.errors import ProviderError, ProviderLost, ProviderTimeout
 from sts_trio.providers.dial import first_line
+from sts_trio.providers.refusal import SWITCHING_PROTOCOLS, HandshakeFailed, refusal
 from sts_trio.text import one_line
 from sts_trio.websocket.fast_path import FastPath
 from sts_trio.websocket.frames import BINARY, ClientFramer, TokenBucket
@@ -46,17 +47,10 @@ _PING_OVERDUE_SECONDS = 1.0
 # A deadline that is noticed so late passed while this process did not run (SIGSTOP, a suspended machine).
 _AWAY_SECONDS = 0.5
 _MOST_HANDSHAKE_BYTES = 2**17
-_REFUSAL_BODY_CHARACTERS = 200
 _REASON_CHARACTERS = 123  # as many bytes as a close frame holds (RFC 6455, 5.5)
-_TOO_MANY = 429
-_SPENT = re.compile("insufficient_quota|credit|billing")  # an account without money is told of with 429, too
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5]\d\d)")
 _STATUS_BYTES = 12
 _END_OF_HEAD = b"\r\n\r\n"
-_SWITCHING_PROTOCOLS = 101
-_REFUSAL_BYTES = 4096  # of a refusal's body, from which the characters above are taken
-# What wsproto (1.3) says of a missing or a wrong one alike.
-_BAD_ACCEPT = "Bad accept token"
 # wsproto 1.3 takes 1014 (bad gateway), the only assigned code that it does not know, for a fault of the peer's.
 _UNKNOWN_CLOSE_CODE = "CLOSE with unknown reserved code"
 
@@ -125,7 +119,7 @@ class _UpgradingFastPath(FastPath):
             self._pass_interim()
             waiting = bool(data) and (len(self._head) < _STATUS_BYTES or _is_interim(self._first_status(0)))
         new, self._passed_on = self._head[self._passed_on :], len(self._head)
-        if data and self.status == _SWITCHING_PROTOCOLS:
+        if data and self.status == SWITCHING_PROTOCOLS:
             head, end, frames = self._head.partition(_END_OF_HEAD)
             if end:
                 self._head = head
@@ -147,54 +141,7 @@ class _UpgradingFastPath(FastPath):
 
 
 def _is_interim(status: int | None) -> bool:
-    return status is not None and status < 200 and status != _SWITCHING_PROTOCOLS
-
-
-class _HandshakeFailed(Exception):
-    """The reader ended before the handshake did; `reason` is what it raised, if anything."""
-
-    def __init__(self, reason: Exception | None, status: int | None) -> None:
-        super().__init__()
-        self._reason = reason
-        self._status = status
-
-    def explain(self, endpoint: Endpoint, hints: Mapping[int, str], hide: Callable[[str], str]) -> ProviderError:
-        """Turn it into the fault that says what happened, and what an operator can do."""
-        if isinstance(self._reason, tws.ConnectionRejected):
-            body = hide((self._reason.body or b"")[:_REFUSAL_BYTES].decode("utf-8", "replace"))
-            return _refusal(endpoint, self._reason.status_code, one_line(body, _REFUSAL_BODY_CHARACTERS), hints)
-        if self._status == _SWITCHING_PROTOCOLS:
-            return ProviderRefused(f"{endpoint} answered HTTP 101, but {_flaw(self._reason, hide)}")
-        if self._status is not None:
-            return _refusal(endpoint, self._status, "", hints)
-        if isinstance(self._reason, ProtocolError):
-            return ProviderRefused(f"{endpoint} does not speak WebSocket: {hide(first_line(self._reason))}")
-        return ProviderLost(
-            f"{endpoint} closed the connection, or answered with something other than a WebSocket handshake"
-        )
-
-
-def _flaw(reason: BaseException | None, hide: Callable[[str], str]) -> str:
-    """Say what is wrong with an answer that claims to upgrade (RFC 6455, 4.1).
-
-    wsproto tells it, and then fails because it wants to reject what only a server can.
-    """
-    while reason is not None and not isinstance(reason, RemoteProtocolError):
-        reason = reason.__context__
-    if reason is None:
-        return "its head has no end"
-    if str(reason) == _BAD_ACCEPT:
-        return "its Sec-WebSocket-Accept is missing, or not the answer to our Sec-WebSocket-Key"
-    return f"not as a WebSocket does: {hide(first_line(reason))}"
-
-
-def _refusal(endpoint: Endpoint, status: int, body: str, hints: Mapping[int, str]) -> ProviderError:
-    message = f"{endpoint} answered HTTP {status} to the upgrade" + (f": {body}" if body else "")
-    message += f" ({hints[status]})" if status in hints else ""
-    if status == _TOO_MANY and not _SPENT.search(body):
-        return ProviderBusy(message)
-    may_pass = status in (408, 425) or status >= 500
-    return ProviderLost(message) if may_pass else ProviderRefused(message)
+    return status is not None and status < 200 and status != SWITCHING_PROTOCOLS
 
 
 class ProviderSocket:
@@ -329,9 +276,9 @@ async def open_socket(
                 raise trio.TooSlowError
         except trio.TooSlowError:
             failure = ProviderTimeout(f"{endpoint} did not complete the handshake within {times.open:g} s")
-            if stream is not None and stream.status not in (None, _SWITCHING_PROTOCOLS):
-                failure = _refusal(endpoint, stream.status, "", hints)
-        except _HandshakeFailed as exc:
+            if stream is not None and stream.status not in (None, SWITCHING_PROTOCOLS):
+                failure = refusal(endpoint, stream.status, "", hints)
+        except HandshakeFailed as exc:
             failure = exc.explain(endpoint, hints, hide)
         except ProviderError as exc:
             failure = exc
@@ -386,4 +333,6 @@ async def _upgrade(
             max_message_size=_MAX_MESSAGE_BYTES,
             receive_buffer_size=_READ_BYTES,
         )
-    raise _HandshakeFailed(reader.failure, stream.status)
+    if isinstance(reader.failure, tws.ConnectionRejected):
+        raise HandshakeFailed(reader.failure, reader.failure.status_code, reader.failure.body or b"")
+    raise HandshakeFailed(reader.failure, stream.status)

@@ -21,6 +21,7 @@ import decouple
 
 from sts_trio.errors import ConfigError
 from sts_trio.settings.calls import CallSettings
+from sts_trio.settings.dotenv_file import DotenvFile
 from sts_trio.settings.parsers import HiddenValueError, Secret, url_secrets
 from sts_trio.settings.service import ServiceSettings, provider_variable
 from sts_trio.settings.variable import LONGEST_SHOWN, variables
@@ -83,9 +84,9 @@ def load_settings(tables: Sequence[type[ProviderSettings]]) -> Settings:
     """
     source = _open_source()
     problems: list[str] = []
-    chosen = _read(source, provider_variable(tables), problems)
-    if problems:  # the choice itself is wrong: nothing is required of any provider
-        chosen = None
+    chosen = _read(source, provider_variable(tables), problems)  # if that is wrong, nothing is required of any provider
+    if chosen is None and not problems:
+        chosen = _by_key(source, tables, problems)
     providers = [_read_table(source, table, problems if table.name == chosen else []) for table in tables]
     calls = _read_table(source, CallSettings, problems)
     service = _read_table(source, ServiceSettings, problems)
@@ -96,6 +97,22 @@ def load_settings(tables: Sequence[type[ProviderSettings]]) -> Settings:
         raise ConfigError([problem])
     others = tuple(each for each in providers if each is not provider)
     return Settings(provider=provider, calls=calls, service=service, others=others)
+
+
+def _by_key(source: decouple.Config, tables: Sequence[type[ProviderSettings]], problems: list[str]) -> str | None:
+    """Choose the provider whose key is set: the first of all, or the only one of the others."""
+    keys = {table.name: variables(table)["api_key"] for table in tables}
+    found = [name for name, key in keys.items() if _first_set(source, key)[1] is not None]
+    if found and (len(found) == 1 or found[0] == tables[0].name):
+        return found[0]
+    names = ", ".join(key.name for key in keys.values())
+    if found:
+        problems.append(f"more than one key is set; set STS_PROVIDER to {' or '.join(found)}")
+    else:
+        problems.append(
+            f"no key of a provider is set; set one of {names}. Without a key, `sts-trio demo` shows what it does"
+        )
+    return None
 
 
 def _read_table(source: decouple.Config, table: type[Table], problems: list[str]) -> Table:
@@ -125,7 +142,7 @@ def _open_source() -> decouple.Config:
     try:
         if not file.is_file():
             return decouple.Config(decouple.RepositoryEmpty())
-        return decouple.Config(decouple.RepositoryEnv(str(file), encoding="utf-8-sig"))  # some editors add a mark
+        return decouple.Config(DotenvFile(file))
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigError([f"the file .env cannot be read: {exc}"]) from exc
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from sts_trio.settings import parsers
-from sts_trio.settings.variable import Variable, setting
+from sts_trio.settings.variable import Variable, setting, variables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,7 +119,11 @@ class ProviderSettings:
 
 
 def provider_variable(tables: Sequence[type[ProviderSettings]]) -> Variable:
-    """Describe the variable that chooses one of these providers; the first is the default."""
+    """Describe the variable that chooses one of these providers."""
     names = [table.name for table in tables]
-    meaning = "Who the agent is; only that provider's settings count"
-    return Variable("STS_PROVIDER", names[0], parsers.one_of(*names), meaning)
+    first = variables(tables[0])["api_key"].name
+    meaning = (
+        f"Who the agent is: {', '.join(f'`{name}`' for name in names)}; only that provider's settings count. "
+        f"Unset: the one whose key is set ({first} goes before others)"
+    )
+    return Variable("STS_PROVIDER", None, parsers.one_of(*names), meaning)

@@ -121,6 +121,7 @@ class FakeAgent:
     refused: list[str] = field(default_factory=list)
     answered: list[tuple[str, str]] = field(default_factory=list)
     typed: list[tuple[float, str]] = field(default_factory=list)
+    gone_on: list[tuple[str, bool]] = field(default_factory=list)
     context: list[str] = field(default_factory=list)
     unheard: list[float] = field(default_factory=list)
     stops: list[float] = field(default_factory=list)
@@ -167,6 +168,10 @@ class FakeAgent:
         await trio.lowlevel.checkpoint()
         self.said.append(text)
 
+    async def go_on(self, words: str, *, cut_off: bool) -> None:
+        await trio.lowlevel.checkpoint()
+        self.gone_on.append((words, cut_off))
+
     async def user_text(self, text: str) -> None:
         await trio.lowlevel.checkpoint()
         self.typed.append((trio.current_time(), text))
@@ -202,6 +207,7 @@ class FakeSession:
         self.ping_overdue = False
         self.send_audio = agent.send_audio
         self.say = agent.say
+        self.go_on = agent.go_on
         self.user_text = agent.user_text
         self.add_context = agent.add_context
         self.stop = agent.stop

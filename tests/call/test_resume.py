@@ -55,7 +55,7 @@ def first(broken: Script) -> Callable[[int], Script]:
 
 def numbered(frames: int) -> bytes:
     """Caller audio in which each frame says which it is: quiet, so that nobody takes it for speech."""
-    return b"".join((number % 256).to_bytes(2, "little") * 160 for number in range(frames))
+    return b"".join((number % 100).to_bytes(2, "little") * 160 for number in range(frames))
 
 
 def heard_of_caller(emulator: Emulator) -> bytes:
@@ -250,9 +250,9 @@ async def test_what_is_keyed_between_two_sessions_reaches_the_next(
     scene.core.hang_up()
 
 
-@pytest.mark.parametrize(("name", "runs_on"), [("lookup", False), ("dsai_transfer", True)])
-async def test_a_tool_at_work_when_the_session_breaks(
-    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, name: str, runs_on: bool
+@pytest.mark.parametrize(("name", "answered"), [("lookup", [("t1", "shipped")]), ("dsai_transfer", [])])
+async def test_a_tool_at_work_when_the_session_breaks_goes_on(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, name: str, answered: list[tuple[str, str]]
 ) -> None:
     bench = Bench(name, seconds=4.0)
     scene = await begin(nursery, rules=CallRules(tools=(bench.tool,)), uuid=UUID)
@@ -261,8 +261,8 @@ async def test_a_tool_at_work_when_the_session_breaks(
     scene.agent.said_ready = False
     scene.agent.feed(ProviderLost("it broke"))
     await trio.sleep(10)
-    assert bool(bench.finished) is runs_on
-    assert scene.agent.answered == [], "an answer to a request that the new session does not know"
+    assert len(bench.finished) == 1
+    assert scene.agent.answered == answered, "of the transfer nobody is to speak"
     scene.core.hang_up()
 
 
@@ -406,7 +406,7 @@ async def test_a_renewal_that_is_ready_when_the_caller_speaks_again_makes_way(
     await scene.over.wait()
 
 
-async def test_a_renewal_that_cannot_wait_takes_no_answer_of_an_old_tool_along(
+async def test_a_renewal_that_cannot_wait_takes_the_answer_of_an_old_tool_along(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
     bench = Bench("hours", 100.0)
@@ -418,8 +418,8 @@ async def test_a_renewal_that_cannot_wait_takes_no_answer_of_an_old_tool_along(
     scene.agent.said_ready = False
     await trio.sleep(100)
     assert len(scene.agent.calls) >= 2
-    assert scene.agent.answered == [], "the new session has never asked"
-    assert bench.finished == []
+    assert len(scene.agent.answered) == 1
+    assert len(bench.finished) == 1
     scene.core.hang_up()
 
 

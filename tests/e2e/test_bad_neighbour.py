@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
+from tests.fakes.bad_clients import KINDS
 from tests.fakes.raw_client import hear
-from tests.server.test_bad_clients import KINDS
 from tests.tools.http_server import free_port
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ import trio
 
 from tests.e2e.evi import environment_of, open_core, open_evi, until
 from tests.e2e.process import KEY
-from tests.e2e.test_workers import hears
+from tests.e2e.service import hears
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -121,8 +121,9 @@ async def measure(tmp_path: Path, kinds: list[str], seconds: float) -> tuple[See
         before = megabytes(process.pid, "VmRSS")
         assert agents.stdin is not None
         assert agents.stdout is not None
-        await agents.stdin.send_all(b"\n")
-        await agents.stdout.receive_some()
+        for kind in {*kinds}:
+            await agents.stdin.send_all(f"{kind}\n".encode())
+            await agents.stdout.receive_some()
         seen.down = 0.0
         callers.start_soon(ask_health, int(url.split(":")[2].split("/")[0]), seen)
         for kind in kinds:
@@ -166,6 +167,8 @@ class Passes(trio.abc.Instrument):
         ("empty fragments", "tiny fragments", "empty pongs", "pings"),
         ("empty texts", "small oddities", "usage", "NaN below the limit"),
         ("output", "output below the limit", "audio with more in it", "large audio"),
+        ("large audio",) * 4,
+        ("ids", "too large audio") * 2,
     ],
     ids=", ".join,
 )

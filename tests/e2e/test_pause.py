@@ -12,7 +12,7 @@ from trio_websocket import ConnectionClosed
 
 from tests.e2e.evi import open_core, open_evi, until
 from tests.e2e.process import running
-from tests.e2e.test_workers import hears
+from tests.e2e.service import hears
 
 if TYPE_CHECKING:
     from pathlib import Path

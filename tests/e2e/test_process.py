@@ -173,7 +173,7 @@ async def test_wrong_settings_are_a_line_each_and_exit_2(tmp_path: Path) -> None
     assert result.returncode == 2
     assert result.stdout == b""
     first, second = result.stderr.decode().splitlines()
-    assert first.startswith("sts-trio: HUMEAI_API_KEY is not set")
+    assert first.startswith("sts-trio: no key of a provider is set")
     assert second == "sts-trio: PORT is 'high'; it must be a whole number from 0 to 65535"
 
 

@@ -15,14 +15,16 @@ import httpx
 import pytest
 import trio
 from prometheus_client.parser import text_string_to_metric_families
-from trio_websocket import ConnectionClosed, WebSocketConnection
 
-from tests.e2e.evi import Evi, open_core, open_evi, until
+from tests.e2e.evi import open_core, open_evi, until
 from tests.e2e.process import KEY, NUMBER, lines, running
+from tests.e2e.service import hears
 from tests.fakes.raw_client import hear_head, upgrade
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from trio_websocket import WebSocketConnection
 
 
 @asynccontextmanager
@@ -95,19 +97,6 @@ def is_alive(pid: int) -> bool:
         return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return False
-
-
-async def hears(evi: Evi, core: WebSocketConnection) -> bool:
-    """Whether the agent's voice reaches this call; the agent speaks in every chat."""
-    for chat in range(len(evi.chats)):
-        await evi.speak(chat, 0.1, "r")
-    try:
-        with trio.fail_after(5):
-            while json.loads(await core.get_message())["type"] != "audio":
-                pass
-    except ConnectionClosed:
-        return False
-    return True
 
 
 async def test_workers_share_calls_capacity_and_metrics_and_one_that_dies_takes_only_its_own_calls(

@@ -204,6 +204,27 @@ async def test_a_tool_is_asked_for_and_its_result_spoken(autojump_clock: trio.te
         }
 
 
+async def test_what_a_chat_before_left_unsaid_is_said_and_not_taken_for_the_callers_words(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_chat() as (link, evi):
+        await link.go_on("Where is my order?", cut_off=False)
+        await link.tool_response("of another chat", "grey")
+        await link.tool_error("of another chat, too", "closed")
+        await link.go_on("", cut_off=True)
+        await trio.sleep(1)
+        (session,) = evi.live
+        asked, result, failed, further = session.user_inputs
+        assert asked == "Where is my order?"
+        assert "grey" in result
+        assert "closed" in failed
+        assert "Go on" in further
+        assert session.tool_answers == {}
+        with trio.move_on_after(5):
+            while True:
+                assert not isinstance(await link.receive(), UserTurn)
+
+
 async def test_a_good_bye_is_heard_before_the_tool_that_hangs_up(autojump_clock: trio.testing.MockClock) -> None:
     async with open_chat(SessionConfig(tools=(ToolOffer("dsai_hangup", "Hang up.", "{}"),))) as (link, _):
         await link.user_text("(The caller pressed 9 on the telephone keypad.)")

@@ -15,13 +15,14 @@ from sts_trio.providers.base import (
     SessionEndKind,
     ToolCall,
     UserInterruption,
+    UserSpeaks,
     UserTurn,
     UserWords,
 )
 from sts_trio.providers.openai import wire
 from sts_trio.providers.openai.audio import open_codec
 from sts_trio.providers.openai.dialect import OPENAI, XAI, Dialect
-from sts_trio.providers.openai.opening import History
+from sts_trio.providers.openai.history import History
 from sts_trio.providers.openai.protocol import RealtimeProtocol
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Bench:
     """The protocol of one session, and what came of it since the last look."""
 
     def __init__(self, dialect: Dialect = OPENAI) -> None:
+        self.dialect = dialect
         self.history = History()
         session = self.history.begin_session()
         self.protocol = RealtimeProtocol(dialect, open_codec("pcmu", 24_000), self.history, session)
@@ -39,7 +41,8 @@ class Bench:
     def hear(self, *messages: wire.FromService, now: float = 0.0) -> list[AgentEvent]:
         for message in messages:
             self.protocol.take(message, now)
-        events: list[AgentEvent] = [event for event in self.protocol.events if not isinstance(event, AgentAudio)]
+        told = self.protocol.events
+        events: list[AgentEvent] = [event for event in told if not isinstance(event, AgentAudio | UserSpeaks)]
         self.protocol.events.clear()
         return events
 
@@ -325,6 +328,67 @@ def test_a_function_that_only_the_end_of_the_response_names_is_asked_for() -> No
         created("r"), wire.ResponseDone(wire.Response("r", "completed", output=msgspec.to_builtins([item])))
     )
     assert heard == [ToolCall("c", "weather", "{}", response_required=True, stays_open=True)]
+
+
+# Another session of the same call.
+
+
+def next_session(bench: Bench, *, retold: bool = True) -> Bench:
+    another = Bench(bench.dialect)
+    another.history = bench.history
+    another.history.retold = retold
+    number = another.history.begin_session()
+    another.protocol = RealtimeProtocol(bench.dialect, open_codec("pcmu", 24_000), another.history, number)
+    return another
+
+
+@pytest.mark.parametrize("retold", [True, False])
+def test_a_function_is_answered_in_the_session_that_did_not_ask_for_it(retold: bool) -> None:
+    bench = Bench()
+    bench.hear(created("r"), asks("r", "c1"), asks("r", "c2"), done("r"))
+    bench.protocol.answer("c2", "snow", failed=False)
+    another = next_session(bench, retold=retold)
+    another.protocol.answer("c1", "rain", failed=False)
+    sent = another.sent()
+    items = [message.item["type"] for message in sent if isinstance(message, wire.ItemCreate)]
+    assert items == ["function_call"] * retold + ["function_call_output"], "it must know that it has asked"
+    assert isinstance(sent[-1], wire.ResponseCreate)
+    assert another.hear(created("r"), asks("r", "c1")) == [], "not twice"
+
+
+def test_a_barge_in_over_the_voice_of_the_session_before_tells_what_was_heard_of_it() -> None:
+    bench = Bench()
+    words = "One two three four five."
+    bench.hear(created("r"), wire.WordsDelta(words, "r", "i"), voice("r", "i", 2.0), now=10)
+    another = next_session(bench)
+    assert another.hear(wire.SpeechStarted(), now=11) == [UserInterruption()]
+    another.protocol.truncate(1.0)
+    (said,) = [item["content"][0]["text"] for item in another.history.items() if item["role"] == "assistant"]
+    assert said == "One two …"
+
+
+def test_what_was_said_when_the_session_broke_is_told_and_in_the_seed_as_far_as_it_was_heard() -> None:
+    bench = Bench()
+    words = "a word " * 30
+    bench.hear(created("r"), wire.WordsDelta(words, "r", "i"), voice("r", "i", 2.0), now=10)
+    bench.protocol.lost()
+    assert list(bench.protocol.events) == [AgentText("r", words)]
+    another = next_session(bench)
+    (said,) = [item["content"][0]["text"] for item in another.history.items() if item["role"] == "assistant"]
+    assert words.startswith(said.removesuffix(" …"))
+    assert 30 <= len(said) <= 42, "two seconds are some thirty characters"
+    another.protocol.go_on(cut_off=True)
+    note, request = another.sent()
+    assert isinstance(note, wire.ItemCreate)
+    assert note.item["role"] == "system"
+    assert isinstance(request, wire.ResponseCreate)
+
+
+def test_an_answer_that_is_complete_is_in_the_seed_whole() -> None:
+    bench = Bench()
+    bench.hear(created("r"), wire.WordsDelta("Yes. " * 40, "r", "i"), voice("r", "i", 2.0), done("r"), now=10)
+    said, _ = bench.history.items()
+    assert said["content"][0]["text"] == "Yes. " * 40
 
 
 # Voice.

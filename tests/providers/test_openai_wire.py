@@ -19,8 +19,8 @@ from sts_trio.providers.dial import Endpoint
 from sts_trio.providers.openai import wire
 from sts_trio.providers.openai.audio import Cut, PlaybackEstimate, open_codec
 from sts_trio.providers.openai.dialect import OPENAI, XAI, closed, fault
+from sts_trio.providers.openai.history import History
 from sts_trio.providers.openai.opening import (
-    History,
     Options,
     TurnDetection,
     credentials,

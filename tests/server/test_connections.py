@@ -147,7 +147,7 @@ from trio_websocket import open_websocket_url
 from sts_trio.web.app import create_app
 from sts_trio.web.server import serve_app
 from tests.fakes.wire import nothing_against
-from tests.server.test_connections import echo
+from tests.fakes.bad_clients import echo
 
 async def main():
     logging.basicConfig(format="LOG %(message)s")

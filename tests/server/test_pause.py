@@ -10,9 +10,9 @@ import trio.testing
 
 from sts_trio.providers.dial import Endpoint
 from sts_trio.providers.socket import ProviderSocket
+from tests.fakes.bad_clients import echo, silence_after_handshake
 from tests.fakes.raw_client import TEXT, frame, hear, upgrade
 from tests.fakes.wire import open_door
-from tests.server.test_bad_clients import echo, silence_after_handshake
 
 
 @pytest.mark.parametrize("away", [11.0, 60.0, 3600.0])

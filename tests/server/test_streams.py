@@ -216,7 +216,7 @@ async def test_a_call_that_does_not_read_holds_its_caller_back(autojump_clock: C
 async def test_others_get_their_turn_within_a_flood_of_crumbs(
     autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sts_trio.web.guards.UNITS_SAVED", 100_000)
+    monkeypatch.setattr("sts_trio.web.http1.UNITS_SAVED", 100_000)
     """Eight thousand chunks of a byte, in one read, each a message."""
     over = trio.Event()
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from sts_trio.call.actions import AddContext, CancelTool, CloseSession, End, LogWarning, OpenSession, RunTool
+from sts_trio.call.actions import AddContext, CloseSession, End, LogWarning, OpenSession, RunTool
 from sts_trio.call.bridge import Bridge
 from sts_trio.call.config import CallRules, ResumeRules
 from sts_trio.call.meter import CallCounts, CallOutcome, Cause
@@ -26,8 +26,7 @@ from sts_trio.providers.base import (
 )
 from sts_trio.settings.calls import EmotionRule
 from sts_trio.tools.tool import ToolResult
-from tests.unit.test_bridge_rules import HOURS, LOST, TRANSFER, UUID, Conversation, ask, kinds, voice
-from tests.unit.test_playout_audit import Measured
+from tests.unit.conversation import HOURS, LOST, TRANSFER, UUID, Conversation, Measured, ask, kinds, voice
 
 HANGUP = replace(TRANSFER, name="dsai_hangup", hangs_up=True)
 GOODBYE = SessionEnd("bye", SessionEndKind.GOODBYE)
@@ -151,7 +150,7 @@ def test_a_session_that_is_lost_but_not_closed_is_closed_and_replaced() -> None:
     c.says(ask("hours"))
     c.says(AgentFault("out of something", SessionEndKind.LOST))
     actions = c.wait(2)
-    assert kinds(actions) == [CloseSession, CancelTool, LogWarning, OpenSession]
+    assert kinds(actions) == [CloseSession, LogWarning, OpenSession]
     assert actions[0] == CloseSession(1)
 
 

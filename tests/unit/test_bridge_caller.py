@@ -6,6 +6,7 @@ import pytest
 
 from sts_trio.call.actions import (
     AnswerTool,
+    Begin,
     End,
     LogWarning,
     OpenSession,
@@ -31,12 +32,13 @@ from sts_trio.providers.base import (
     UserInterruption,
     UserTurn,
 )
-from tests.unit.test_bridge_rules import HOURS, LOUD, TRANSFER, UUID, Conversation, ask, kinds, voice
+from tests.unit.conversation import HOURS, LOUD, TRANSFER, UUID, Conversation, ask, kinds, voice
 
 
 def opened(c: Conversation, uuid: object = UUID) -> CallInfo:
     """What the provider is told of the call when its first session is opened."""
-    (action,) = c.bridge.on_core(Init(uuid), c.now)
+    begun, action = c.bridge.on_core(Init(uuid), c.now)
+    assert begun == Begin(c.bridge.call.id)
     assert isinstance(action, OpenSession)
     return action.call
 

@@ -6,13 +6,14 @@ from math import inf
 
 import pytest
 
-from sts_trio.audio.pcm import Wav
 from sts_trio.call.actions import (
     AddContext,
+    AnswerTool,
     Attach,
     CancelTool,
     CloseSession,
     End,
+    GoOn,
     LogWarning,
     OpenSession,
     RunTool,
@@ -21,86 +22,22 @@ from sts_trio.call.actions import (
     SendUserText,
     Truncate,
 )
-from sts_trio.call.bridge import Bridge
 from sts_trio.call.config import CallRules, NoInputRules, ResumeRules, SessionPolicy
-from sts_trio.call.meter import CallCounts, CallOutcome, Cause
-from sts_trio.call.playout import Pace, Playout
-from sts_trio.core.wire import CallerAudio, Digit, Init, Interruption, PlayoutAudio, Transcript
+from sts_trio.call.meter import CallOutcome, Cause
+from sts_trio.core.wire import CallerAudio, Digit, Init, Interruption, Transcript
 from sts_trio.providers.base import (
-    AgentAudio,
     AgentFault,
     AgentReady,
     AgentText,
     AgentTurnEnd,
-    CallInfo,
     SessionEnd,
     SessionEndKind,
-    ToolCall,
     UserInterruption,
     UserTurn,
     UserWords,
 )
-from sts_trio.tools.tool import CallContext, Tool, ToolResult
-
-UUID = "0b6f1f6e-54f0-4f6b-9a49-3d2a1f0c7e11"
-LOUD = b"\x00\x40" * 160
-LOST = SessionEnd("the connection broke", SessionEndKind.LOST)
-
-
-async def _never_run(_: str, __: CallContext) -> ToolResult:
-    raise AssertionError("decisions do not run anything")
-
-
-HOURS = Tool("hours", "When we are open.", "{}", _never_run)
-TRANSFER = Tool("dsai_transfer", "Put through.", "{}", _never_run, ends_call=True)
-
-
-def voice(length: float, reply: str = "r", rate: int = 8000) -> AgentAudio:
-    return AgentAudio(reply, Wav(rate, 1, memoryview(bytes(2 * round(length * rate)))))
-
-
-def ask(name: str, id_: str = "t") -> ToolCall:
-    return ToolCall(id_, name, "{}", response_required=True)
-
-
-class Conversation:
-    """A bridge in a call at a time that the test moves; `told` is what Core got beside audio."""
-
-    def __init__(self, rules: CallRules | None = None, *, talking: bool = True) -> None:
-        self.now = 100.0
-        self.playout = Playout(Pace(0.5), CallCounts())
-        self.bridge = Bridge(rules or CallRules(tools=(HOURS, TRANSFER)), self.playout, CallInfo("x"), self.now)
-        self.told: list[object] = []
-        if talking:
-            self.bridge.on_core(Init(UUID), self.now)
-            self.says(AgentReady("s", resume="c"))
-
-    def says(self, event: object, session: int = 1) -> tuple[object, ...]:
-        return self.bridge.on_agent(event, session, self.now)  # type: ignore[arg-type]  # an event, whichever
-
-    def wait(self, seconds: float) -> tuple[object, ...]:
-        """Let time pass with a Core that listens; return what was decided meanwhile."""
-        until, actions = self.now + seconds, list[object]()
-        while True:
-            self.listen()
-            at = min(self.bridge.deadline, self.playout.due())
-            if at > until:
-                break
-            self.now = max(self.now, at)
-            actions += self.bridge.on_deadline(self.now)
-        self.now = until
-        self.listen()
-        return tuple(actions)
-
-    def listen(self) -> None:
-        while (message := self.playout.take(self.now)) is not None:
-            self.playout.sent(message, self.now)
-            if not isinstance(message, PlayoutAudio):
-                self.told.append(message)
-
-
-def kinds(actions: tuple[object, ...]) -> list[type]:
-    return [type(action) for action in actions]
+from sts_trio.tools.tool import ToolResult
+from tests.unit.conversation import HOURS, LOST, LOUD, TRANSFER, UUID, Conversation, ask, kinds, voice
 
 
 def test_the_states_of_a_call() -> None:
@@ -141,6 +78,34 @@ def test_a_barge_in_gives_the_agent_time_to_drop_a_transfer() -> None:
     assert RunTool in kinds(c.wait(0.2)), "the grace of 3 s is over"
 
 
+def test_words_of_the_caller_let_the_agent_drop_a_transfer() -> None:
+    c = Conversation()
+    c.says(voice(1.0))
+    c.says(ask("dsai_transfer"))
+    c.says(UserTurn("No, wait!"))
+    c.says(voice(1.0, "s"))
+    assert kinds(c.says(AgentTurnEnd())) == [AnswerTool], "told that it is out of date"
+    assert RunTool not in kinds(c.wait(10))
+
+
+def test_a_barge_in_that_is_told_twice_is_one() -> None:
+    c = Conversation()
+    c.says(voice(1.0))
+    for _ in range(2):
+        c.says(UserInterruption())
+    c.wait(0.1)
+    assert c.told == [Interruption()]
+    assert c.playout.counts.interruptions == 1
+
+
+def test_audio_that_comes_too_fast_is_told_of_once() -> None:
+    c = Conversation()
+    second = CallerAudio(bytes(16_000))
+    logged = [action for _ in range(70) for action in c.bridge.on_core(second, c.now) if isinstance(action, LogWarning)]
+    assert len(logged) == 1
+    assert c.playout.counts.upstream_excess_seconds == 10
+
+
 def test_a_session_that_comes_too_late_is_closed_and_stops_no_tool() -> None:
     c = Conversation()
     c.says(ask("hours"))
@@ -154,12 +119,15 @@ def test_a_renewal_waits_for_tools_but_not_for_ever() -> None:
     c.says(ask("hours"))
     assert kinds(c.says(AgentReady("s", resume="c"), 2)) == [CloseSession], "somebody is at work: not now"
     c.bridge.on_tool_done("t", ToolResult("open"), c.now)
+    assert c.wait(2) == (), "its answer is still to come"
+    c.says(voice(0.1))
+    c.says(AgentTurnEnd())
     opened = c.wait(2)
     assert kinds(opened) == [OpenSession]
     assert kinds(c.says(AgentReady("s", resume="c"), 3)) == [Attach, CloseSession]
     c.says(ask("hours", "t2"), 3)
     assert kinds(c.wait(60)) == [OpenSession]
-    assert kinds(c.says(AgentReady("s", resume="c"), 4)) == [Attach, CloseSession, CancelTool]
+    assert kinds(c.says(AgentReady("s", resume="c"), 4)) == [Attach, CloseSession], "and the tool goes on"
 
 
 def test_at_a_renewal_what_the_session_before_reported_is_over() -> None:
@@ -440,8 +408,23 @@ def test_the_greeting_is_said_once_a_call() -> None:
     c = Conversation(CallRules(session_policy=SessionPolicy(greeting="Hello!")), talking=False)
     c.bridge.on_core(Init(UUID), c.now)
     assert c.says(AgentReady("s", resume="c")) == (Attach(1), Say("Hello!"))
+    c.says(voice(0.1), 1)
+    c.says(AgentTurnEnd(), 1)
     c.says(LOST)
     assert c.says(AgentReady("s", resume="c"), 2) == (Attach(2),)
+
+
+def test_a_greeting_that_nobody_has_heard_is_said_by_the_next_session() -> None:
+    c = Conversation(CallRules(session_policy=SessionPolicy(greeting="Hello!")), talking=False)
+    c.bridge.on_core(Init(UUID), c.now)
+    c.says(AgentReady("s", resume="c"))
+    c.says(AgentText("r", "Hello!"), 1)
+    c.says(LOST)
+    assert c.says(AgentReady("s", resume="c"), 2) == (Attach(2), Say("Hello!"))
+    c.says(UserTurn("Wait."), 2)
+    c.says(LOST, 2)
+    c.wait(1)
+    assert c.says(AgentReady("s", resume="c"), 3) == (Attach(3), GoOn("Wait."))
 
 
 def test_sessions_that_live_and_speak_are_replaced_as_often_as_it_takes() -> None:
@@ -463,10 +446,12 @@ def test_an_agent_that_goes_on_after_a_fault_is_not_hung_up_on() -> None:
     assert CloseSession in kinds(c.wait(2))
 
 
-def test_a_lost_session_stops_its_lookup_and_not_a_transfer() -> None:
+def test_a_lost_session_stops_neither_its_lookup_nor_a_transfer() -> None:
     c = Conversation(CallRules(tools=(HOURS, TRANSFER)))
     c.says(ask("hours"))
-    assert CancelTool("t") in c.says(LOST)
+    assert CancelTool not in kinds(c.says(LOST))
+    assert c.bridge.on_tool_done("t", ToolResult("at 9"), c.now) == (), "there is nobody to tell yet"
+    assert c.says(AgentReady("s", resume="c"), 2) == (Attach(2), AnswerTool("t", ToolResult("at 9")))
     c = Conversation(CallRules(tools=(HOURS, TRANSFER)))
     c.says(ask("dsai_transfer"))
     assert CancelTool not in kinds(c.says(LOST))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from functools import cache
@@ -51,7 +52,7 @@ ONLY_IN = {  # library: where it may be imported
     "quart": {"web"},
     "quart_trio": {"web"},
     "hypercorn": {"web"},
-    "wsproto": {"web", "providers.socket", "lab"},
+    "wsproto": {"web", "providers.refusal", "providers.socket", "lab"},
     "h11": {"web", "lab"},
     "trio_websocket": {"providers.socket", "lab"},
     "decouple": {"settings"},
@@ -196,3 +197,11 @@ def test_the_service_loads_nothing_of_the_lab(statement: str) -> None:
 def test_the_help_waits_for_no_network_and_no_numbers() -> None:
     loaded = loaded_by("from sts_trio.cli import main\nwith contextlib.suppress(SystemExit): main(['--help'])")
     assert not loaded & {"trio", "trio_websocket", "quart", "hypercorn", "httpx", "numpy", "sts_trio.wiring"}
+
+
+def test_what_tests_share_is_in_no_module_of_tests() -> None:
+    """Nor is it imported from one in a script that a test runs."""
+    importing = re.compile(r"^\s*(?:from|import) tests[\w.]*\.test_\w+", re.MULTILINE)
+    tests = Path(__file__).parents[1]
+    found = {path.name for path in tests.rglob("*.py") if importing.search(path.read_text(encoding="utf-8"))}
+    assert not found

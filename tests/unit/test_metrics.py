@@ -15,18 +15,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from sts_trio.call.handler import Registry
 from sts_trio.call.meter import HTTP, WEBSOCKET, CallCounts, CallRecord
 from sts_trio.metrics import IN_SECONDS, MOST_EMOTIONS, SERIES, Metrics
+from tests.fakes.metrics import used
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-
-
-def used() -> Metrics:
-    """Metrics in which every series has a sample."""
-    metrics = Metrics(Registry(), "1.2.3")
-    call = CallRecord(WEBSOCKET, CallCounts())
-    metrics.call_began(call)
-    metrics.tool_ran("lookup", "done", 1.0)
-    metrics.call_ended(call, "too long", 1.0, "Joy")
-    return metrics
 
 
 def values(metrics: Metrics, prefix: str) -> dict[tuple[str, ...], float]:

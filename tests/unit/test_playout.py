@@ -14,6 +14,7 @@ from sts_trio.audio.pcm import BYTES_PER_SECOND, FRAME_BYTES, FRAME_SECONDS, sec
 from sts_trio.call.meter import CallCounts
 from sts_trio.call.playout import Pace, Playout
 from sts_trio.core.wire import Error, Interruption, PlayoutAudio, ToCore, Transcript
+from tests.unit.conversation import due
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,9 +51,9 @@ class Caller:
 
 def test_the_first_audio_leaves_at_once() -> None:
     playout = Playout(Pace(LEAD), CallCounts())
-    assert playout.due() == inf
+    assert due(playout) == inf
     playout.push(TENTH)
-    assert playout.due() <= 1000.0
+    assert due(playout) <= 1000.0
     assert playout.take(1000.0) == PlayoutAudio(TENTH)
     assert playout.take(1000.0) is None
 
@@ -63,9 +64,9 @@ def test_a_long_reply_leaves_up_to_the_lead_and_then_in_real_time() -> None:
     assert seconds(len(b"".join(take_all(playout, 10.0)))) == pytest.approx(LEAD)
     assert take_all(playout, 10.099) == []
     for tenth in range(1, 76):
-        assert playout.due() == pytest.approx(10 + tenth / 10)
+        assert due(playout) == pytest.approx(10 + tenth / 10)
         assert take_all(playout, 10 + tenth / 10) == [TENTH]
-    assert playout.due() == inf
+    assert due(playout) == inf
 
 
 def test_messages_hold_whole_frames_and_at_most_100_ms() -> None:
@@ -80,8 +81,8 @@ def test_messages_hold_whole_frames_and_at_most_100_ms() -> None:
 def test_a_part_of_a_frame_waits_until_the_reply_ends_and_is_filled_with_silence() -> None:
     playout = Playout(Pace(LEAD), CallCounts())
     playout.push(TENTH[:100])
-    assert playout.due() == inf
     assert playout.take(0.0) is None
+    assert due(playout) == inf
     playout.end_reply()
     assert playout.take(0.0) == PlayoutAudio(TENTH[:100] + bytes(220))
 
@@ -89,7 +90,7 @@ def test_a_part_of_a_frame_waits_until_the_reply_ends_and_is_filled_with_silence
 def test_the_end_of_a_reply_of_whole_frames_adds_nothing() -> None:
     playout = Playout(Pace(LEAD), CallCounts())
     playout.end_reply()
-    assert playout.due() == inf
+    assert due(playout) == inf
     playout.push(TENTH)
     playout.end_reply()
     assert take_all(playout, 0.0) == [TENTH]
@@ -116,7 +117,7 @@ def test_a_lead_of_less_than_a_frame_is_one_frame() -> None:
     playout = Playout(Pace(0.0), CallCounts())
     playout.push(TENTH)
     assert take_all(playout, 0.0) == [TENTH[:FRAME_BYTES]]
-    assert playout.due() == pytest.approx(FRAME_SECONDS)
+    assert due(playout) == pytest.approx(FRAME_SECONDS)
 
 
 STEPS = st.lists(
@@ -151,7 +152,6 @@ def test_whatever_comes_when_the_caller_is_never_more_than_the_lead_behind(
             caller.silent_from = min(caller.silent_from, now)
             expected.clear()
             got.clear()
-            assert playout.due() == inf
         for audio in take_all(playout, now):
             assert 0 < len(audio) <= 1600
             assert len(audio) % FRAME_BYTES == 0
@@ -161,17 +161,18 @@ def test_whatever_comes_when_the_caller_is_never_more_than_the_lead_behind(
         assert got == expected[: len(got)]  # in order, nothing lost or doubled
         waiting = len(expected) - len(got)
         if waiting >= FRAME_BYTES:
-            assert now < playout.due() < inf
+            assert now < due(playout) < inf
             assert caller.ahead(now) > lead - 0.1 - A_MICROSECOND  # and it is not held back without need
         else:
-            assert playout.due() == inf
+            assert due(playout) == inf
         heard_at = max(caller.silent_from, now) + seconds(waiting)
         assert playout.played_at(now) == pytest.approx(heard_at)
     playout.end_reply()
-    while (now := max(now, playout.due())) < inf:
-        message = playout.take(now)
-        assert isinstance(message, PlayoutAudio), "what is due can be taken"
-        got += message.audio
+    got += b"".join(take_all(playout, now))
+    while (now := max(now, playout.due)) < inf:
+        taken = take_all(playout, now)
+        assert taken, "what is due can be taken"
+        got += b"".join(taken)
     assert got == expected + bytes(-len(expected) % FRAME_BYTES)
 
 
@@ -225,7 +226,7 @@ def test_messages_go_before_audio_in_their_order_and_whenever() -> None:
     messages: list[ToCore] = [Transcript("user", "a"), Interruption(), Transcript("agent", "b")]
     for message in messages:
         playout.post(message)
-    assert playout.due() == -inf
+    assert due(playout) == -inf
     for message in messages:
         taken = playout.take(0.0)
         assert taken is message
@@ -304,8 +305,10 @@ def test_a_full_queue_keeps_the_oldest_and_reports_what_it_drops() -> None:
     assert dropped == 10
     assert playout.push(bytes(FRAME_BYTES)) == FRAME_SECONDS
     kept = bytearray()
-    while (due := playout.due()) < inf:
-        kept += b"".join(take_all(playout, max(due, 0.0)))
+    now = 0.0
+    while now < inf:
+        kept += b"".join(take_all(playout, now))
+        now = playout.due
     assert kept == b"".join(bytes([index % 251]) * BYTES_PER_SECOND for index in range(1, 601))
     assert playout.push(TENTH) == 0
 

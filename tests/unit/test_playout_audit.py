@@ -11,27 +11,14 @@ from hypothesis import strategies as st
 
 from sts_trio.audio.pcm import Wav
 from sts_trio.call.actions import Deadline
-from sts_trio.call.meter import CallCounts, Meter
+from sts_trio.call.meter import CallCounts
 from sts_trio.call.playout import Pace, Playout
 from sts_trio.call.speech import AgentSpeech, AgentTurn
 from sts_trio.core.wire import Interruption, PlayoutAudio
+from tests.unit.conversation import Measured, due
 
 if TYPE_CHECKING:
     from sts_trio.core.wire import ToCore
-
-
-class Measured(Meter):
-    """A meter that keeps what it is told, in milliseconds."""
-
-    def __init__(self) -> None:
-        self.answers: list[int] = []
-        self.stops: list[int] = []
-
-    def answered(self, seconds: float) -> None:
-        self.answers.append(round(seconds * 1000))
-
-    def stopped(self, seconds: float) -> None:
-        self.stops.append(round(seconds * 1000))
 
 
 class Line:
@@ -60,7 +47,7 @@ class Line:
         until = self.now + length
         while self.now < until - 1e-9:
             self.listen()
-            self.now = min(until, max(self.now + 0.001, self.playout.due()))
+            self.now = min(until, max(self.now + 0.001, due(self.playout)))
         self.listen()
 
     def barge_in(self) -> None:

@@ -410,7 +410,7 @@ def test_several_problems_are_several_lines(environment: pytest.MonkeyPatch) -> 
     environment.setenv("PORT", "high")
     environment.setenv("LOG_LEVEL", "loud")
     lines = problems()
-    assert [line.split()[0] for line in lines] == ["HUMEAI_API_KEY", "PORT", "LOG_LEVEL"]
+    assert [line.split()[0] for line in lines] == ["no", "PORT", "LOG_LEVEL"]
     assert not any("\n" in line for line in lines)
 
 
@@ -528,7 +528,33 @@ def test_a_missing_key_is_one_line(environment: pytest.MonkeyPatch, unset: str |
     if unset is not None:
         environment.setenv("HUMEAI_API_KEY", unset)
     [line] = problems()
-    assert line.startswith("HUMEAI_API_KEY is not set; it is required")
+    assert line.startswith("no key of a provider is set; set one of HUMEAI_API_KEY, OPENAI_API_KEY, XAI_API_KEY.")
+    assert "sts-trio demo" in line
+
+
+@pytest.mark.parametrize(
+    ("keys", "chosen"),
+    [
+        (("XAI_API_KEY",), "xai"),
+        (("OPENAI_API_KEY",), "openai"),
+        (("HUMEAI_API_KEY", "XAI_API_KEY"), "humeai"),
+        (("HUME_API_KEY", "OPENAI_API_KEY"), "humeai"),
+    ],
+)
+def test_the_provider_is_the_one_whose_key_is_set(
+    environment: pytest.MonkeyPatch, keys: tuple[str, ...], chosen: str
+) -> None:
+    environment.delenv("HUMEAI_API_KEY")
+    for key in keys:
+        environment.setenv(key, KEY)
+    assert load_settings().provider.name == chosen
+
+
+def test_of_two_keys_that_may_be_meant_none_is_taken(environment: pytest.MonkeyPatch) -> None:
+    environment.delenv("HUMEAI_API_KEY")
+    environment.setenv("OPENAI_API_KEY", KEY)
+    environment.setenv("XAI_API_KEY", KEY)
+    assert problems() == ["more than one key is set; set STS_PROVIDER to openai or xai"]
 
 
 @pytest.mark.parametrize("unset", [None, "", "undefined", "null"])

@@ -16,6 +16,7 @@ from sts_trio.call.meter import CallCounts
 from sts_trio.call.playout import Pace, Playout
 from sts_trio.call.speech import AgentSpeech, AgentTurn
 from sts_trio.core.wire import Interruption, PlayoutAudio, Transcript
+from tests.unit.conversation import due
 
 
 class Stage:
@@ -39,7 +40,7 @@ class Stage:
         until = self.now + seconds
         while self.now < until - 1e-9:
             self.listen()
-            self.now = min(until, max(self.now + 0.001, min(self.playout.due(), self.deadlines[Deadline.SPEECH])))
+            self.now = min(until, max(self.now + 0.001, min(due(self.playout), self.deadlines[Deadline.SPEECH])))
         self.listen()
 
     def said(self) -> list[str]:

@@ -47,6 +47,14 @@ class Desk:
     def ask(self, name: str, id_: str = "a", *, required: bool = True, stays_open: bool = False) -> tuple[object, ...]:
         return self.desk.ask(ToolCall(id_, name, '{"x":1}', required, stays_open), self.now)
 
+    def user_turn(self) -> None:
+        self.speech.user_turn()
+        self.desk.user_turn()
+
+    def barge_in(self) -> None:
+        self.speech.barge_in(self.now)
+        self.desk.barge_in(self.now)
+
     def wait(self, seconds: float) -> None:
         """Let time pass; nothing is run."""
         with pytest.raises(AssertionError, match="nothing was run"):
@@ -130,9 +138,9 @@ def test_requests_that_stay_open_run_beside_each_other_and_each_gets_its_answer(
     assert d.ask("hours", "a", stays_open=True) == (RunTool("a", HOURS, '{"x":1}'),)
     assert d.ask("hours", "b", stays_open=True) == (RunTool("b", HOURS, '{"x":1}'),)
     assert d.desk.done("b", ToolResult("second")) == (AnswerTool("b", ToolResult("second")),)
-    assert d.desk.busy
+    assert d.desk.work
     assert d.desk.done("a", ToolResult("first")) == (AnswerTool("a", ToolResult("first")),)
-    assert not d.desk.busy
+    assert not d.desk.work
 
 
 def test_a_request_stops_only_work_that_does_not_stay_open() -> None:
@@ -165,7 +173,7 @@ def test_of_two_transfers_in_one_response_the_first_is_made() -> None:
 def test_a_transfer_after_words_of_the_caller_replaces_the_one_before() -> None:
     d = Desk()
     d.ask("dsai_transfer", "a", stays_open=True)
-    d.desk.user_turn()
+    d.user_turn()
     (answer,) = d.ask("dsai_transfer", "b", stays_open=True)
     assert isinstance(answer, AnswerTool)
     assert (answer.id, answer.result.failed) == ("a", True)
@@ -177,7 +185,7 @@ def test_when_the_agent_goes_on_after_the_caller_only_the_transfer_is_dropped() 
     d = Desk()
     d.ask("hours", "h", stays_open=True)
     d.ask("dsai_transfer", "t", stays_open=True)
-    d.desk.user_turn()
+    d.user_turn()
     (answer,) = d.desk.agent_turn_end()
     assert isinstance(answer, AnswerTool)
     assert answer.id == "t"
@@ -198,7 +206,7 @@ def test_a_reply_after_words_of_the_caller_drops_the_request() -> None:
     d = Desk()
     d.ask("hours")
     assert d.desk.agent_turn_end() == ()  # the filler: "let me look that up"
-    d.desk.user_turn()
+    d.user_turn()
     cancel, answer = d.desk.agent_turn_end()
     assert cancel == CancelTool("a")
     assert isinstance(answer, AnswerTool)
@@ -208,7 +216,7 @@ def test_a_reply_after_words_of_the_caller_drops_the_request() -> None:
 def test_where_requests_stay_open_a_lookup_goes_on_whatever_is_said() -> None:
     d = Desk()
     d.ask("hours", stays_open=True)
-    d.desk.user_turn()
+    d.user_turn()
     assert d.desk.agent_turn_end() == ()
     assert d.desk.done("a", ToolResult("nine")) == (AnswerTool("a", ToolResult("nine")),)
 
@@ -217,11 +225,11 @@ def test_where_requests_stay_open_nobody_is_transferred_who_has_said_something_s
     d = Desk()
     d.playout.push(SECOND)
     d.ask("dsai_transfer", stays_open=True)
-    d.desk.user_turn()
+    d.user_turn()
     [answer] = d.desk.agent_turn_end()
     assert isinstance(answer, AnswerTool)
     assert answer.result.failed
-    assert not d.desk.busy
+    assert not d.desk.work
 
 
 def test_the_agent_is_not_told_that_what_was_at_work_is_undone() -> None:
@@ -241,7 +249,7 @@ def test_a_request_that_still_waits_is_dropped_without_ever_running() -> None:
     d = Desk()
     d.playout.push(SECOND)
     d.ask("dsai_transfer")
-    d.desk.user_turn()
+    d.user_turn()
     (answer,) = d.desk.agent_turn_end()
     assert isinstance(answer, AnswerTool)
     assert d.deadlines[Deadline.TOOLS] == inf
@@ -282,7 +290,7 @@ def test_what_was_said_before_the_callers_turn_is_no_good_bye() -> None:
     d = Desk()
     d.playout.push(SECOND)
     d.wait(2)
-    d.desk.user_turn()
+    d.user_turn()
     d.ask("dsai_transfer")
     assert d.pass_until_run() == pytest.approx(GRACE, abs=0.02)
 
@@ -311,15 +319,14 @@ def test_a_good_bye_that_is_cut_off_leaves_the_agent_time_to_drop_the_request() 
     d = Desk()
     d.playout.push(SECOND)
     d.ask("dsai_transfer")
-    d.playout.clear(d.now)
-    d.desk.barge_in(d.now)
+    d.barge_in()
     assert d.pass_until_run() == pytest.approx(GRACE, abs=0.02)
 
 
 def test_a_barge_in_does_not_disturb_a_tool_that_is_at_work() -> None:
     d = Desk()
     d.ask("hours")
-    d.desk.barge_in(d.now)
+    d.barge_in()
     assert d.desk.done("a", ToolResult("open")) == (AnswerTool("a", ToolResult("open")),)
 
 
@@ -348,7 +355,7 @@ def test_an_agent_cannot_take_the_name_of_a_rules_work() -> None:
 def test_what_the_caller_said_while_a_rule_was_at_work_drops_no_later_request() -> None:
     d = Desk()
     d.desk.order("hours", "{}", d.now)
-    d.desk.user_turn()
+    d.user_turn()
     d.ask("hours")
     assert d.desk.agent_turn_end() == ()
 

@@ -278,3 +278,57 @@ async def test_what_is_sent_again_makes_no_count_smaller() -> None:
     await upstream_buffer.attach(alive)
     assert told == sorted(told)
     assert counts.upstream_seconds == pytest.approx(300 * FRAME_SECONDS)
+
+
+async def test_a_turn_that_a_lost_session_has_heard_is_said_again_before_what_waits() -> None:
+    counts, lost, alive = CallCounts(), FakeAgent(), FakeAgent()
+    upstream_buffer = UpstreamBuffer(counts)
+    await upstream_buffer.attach(lost)
+    await send_all(upstream_buffer, frames(0, 100))
+    upstream_buffer.keep(turn=True)
+    await send_all(upstream_buffer, frames(100, 200))
+    upstream_buffer.detach(lost)
+    await send_all(upstream_buffer, frames(200, 210))
+    await upstream_buffer.attach(alive, again=True)
+    assert alive.heard == frames(50, 210), "with the second before it was found that they speak"
+    assert counts.upstream_seconds == pytest.approx(210 * FRAME_SECONDS)
+    assert counts.upstream_again_seconds == pytest.approx(150 * FRAME_SECONDS)
+    assert counts.upstream_dropped_seconds == 0
+
+
+async def test_a_turn_is_said_again_as_often_as_it_takes_and_by_no_more_than_its_end() -> None:
+    upstream_buffer = UpstreamBuffer(CallCounts())
+    sessions = [FakeAgent(), FakeAgent(most=30), FakeAgent()]
+    await upstream_buffer.attach(sessions[0])
+    upstream_buffer.keep(turn=True)
+    await send_all(upstream_buffer, frames(0, 2000))
+    upstream_buffer.detach(sessions[0])
+    with pytest.raises(ProviderLost):
+        await upstream_buffer.attach(sessions[1], again=True)
+    await upstream_buffer.attach(sessions[2], again=True)
+    assert sessions[2].heard == frames(500, 2000), "half a minute"
+
+
+async def test_what_was_answered_is_not_said_again() -> None:
+    alive = FakeAgent()
+    upstream_buffer = UpstreamBuffer(CallCounts())
+    await upstream_buffer.attach(lost := FakeAgent())
+    upstream_buffer.keep(turn=True)
+    await send_all(upstream_buffer, frames(0, 300))
+    upstream_buffer.keep(turn=False)
+    upstream_buffer.detach(lost)
+    await upstream_buffer.attach(alive)
+    assert alive.heard == []
+
+
+async def test_what_a_dead_session_is_doubted_to_have_heard_of_a_turn_is_said_once() -> None:
+    dead, alive = FakeAgent(), FakeAgent()
+    upstream_buffer = UpstreamBuffer(CallCounts())
+    await upstream_buffer.attach(dead)
+    upstream_buffer.keep(turn=True)
+    await send_all(upstream_buffer, frames(0, 100))
+    dead.ping_overdue = True
+    await send_all(upstream_buffer, frames(100, 150))
+    upstream_buffer.detach(dead)
+    await upstream_buffer.attach(alive, again=True)
+    assert alive.heard == frames(0, 150)

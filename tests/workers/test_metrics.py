@@ -16,7 +16,7 @@ from sts_trio.call.meter import HTTP, WEBSOCKET, CallCounts, CallRecord
 from sts_trio.metrics import Metrics
 from sts_trio.workers.metrics import HIGHEST_GAUGES, SUMMED_GAUGES, MergedMetrics, MetricsCollector
 from sts_trio.workers.pool import WorkerPool
-from tests.unit.test_metrics import used
+from tests.fakes.metrics import used
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 

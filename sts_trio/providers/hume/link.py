@@ -21,6 +21,8 @@ from sts_trio.providers.base import (
     OddMessage,
     SessionEnd,
     SessionEndKind,
+    ToolCall,
+    UserTurn,
     never_ready,
 )
 from sts_trio.providers.dial import without_key
@@ -144,7 +146,10 @@ log = structlog.get_logger(__name__)
 _MOST_WARNINGS = 5  # log lines a chat; their texts may quote the caller, so they are left out
 _LONGEST_ID = 64
 _MOST_EARLY = 16  # odd messages before the chat has begun, kept to be counted
+_MOST_UNSPOKEN = 16  # texts that await their echo, and tool calls that are still to be answered
 _NO_SOUND = memoryview(b"")
+_GO_ON = "(The connection was interrupted. Go on with what you were saying; do not mention this.)"
+_RESULT = "(The function that you had asked for before the connection was interrupted says: {})"
 
 _HINTS = {
     401: "check HUMEAI_API_KEY",
@@ -216,6 +221,8 @@ class HumeLink:
         self._wav: Wav | None = None  # the format of the voice, good for samples without a header
         self._warnings_logged = 0
         self._paused = False
+        self._asked: deque[str] = deque(maxlen=_MOST_UNSPOKEN)  # tool calls of this chat
+        self._unspoken: deque[str] = deque(maxlen=_MOST_UNSPOKEN)  # told for the caller, who did not say it
 
     @property
     def ping_overdue(self) -> bool:
@@ -268,6 +275,11 @@ class HumeLink:
             event = to_event(heard, self._wav) if heard is not None else None
             if isinstance(event, AgentAudio) and (self._wav is None or self._wav.rate != event.wav.rate):
                 self._wav = replace(event.wav, pcm=_NO_SOUND)
+            if isinstance(event, ToolCall):
+                self._asked.append(event.id)
+            elif isinstance(event, UserTurn) and event.text in self._unspoken:
+                self._unspoken.remove(event.text)
+                continue
             if event is not None and not (self._is_ready and isinstance(event, AgentReady)):  # it may be said again
                 return event
             self._warn_of(heard)
@@ -308,6 +320,10 @@ class HumeLink:
         """Let EVI's next reply know `text`; a later one replaces it until then (docs/protocols/evi.md 2.2)."""
         await self._send(wire.SessionSettings(context=wire.Context(text, "temporary")))
 
+    async def go_on(self, words: str, *, cut_off: bool) -> None:
+        """Say the caller's words again, which EVI does not answer by itself after a resume; see `AgentLink.go_on`."""
+        await self._say_for_caller(words if words and not cut_off else _GO_ON)
+
     async def stop(self) -> None:
         """Pause EVI until the text that follows: nothing else stops it (docs/protocols/evi.md 5.3)."""
         self._paused = True
@@ -317,12 +333,22 @@ class HumeLink:
         """Nothing is sent: EVI itself keeps count of what has been played."""
 
     async def tool_response(self, call_id: str, content: str) -> None:
-        """Answer a tool call with its result."""
+        """Answer a tool call with its result; EVI does not know those of a chat before (docs/protocols/evi.md 5.5)."""
+        if call_id not in self._asked:
+            await self._say_for_caller(_RESULT.format(content))
+            return
         await self._send(wire.ToolAnswer(tool_call_id=call_id, content=content))
 
     async def tool_error(self, call_id: str, message: str) -> None:
         """Answer a tool call that could not be carried out; the model hears `message` as well."""
+        if call_id not in self._asked:
+            await self._say_for_caller(_RESULT.format(message))
+            return
         await self._send(wire.ToolErrorAnswer(tool_call_id=call_id, error=message, content=message))
+
+    async def _say_for_caller(self, text: str) -> None:
+        self._unspoken.append(text)
+        await self._send(wire.UserInput(text))
 
     async def _send(self, message: wire.ToHume) -> None:
         await self._socket.send(TEXT, wire.encode_to_hume(message))

@@ -118,7 +118,7 @@ class _Voice:
 
 
 class PlaybackEstimate:
-    """The voice that a session has given since the last silence, item by item.
+    """The voice that a call has been given since the last silence, item by item, by one session or several.
 
     Whether the caller still listens is estimated by the clock, since the call plays in real time. How much was not
     heard is not estimated: the call says it, exactly.
@@ -137,6 +137,10 @@ class PlaybackEstimate:
         else:
             self._voices.append(_Voice(item, seconds))
         self._plays_until = max(self._plays_until, now) + seconds
+
+    def given(self, item: str) -> float:
+        """Seconds of this item's voice; infinity if it is not known (any more)."""
+        return next((voice.seconds for voice in self._voices if voice.item == item), inf)
 
     def playing(self, now: float) -> bool:
         """Whether the caller is still listening to it."""

@@ -19,7 +19,8 @@ from sts_trio.providers.dial import without_key
 from sts_trio.providers.openai import wire
 from sts_trio.providers.openai.audio import open_codec
 from sts_trio.providers.openai.dialect import closed, hints
-from sts_trio.providers.openai.opening import History, SessionSetup, credentials, target
+from sts_trio.providers.openai.history import History
+from sts_trio.providers.openai.opening import SessionSetup, credentials, target
 from sts_trio.providers.openai.protocol import RealtimeProtocol
 from sts_trio.providers.reading import Reader
 from sts_trio.providers.socket import SocketEnd, SocketTimes, open_socket
@@ -182,7 +183,11 @@ class RealtimeLink:
             with trio.CancelScope(deadline=self._wake_at()):
                 message = await self._next()
             now = trio.current_time()
-            if isinstance(message, SessionEnd | OddMessage):
+            if isinstance(message, SessionEnd):
+                self._protocol.lost()
+                events.append(message)
+                break
+            if isinstance(message, OddMessage):
                 return message
             if message is not None:
                 self._take(message, now)
@@ -245,6 +250,11 @@ class RealtimeLink:
     async def add_context(self, text: str) -> None:
         """Let the agent know `text`; it stays in the conversation."""
         self._protocol.add_context(text)
+        await self._flush()
+
+    async def go_on(self, words: str, *, cut_off: bool) -> None:  # noqa: ARG002 - the session knows them from its history
+        """See `AgentLink.go_on`."""
+        self._protocol.go_on(cut_off=cut_off)
         await self._flush()
 
     async def stop(self) -> None:

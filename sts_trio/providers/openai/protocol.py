@@ -11,10 +11,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sts_trio.providers.base import AgentAudio, AgentText, AgentTurnEnd, ToolCall, UserInterruption, UserTurn, UserWords
+from sts_trio.providers.base import (
+    AgentAudio,
+    AgentText,
+    AgentTurnEnd,
+    ToolCall,
+    UserInterruption,
+    UserSpeaks,
+    UserTurn,
+    UserWords,
+)
 from sts_trio.providers.openai import wire
-from sts_trio.providers.openai.audio import PlaybackEstimate
 from sts_trio.providers.openai.dialect import fault
+from sts_trio.providers.openai.history import OpenCall
 from sts_trio.providers.openai.responses import Responses
 from sts_trio.providers.reading import shown
 
@@ -22,12 +31,12 @@ if TYPE_CHECKING:
     from sts_trio.providers.base import AgentEvent
     from sts_trio.providers.openai.audio import Codec
     from sts_trio.providers.openai.dialect import Dialect
-    from sts_trio.providers.openai.opening import History
+    from sts_trio.providers.openai.history import History
 
 _LONGEST_TEXT = 10_000  # characters of what the agent says in one item; some ten minutes
 _ABOUT_ITEMS = ("cut_", "seed")  # an item that is gone, or was not taken: the call does not depend on it
 _MOST_CALLS = 16  # of functions that are still to be answered; more are not asked for by any sane model
-_REMEMBERED = 64  # ids of calls
+_CUT_OFF = "Your last answer was cut off by the connection, not by the caller. Go on with it from where it ends."
 
 
 class RealtimeProtocol:
@@ -45,9 +54,9 @@ class RealtimeProtocol:
         self._history = history
         self._session = session
         self._count = 0
-        self._played = PlaybackEstimate()
-        self._calls: dict[str, tuple[ToolCall, str]] = {}  # calls to be answered, with their responses, by id
-        self._seen_calls: deque[str] = deque(maxlen=_REMEMBERED)
+        self._played = history.played
+        self._calls = history.calls
+        self._seen_calls = history.seen_calls
         self._asking: str | None = None  # a response that has asked for functions, and may ask for more
         self._responses = Responses(self.out, self._id)
         self._voice: tuple[str | None, str | None] = (None, None)  # response and item of the last chunk
@@ -67,6 +76,10 @@ class RealtimeProtocol:
         """Act on what is overdue; harmless when nothing is."""
         self._responses.expire(now)
 
+    def lost(self) -> None:
+        """The session is over: what the agent was saying has been said."""
+        self._say_words(*self._saying)
+
     # The service.
 
     def take(self, message: wire.FromService, now: float) -> None:
@@ -79,6 +92,7 @@ class RealtimeProtocol:
                 named = (response or "", item or "")
                 before = self._saying[2] if self._saying[:2] == named else ""
                 self._saying = (*named, (before + (message.delta or ""))[:_LONGEST_TEXT])
+                self._history.agent_words(named[1], self._saying[2])
             case wire.WordsDone(response_id=response, item_id=item) if not self._responses.is_over(response):
                 self._say_words(response or "", item or "", message.transcript or "")
             case wire.ResponseCreated(id=id_):
@@ -133,6 +147,7 @@ class RealtimeProtocol:
     def _caller_begins(self, now: float) -> None:
         """The caller speaks, perhaps over the agent."""
         self._responses.caller_begins()
+        self.events.append(UserSpeaks())
         response, item, words = self._saying
         self._say_words(response, item, words)
         if self._played.playing(now):
@@ -152,12 +167,12 @@ class RealtimeProtocol:
             given = item.arguments
             arguments = given if isinstance(given, str) else msgspec.json.encode(given).decode() if given else ""
             call = ToolCall(id_, shown(item.name), arguments or "{}", response_required=True, stays_open=True)
-            self._calls[id_] = call, response
+            self._calls[id_] = OpenCall(call, response, self._session)
             self._asking = response or None
             self.events.append(call)
 
     def _waits_for_answers(self, response: str) -> bool:
-        return any(asked_in == response for _, asked_in in self._calls.values())
+        return any((asked.response, asked.session) == (response, self._session) for asked in self._calls.values())
 
     def _response_done(self, response: wire.Response, now: float) -> None:
         id_, over = response.id or "", self._responses.is_over(response.id)
@@ -175,6 +190,8 @@ class RealtimeProtocol:
         if response.status == "failed" and not over:
             self._failed(response, now)
             return
+        if not over:
+            self._history.agent_done()
         if not over and not asked:
             self.events.append(AgentTurnEnd())
         self._responses.done()
@@ -209,9 +226,17 @@ class RealtimeProtocol:
         words = f"Say exactly the following to the caller, word for word, and nothing else:\n\n{text}"
         self._responses.request({"instructions": words, "tool_choice": "none", "input": []})
 
+    def go_on(self, *, cut_off: bool) -> None:
+        """Have the caller's last words answered, or an answer that was cut off by a break ended."""
+        if cut_off:
+            id_ = self._id("note")
+            self.out.append(wire.ItemCreate(id_, wire.message_item("system", _CUT_OFF, id_)))
+        self._responses.request()
+
     def user_text(self, text: str) -> None:
         """Have `text` answered as if the caller had said it."""
         id_ = self._id("typed")
+        self._history.user_words(id_, text)
         self.out.append(wire.ItemCreate(id_, wire.message_item("user", text, id_)))
         self._responses.request()
 
@@ -225,9 +250,13 @@ class RealtimeProtocol:
         """Answer a function. The agent is silent until it is asked to speak on."""
         if call_id not in self._calls:
             return
-        done, response = self._calls.pop(call_id)
+        asked = self._calls.pop(call_id)
+        done, response = asked.call, asked.response
         output = f"Error: {text}" if failed else text
         self._history.tool((done.id, done.name, done.arguments), output)
+        if asked.session != self._session and self._history.retold:  # this session does not know that it was asked for
+            call = {"type": "function_call", "call_id": call_id, "name": done.name, "arguments": done.arguments}
+            self.out.append(wire.ItemCreate(self._id("asked"), call))
         item = {"type": "function_call_output", "call_id": call_id, "output": output}
         self.out.append(wire.ItemCreate(self._id("answer"), item))
         if not self._waits_for_answers(response) and response != self._asking:

@@ -11,11 +11,12 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import pytest
 import trio
 import trio.testing
-from trio_websocket import ConnectionClosed, wrap_client_stream
+from trio_websocket import ConnectionClosed, ConnectionRejected, wrap_client_stream
 
-from sts_trio.lab.emulator import Emulator, serve_stream
+from sts_trio.lab.emulator import Emulator, EmulatorOptions, serve_stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -162,3 +163,24 @@ async def open_chat(
             with trio.move_on_after(5, shield=True):
                 await connection.aclose()
             nursery.cancel_scope.cancel()
+
+
+def faulty(*faults: Any, **options: Any) -> Emulator:
+    return Emulator(EmulatorOptions(faults=faults, **{"seed": 7, **options}))
+
+
+async def refused(served: Emulator, query: str = PHONE, **kwargs: Any) -> ConnectionRejected:
+    """The refusal that an upgrade got."""
+    with pytest.RaisesGroup(ConnectionRejected, flatten_subgroups=True) as info:
+        async with open_chat(served, query, **kwargs):
+            pass
+    (exc,) = info.value.exceptions
+    while isinstance(exc, BaseExceptionGroup):
+        (exc,) = exc.exceptions
+    assert isinstance(exc, ConnectionRejected)
+    return exc
+
+
+async def read_to_end(stream: trio.abc.Stream) -> None:
+    while await stream.receive_some():
+        pass

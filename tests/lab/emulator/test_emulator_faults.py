@@ -19,8 +19,6 @@ from sts_trio.lab.emulator import (
     Delay,
     DoubledChunks,
     Drop,
-    Emulator,
-    EmulatorOptions,
     Fault,
     HalfOpen,
     LateChunks,
@@ -40,8 +38,17 @@ from sts_trio.lab.emulator import (
     SwappedChunks,
     serve_stream,
 )
-from tests.lab.emulator.evi_client import PHONE, EviClient, open_chat, read_wav, silence, tone
-from tests.lab.emulator.test_emulator_session import read_to_end, refused
+from tests.lab.emulator.evi_client import (
+    PHONE,
+    EviClient,
+    faulty,
+    open_chat,
+    read_to_end,
+    read_wav,
+    refused,
+    silence,
+    tone,
+)
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -51,10 +58,6 @@ UPGRADE = (
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
 WEATHER = [{"type": "function", "name": "weather", "parameters": "{}"}]
-
-
-def faulty(*faults: Any, **options: Any) -> Emulator:
-    return Emulator(EmulatorOptions(faults=faults, **{"seed": 7, **options}))
 
 
 def indices(client: EviClient) -> list[int]:

@@ -24,8 +24,7 @@ from sts_trio.lab.emulator.evi.wire import AssistantEnd, AudioOutput, ToolCall
 from sts_trio.lab.emulator.malformed import HUGE, HUGE_ID, flood_of, malformed_frame
 from sts_trio.lab.emulator.oddness import Oddness
 from sts_trio.lab.emulator.realtime.malformed import MALFORMED as REALTIME
-from tests.lab.emulator.evi_client import open_chat
-from tests.lab.emulator.test_emulator_faults import faulty
+from tests.lab.emulator.evi_client import faulty, open_chat
 
 if TYPE_CHECKING:
     from trio.testing import MockClock

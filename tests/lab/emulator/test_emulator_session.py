@@ -10,7 +10,6 @@ import pytest
 import soxr
 import trio
 import trio.testing
-from trio_websocket import ConnectionRejected
 
 from sts_trio.lab.emulator import (
     CloseWith,
@@ -26,7 +25,7 @@ from sts_trio.lab.emulator import (
     serve_emulator,
     serve_stream,
 )
-from tests.lab.emulator.evi_client import KEY, PHONE, open_chat, silence, snr_db
+from tests.lab.emulator.evi_client import KEY, PHONE, open_chat, read_to_end, refused, silence, snr_db
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -42,23 +41,6 @@ def speech(seconds: float = 2.0) -> np.ndarray:
     envelope = np.minimum(1, np.minimum(t, seconds - t) / 0.05)
     swept: np.ndarray = np.rint(9000 * envelope * np.sin(2 * np.pi * (300 * t + 400 * t**2))).astype(np.int16)
     return swept
-
-
-async def refused(served: Emulator, query: str = PHONE, **kwargs: Any) -> ConnectionRejected:
-    """The refusal that an upgrade got."""
-    with pytest.RaisesGroup(ConnectionRejected, flatten_subgroups=True) as info:
-        async with open_chat(served, query, **kwargs):
-            pass
-    (exc,) = info.value.exceptions
-    while isinstance(exc, BaseExceptionGroup):
-        (exc,) = exc.exceptions
-    assert isinstance(exc, ConnectionRejected)
-    return exc
-
-
-async def read_to_end(stream: trio.abc.Stream) -> None:
-    while await stream.receive_some():
-        pass
 
 
 # --- the handshake ---
