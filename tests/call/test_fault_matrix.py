@@ -1,6 +1,7 @@
 """Every fault of the provider at every moment of a call, through the whole service in memory, a good call beside it.
 
 Each test is a row: five calls that meet the fault at five moments, and one that must not notice. `pytest -s` prints it.
+What only a service of the Realtime protocol does is in `test_realtime_days` and `test_realtime_tools`.
 """
 
 from __future__ import annotations
@@ -172,9 +173,10 @@ def is_repeated(provider: str, name: str) -> bool:
 def as_parameters(row: Row) -> ParameterSet:
     """Name a row by its provider and its fault, and mark it."""
     provider, name, _ = row
+    marks = [pytest.mark.matrix] if is_repeated(provider, name) else []
     return pytest.param(
         *row,
-        marks=[pytest.mark.matrix] if is_repeated(provider, name) else [],
+        marks=marks,
         id=f"{provider}-{name}",
     )
 
