@@ -130,7 +130,7 @@ class RealtimeProtocol:
             case wire.AudioDelta():
                 self._speak(part, answer, now)
             case wire.TextDone():
-                answer.written = True
+                answer.written[item] = None
             case wire.WordsDelta() if answer.stage is not Stage.CUT:
                 self._words.more(response, item, part.delta or "")
             case wire.WordsDone() if answer.stage is not Stage.CUT:
@@ -237,8 +237,10 @@ class RealtimeProtocol:
             answer = self._begin(key, now, named=bool(key))
         if answer is not None:
             answer.done = True
-        if done.status not in ("cancelled", "failed"):
-            for item in done.items:
+        for item in done.items:
+            if answer is not None and item.text:
+                answer.written[item.id or ""] = None
+            if done.status not in ("cancelled", "failed"):
                 self._call(item, answer, key, now)
         if answer is not None and answer is self._responses.current:
             self._over(answer, answer.judge(done), now)
@@ -267,6 +269,8 @@ class RealtimeProtocol:
         self._voice.drop(answer.unheard)
         self._functions.over(answer.key, now)
         if isinstance(how, Useless):
+            if how.kind is RetryKind.TEXT:  # with it in the conversation there would be nothing left to be said
+                self._voice.forget(answer.written)
             self._useless(how, now)
             return
         self._questions.ended(how, now)
@@ -313,7 +317,7 @@ class RealtimeProtocol:
 
     def _item_done(self, item: wire.Item, answer: Answer, now: float) -> None:
         if item.is_text:
-            answer.written = True
+            answer.written[item.id or ""] = None
             self._voice.is_text(item.id or "")
         self._call(item, answer, answer.key, now)
 

@@ -80,7 +80,7 @@ class Answer:
     announced: bool = False  # `response.created` has come
     stage: Stage = Stage.UNDER_WAY
     voiced: bool = False
-    written: bool = False
+    written: dict[str, None] = field(default_factory=dict)  # items that are text
     asked: bool = False  # for functions
     done: bool = False  # its end has come
     over_caller: bool = False  # it began while the caller spoke, and none of ours was under way
@@ -94,7 +94,7 @@ class Answer:
     @property
     def begun(self) -> bool:
         """Whether more of it has come than that it begins."""
-        return self.voiced or self.written or self.asked
+        return self.voiced or bool(self.written) or self.asked
 
     def judge(self, done: wire.Response | None) -> How | Useless:
         """What its end means. `done` is what the service says of it; None if it says nothing."""
@@ -117,7 +117,7 @@ class Answer:
         if status == "incomplete":
             kind = RetryKind.FILTERED if reason == "content_filter" else RetryKind.INCOMPLETE
             return Useless(kind, f"it is incomplete ({reason or 'no reason given'})")
-        if self.written or (done is not None and any(item.text for item in done.items)):
+        if self.written:
             return Useless(RetryKind.TEXT, "it was written, and not spoken")
         return Useless(RetryKind.EMPTY, "it was empty")
 
