@@ -53,14 +53,24 @@ class RealtimeProtocol:
     """`events` are for the call, `out` is to be sent; `deadline` says when `expire` is to be called.
 
     `session` is the session's number in the call: ids of items begin with it, since the history knows items by them.
-    `patience`: an answer that has not begun after so many seconds does not come.
+    `patience`: an answer that has not begun after so many seconds does not come. `interrupts`: the service stops its
+    answer when the caller speaks.
     """
 
-    def __init__(self, dialect: Dialect, codec: Codec, history: History, session: int, patience: float = 10.0) -> None:
+    def __init__(
+        self,
+        dialect: Dialect,
+        codec: Codec,
+        history: History,
+        session: int,
+        patience: float = 10.0,
+        *,
+        interrupts: bool = True,
+    ) -> None:
         self.events: deque[AgentEvent] = deque()
         self.out: deque[wire.ToService] = deque()
-        self.tokens = (0, 0)  # in, out
         self._dialect = dialect
+        self._interrupts = interrupts
         self._history = history
         self._session = session
         self._count = 0
@@ -162,9 +172,8 @@ class RealtimeProtocol:
         """The caller speaks, perhaps over the agent. The service cancels its response by itself."""
         self._caller.begins(item, now)
         self._questions.caller_begins()
-        self._interrupt(now)
-
-    def _interrupt(self, now: float) -> None:
+        if not self._interrupts:  # they began together
+            return
         if (answer := self._responses.current) is not None:
             answer.stage = Stage.CUT
         self._words.tell()
@@ -215,7 +224,7 @@ class RealtimeProtocol:
         answer = self._responses.begin(key, now, named=named)
         self._words.begin(key)
         self._caller.answered(now)
-        verdict = self._questions.begun()
+        verdict = self._questions.begun(interrupts=self._interrupts)
         if verdict is not Verdict.WELCOME:
             answer.stage = Stage.CUT
             answer.over_caller = verdict is Verdict.OVER_CALLER
@@ -229,8 +238,6 @@ class RealtimeProtocol:
             self.out.append(wire.ResponseCancel(self._id("cancel"), answer.key))
 
     def _done(self, done: wire.Response, now: float) -> None:
-        used = done.tokens
-        self.tokens = (self.tokens[0] + used[0], self.tokens[1] + used[1])
         key = done.id or ""
         answer = self._responses.of_done(key)
         if answer is None and self._responses.current is None:

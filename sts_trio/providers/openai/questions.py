@@ -172,11 +172,14 @@ class Questions:
 
     # What the service does.
 
-    def begun(self) -> Verdict:
-        """A response begins: ours, or one of the service's own, which cannot be told apart."""
+    def begun(self, *, interrupts: bool = True) -> Verdict:
+        """A response begins: ours, or one of the service's own, which cannot be told apart.
+
+        `interrupts`: the service says nothing while the caller speaks.
+        """
         flight, self._landed, self._under_way = self._flight, None, True
         self._not_before = -inf
-        if self._speaks:
+        if self._speaks and interrupts:
             if flight is None:
                 return Verdict.OVER_CALLER
             self._flight = None  # our request and the caller's first word have crossed

@@ -77,10 +77,6 @@ class AgentVoice:
         """Take these out of the conversation."""
         self._out += (wire.ItemDelete(self._new_id("cut"), item) for item in items if item)
 
-    def forget(self, items: Iterable[str]) -> None:
-        """Take these out of the conversation."""
-        self._out += (wire.ItemDelete(self._new_id("cut"), item) for item in items if item)
-
     def _shorten(self, cut: Cut) -> None:
         if cut.heard_ms <= 0:
             self._out.append(wire.ItemDelete(self._new_id("cut"), cut.item))

@@ -63,7 +63,6 @@ class Agent:
         self._question: Answer | None = None
         self._words = ""  # of its answer
         self._before: Answer | None = None  # the one that was answered last
-        self._before: Answer | None = None  # the one that was answered last
         self._answered: Answer | None = None  # the one that the response under way is to answer
         self._close_at = math.inf  # when the response under way is over: all of it has been said
 

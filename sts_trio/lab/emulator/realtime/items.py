@@ -195,10 +195,6 @@ class Items:
         """Whether this item is a text of the agent's."""
         return self._kinds.get(item) == "text"
 
-    def is_written(self, item: str) -> bool:
-        """Whether this item is a text of the agent's."""
-        return self._kinds.get(item) == "text"
-
     def delete(self, message: ItemDelete) -> list[Action]:
         """Take an item out. Raises ClientError where there is none."""
         self._find(message.item_id, "delete", "deleting", message.event_id)
