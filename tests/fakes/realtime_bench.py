@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 class Bench:
     """The protocol of one session, and what came of it since the last look."""
 
-    def __init__(self, dialect: Dialect = OPENAI, *, interrupts: bool = True) -> None:
+    def __init__(self, dialect: Dialect = OPENAI, *, interrupts: bool = True, answers: bool = True) -> None:
         self.dialect = dialect
         self.history = History()
         session, codec = self.history.begin_session(), open_codec("pcmu", 24_000)
-        self.protocol = RealtimeProtocol(dialect, codec, self.history, session, interrupts=interrupts)
+        self.protocol = RealtimeProtocol(dialect, codec, self.history, session, interrupts=interrupts, answers=answers)
 
     def hear(self, *messages: wire.FromService, now: float = 0.0) -> list[AgentEvent]:
         for message in messages:

@@ -340,6 +340,16 @@ def test_a_response_of_which_nothing_comes_is_cancelled_and_asked_for_again(dial
     assert bench.sent() == []
 
 
+def test_a_turn_that_is_not_to_be_answered_is_not_asked_for() -> None:
+    """With OPENAI_CREATE_RESPONSE off the agent speaks when it is asked to, and only then."""
+    bench = Bench(answers=False)
+    bench.hear(*SPOKEN)
+    bench.protocol.expire(60.0)
+    assert bench.sent() == []
+    bench.protocol.user_text("(The caller pressed 1.)", 60.0)
+    assert len(requests(bench)) == 1
+
+
 # Ends and beginnings that do not come.
 
 

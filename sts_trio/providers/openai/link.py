@@ -103,7 +103,13 @@ class RealtimeProvider:
         transcribes = self.transcriber.wanted(trio.current_time())
         setup = SessionSetup(options, codec, history, call.session_config, resumed=number > 1, transcribes=transcribes)
         protocol = RealtimeProtocol(
-            options.dialect, codec, history, number, self.times.answer, interrupts=options.turns.interrupts
+            options.dialect,
+            codec,
+            history,
+            number,
+            self.times.answer,
+            interrupts=options.turns.interrupts,
+            answers=options.turns.answers,
         )
         ready_by = trio.current_time() + self.times.open
         async with open_socket(

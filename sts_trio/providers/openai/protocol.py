@@ -4,9 +4,9 @@
 |---|---|---|
 | the caller: whether they speak, and their words | `caller` | `Caller` |
 | the service's responses | `responses` | `responses.Stage` |
-| what waits for an answer, and when the service is asked for one | `questions` | `questions.Stage` |
+| what waits for an answer, and when the service is asked for one | `questions` | `question.Stage` |
 | functions that the agent asks for | `functions` | `functions.State` |
-| the agent's words, and its voice | `words`, `voice` | |
+| what a response brings: words, voice, calls | `parts`, `words`, `voice` | |
 
 Here is only what one of them must know of another. Times in seconds.
 """
@@ -29,8 +29,10 @@ from sts_trio.providers.base import (
 from sts_trio.providers.openai import wire
 from sts_trio.providers.openai.caller import Caller, CallerTurns
 from sts_trio.providers.openai.dialect import fault, is_refused_output
-from sts_trio.providers.openai.functions import Functions, is_call
-from sts_trio.providers.openai.questions import Kind, Questions, Verdict
+from sts_trio.providers.openai.functions import Functions
+from sts_trio.providers.openai.parts import AnswerParts
+from sts_trio.providers.openai.question import Kind, Verdict
+from sts_trio.providers.openai.questions import Questions
 from sts_trio.providers.openai.responses import How, Responses, Stage, Useless
 from sts_trio.providers.openai.voice import AgentVoice
 from sts_trio.providers.openai.words import AgentWords
@@ -54,7 +56,7 @@ class RealtimeProtocol:
 
     `session` is the session's number in the call: ids of items begin with it, since the history knows items by them.
     `patience`: an answer that has not begun after so many seconds does not come. `interrupts`: the service stops its
-    answer when the caller speaks.
+    answer when the caller speaks. `answers`: it answers their turns by itself.
     """
 
     def __init__(
@@ -66,11 +68,13 @@ class RealtimeProtocol:
         patience: float = 10.0,
         *,
         interrupts: bool = True,
+        answers: bool = True,
     ) -> None:
         self.events: deque[AgentEvent] = deque()
         self.out: deque[wire.ToService] = deque()
         self._dialect = dialect
         self._interrupts = interrupts
+        self._answers = answers
         self._history = history
         self._session = session
         self._count = 0
@@ -80,6 +84,7 @@ class RealtimeProtocol:
         self._functions = Functions(self.out, self._id, history, session, self._answered)
         self._words = AgentWords(history, self.events)
         self._voice = AgentVoice(codec, history, self.events, self.out, self._id)
+        self._parts = AnswerParts(self._functions, self._words, self._voice, self.events)
         self._typed: dict[str, str] = {}  # texts by item
 
     @property
@@ -95,7 +100,7 @@ class RealtimeProtocol:
     def expire(self, now: float) -> None:
         """Act on what is overdue; harmless when nothing is."""
         if self._caller.expire(now):
-            self._questions.turn(now)
+            self._turn_over(now)
         if self._responses.deadline <= now and (answer := self._responses.current) is not None:
             self._close(answer, now)
             self._questions.send(now)
@@ -125,28 +130,11 @@ class RealtimeProtocol:
             case wire.ItemBegun(item=item, response_id=response):
                 self._sign(response, item.id, now)
             case wire.ItemDone(item=item, response_id=response):
-                self._item_done(item, self._sign(response, item.id, now), now)
+                self._parts.whole(item, self._sign(response, item.id, now), now)
             case wire.AudioDelta() | wire.WordsDelta() | wire.WordsDone() | wire.TextDone():
-                self._take_part(message, self._sign(message.response_id, message.item_id, now), now)
+                self._parts.take(message, self._sign(message.response_id, message.item_id, now), now)
             case _:
                 self._take_caller(message, now)
-
-    def _take_part(
-        self, part: wire.AudioDelta | wire.WordsDelta | wire.WordsDone | wire.TextDone, answer: Answer, now: float
-    ) -> None:
-        """Take a part of a response."""
-        response, item = part.response_id or "", part.item_id or ""
-        match part:
-            case wire.AudioDelta():
-                self._speak(part, answer, now)
-            case wire.TextDone():
-                answer.written[item] = None
-            case wire.WordsDelta() if answer.stage is not Stage.CUT:
-                self._words.more(response, item, part.delta or "")
-            case wire.WordsDone() if answer.stage is not Stage.CUT:
-                self._words.whole(response, item, part.transcript or "")
-            case _:
-                pass
 
     def _take_caller(self, message: wire.FromService, now: float) -> None:
         """Take what the service says of the caller, and of items."""
@@ -185,8 +173,14 @@ class RealtimeProtocol:
         if self._caller.is_news(item):  # nobody said that it had begun
             self._caller_begins(item, now)
         if over(item, now):
+            self._turn_over(now)
+
+    def _turn_over(self, now: float) -> None:
+        if self._answers:
             self._questions.turn(now)
-            self._questions.send(now)
+        else:
+            self._questions.caller_stops()
+        self._questions.send(now)
 
     def _confirmed(self, item: wire.Item) -> None:
         """An item is in the conversation: the service takes up what was typed, or begins to say something."""
@@ -244,11 +238,7 @@ class RealtimeProtocol:
             answer = self._begin(key, now, named=bool(key))
         if answer is not None:
             answer.done = True
-        for item in done.items:
-            if answer is not None and item.text:
-                answer.written[item.id or ""] = None
-            if done.status not in ("cancelled", "failed"):
-                self._call(item, answer, key, now)
+        self._parts.all(done, answer, now)
         if answer is not None and answer is self._responses.current:
             self._over(answer, answer.judge(done), now)
         else:
@@ -310,35 +300,6 @@ class RealtimeProtocol:
         if not again and (told := fault(cause, self._dialect)) is not None:
             self.events.append(told)
         self._questions.send(now)
-
-    # What a response brings.
-
-    def _speak(self, chunk: wire.AudioDelta, answer: Answer, now: float) -> None:
-        if not chunk.delta:
-            return
-        if answer.stage is not Stage.CUT:
-            answer.voiced = True
-            self._voice.give(chunk, now)
-        elif chunk.item_id and chunk.item_id not in answer.unheard:
-            answer.unheard.append(chunk.item_id)
-
-    def _item_done(self, item: wire.Item, answer: Answer, now: float) -> None:
-        if item.is_text:
-            answer.written[item.id or ""] = None
-            self._voice.is_text(item.id or "")
-        self._call(item, answer, answer.key, now)
-
-    def _call(self, item: wire.Item, answer: Answer | None, response: str, now: float) -> None:
-        """Hand a function that a response asks for to the call, once, also when the response was cut."""
-        if not is_call(item):
-            return
-        if answer is not None:
-            answer.asked = True
-            response = answer.key
-        if (call := self._functions.ask(item, response, now)) is not None:
-            self.events.append(call)
-        if answer is None or (answer.done and answer is not self._responses.current):
-            self._functions.over(response, now)
 
     def _answered(self, item: str, now: float) -> None:
         """All that a response has asked for is answered: the agent is to go on."""

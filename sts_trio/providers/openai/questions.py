@@ -3,23 +3,16 @@
 A response answers all that the conversation holds when it begins. So whatever begins answers every question whose item
 the service had by then, be it one of ours or the service's own; only a text that is to be said word for word answers
 nothing but itself. It is dropped, too, when the agent has begun to speak of something else. Times in seconds.
-
-| State (`Stage`) | What it waits for | What comes next |
-|---|---|---|
-| `WAITS` | the floor: no response or request under way, the caller silent | `ASKED`; `ANSWERING` |
-| `ASKED` | a response, to our request or the service's own to a turn | `ANSWERING`; `WAITS` if it does not come |
-| `ANSWERING` | the end of the response | gone; `WAITS` when the response was of no use |
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum, auto
 from math import inf
 from typing import TYPE_CHECKING
 
 from sts_trio.providers.base import AgentRetry, RetryKind
 from sts_trio.providers.openai.dialect import describe, is_busy, is_limit, request
+from sts_trio.providers.openai.question import Flight, Kind, Question, Stage, Verdict
 from sts_trio.providers.openai.responses import How, Useless, told_pause
 
 if TYPE_CHECKING:
@@ -39,57 +32,6 @@ _LONGEST_PAUSE = 30.0  # that a service may ask for: after it nobody is on the l
 _REPEATS = 1  # of a request that nothing came of; then the session is replaced
 # A response that we have not seen begin is under way, the service says: for so long its end is waited for.
 _UNSEEN_SECONDS = 5.0
-
-
-class Kind(Enum):
-    """What a question is."""
-
-    TURN = auto()  # the caller has spoken; the service answers by itself
-    TYPED = auto()  # a text that stands for the caller's words
-    OUTPUTS = auto()  # functions that the agent asked for are answered
-    SAY = auto()  # a text to be spoken as it stands
-
-
-class Stage(Enum):
-    """How far a question has come; see the table above."""
-
-    WAITS = auto()
-    ASKED = auto()
-    ANSWERING = auto()
-
-
-class Verdict(Enum):
-    """What is to become of a response that begins."""
-
-    WELCOME = auto()
-    OVER_CALLER = auto()  # the caller speaks: not to be heard, and the service is about to cancel it
-    UNWANTED = auto()  # to be cancelled: the caller speaks, or its question has been answered by another
-
-
-@dataclass(slots=True, eq=False)
-class Question:
-    """`item` is what the service must have to answer it; `since` when it was asked last; `words` those of a `SAY`.
-
-    `missed`: the response under way began without its item.
-    """
-
-    kind: Kind
-    item: str = ""
-    words: str = ""
-    stage: Stage = Stage.WAITS
-    since: float = -inf
-    missed: bool = False
-    useless: int = 0  # responses
-    unanswered: int = 0  # requests
-
-
-@dataclass(frozen=True, slots=True)
-class _Flight:
-    """A request that nothing is known of yet; after `until` nothing will be."""
-
-    event_id: str
-    questions: list[Question]
-    until: float
 
 
 class Questions:
@@ -117,8 +59,8 @@ class Questions:
         self._open: list[Question] = []
         self._unknown: set[str] = set()  # items that the service has not confirmed
         self._confirms = True  # it does; some services never do
-        self._flight: _Flight | None = None
-        self._landed: _Flight | None = None  # the one that the response under way was taken for the answer to
+        self._flight: Flight | None = None
+        self._landed: Flight | None = None  # the one that the response under way was taken for the answer to
         self._under_way = False  # a response
         self._speaks = False  # the caller
         self._not_before = -inf  # nothing is asked for earlier
@@ -146,6 +88,10 @@ class Questions:
         for question in self._at(Stage.ASKED):
             question.since = now
 
+    def caller_stops(self) -> None:
+        """The caller has finished a turn that is not to be answered."""
+        self._speaks = False
+
     def caller_begins(self) -> None:
         """The caller speaks: what they had said is answered together with what they say now."""
         self._speaks = True
@@ -160,7 +106,7 @@ class Questions:
         self._close(list(self._open))
         self._not_before = -inf
         if self._flight is not None:
-            self._flight = _Flight(self._flight.event_id, [], now + self._patience)
+            self._flight = Flight(self._flight.event_id, [], now + self._patience)
 
     def _close(self, questions: list[Question]) -> None:
         for question in questions:
@@ -199,7 +145,7 @@ class Questions:
             question.stage, question.missed = Stage.ANSWERING, question.item in self._unknown
         return Verdict.WELCOME
 
-    def _answers(self, question: Question, flight: _Flight | None, *, own: bool) -> bool:
+    def _answers(self, question: Question, flight: Flight | None, *, own: bool) -> bool:
         """Whether the response that begins answers this. `own`: it may be the service's own answer to a turn."""
         ours = flight is not None and question in flight.questions
         if flight is not None and not own:
@@ -233,12 +179,12 @@ class Questions:
             question.missed = False
         if (flight := self._flight) is not None:
             waits = self._patience if self._wanted(flight) else _OWN_SECONDS
-            self._flight = _Flight(flight.event_id, flight.questions, now + waits)
+            self._flight = Flight(flight.event_id, flight.questions, now + waits)
             for question in flight.questions:
                 question.since = now
         return asks_again
 
-    def _wanted(self, flight: _Flight) -> bool:
+    def _wanted(self, flight: Flight) -> bool:
         return any(each in self._open and each.stage is Stage.ASKED for each in flight.questions)
 
     def _useless(self, questions: list[Question], why: Useless, now: float) -> bool:
@@ -321,7 +267,7 @@ class Questions:
         for question in asked:
             question.stage, question.since, question.missed = Stage.ASKED, now, False
         event_id = self._new_id("respond")
-        self._flight = _Flight(event_id, asked, now + self._patience)
+        self._flight = Flight(event_id, asked, now + self._patience)
         again = any(each.useless for each in asked)
         self._out.append(request(self._dialect, event_id, say.words if say else None, again=again))
 
