@@ -52,7 +52,7 @@ class AnswerParts:
         self._call(item, answer, answer.key, now)
 
     def all(self, done: wire.Response, answer: Answer | None, now: float) -> None:
-        """Take what the end of a response says again, or for the first time; without `answer` it was not seen to begin."""
+        """Take what its end says of a response, again or for the first time; None for one that nobody saw begin."""
         for item in done.items:
             if item.text and answer is not None:
                 answer.written[item.id or ""] = None
