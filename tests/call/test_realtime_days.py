@@ -168,26 +168,25 @@ DAYS = [
         )
         for code, todo in ((1000, ""), (1008, ""), (1011, ""), (4321, ""))
     ),
-    Row("cut before the greeting", (Cut(at="ready", connections=0),), sessions=2, todo=NEXT),
+    Row("cut before the greeting", (Cut(at="ready", connections=0),), sessions=2),
     Row(
         "close 1000 before the greeting",
         (CloseWith(code=1000, at="ready", connections=0),),
         sessions=2,
-        todo=NEXT,
+        todo=CLOSES,
     ),
     Row(
         "cut between question and answer",
         (SLOW, Cut(at="turn_over", after=0.6, connections=0)),
         sessions=2,
         within=(0.0, 2.0),
-        todo=NEXT,
     ),
     Row(
         "close 1000 between question and answer",
         (SLOW, CloseWith(code=1000, at="turn_over", after=0.6, connections=0)),
         sessions=2,
         within=(0.0, 2.0),
-        todo=NEXT,
+        todo=CLOSES,
     ),
     Row(
         "cut as the question ends, and its words are unknown",
