@@ -63,9 +63,9 @@ class Line:
             await self.caller.say(type="audio", audio=frame.ljust(CHUNK, b"\0"))
 
     def said(self, role: str) -> list[str]:
-        """The transcripts of one side."""
+        """The transcripts of one side, without what the emulator shows of its context."""
         return [
-            str(message["text"])
+            str(message["text"]).partition(" {Context")[0]
             for _, message in self.heard
             if message["type"] == "transcript" and message["role"] == role
         ]
@@ -79,5 +79,5 @@ class Line:
 
 
 # What is still to be built, by its name.
-AIR, TRANSCRIPTS, CLOSES, NEXT = "no dead air", "transcripts", "close codes", "a replaced session answers"
+AIR, TRANSCRIPTS, CLOSES = "no dead air", "transcripts", "close codes"
 ONCE, NICETY, NO_CREATED = "tools once", "transcription is a nicety", "no session.created"

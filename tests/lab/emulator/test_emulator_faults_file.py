@@ -23,6 +23,7 @@ from sts_trio.lab.emulator import (
     FaultsError,
     FaultsFile,
     GarbageOnly,
+    LateDone,
     Mute,
     NoEnds,
     Outage,
@@ -192,6 +193,7 @@ def test_the_docs_have_every_kind_of_junk_and_what_has_it() -> None:
         ("openai", SendJunk(kind="scores_nan"), "junk of the kind scores_nan"),
         ("xai", GarbageOnly(kind="wav_rate_0"), "junk of the kind wav_rate_0"),
         ("xai", NoEnds(), "assistant_end"),
+        ("humeai", LateDone(), "fault of the kind late_done"),
     ],
 )
 def test_what_a_protocol_does_not_have_is_refused(service: str, fault: Any, lack: str) -> None:
