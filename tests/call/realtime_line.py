@@ -19,7 +19,7 @@ SAID = "(1.5 s of speech)"
 ANSWER = f"You said: {SAID}"
 KEYED = "You said: (The caller pressed 5 on the telephone keypad.)"
 BOTH = ("openai", "xai")
-SPEAKS, KEYS, ENDS = 8.0, 24.0, 38.0  # seconds from the beginning of a call
+SPEAKS, KEYS, ENDS = 10.0, 26.0, 40.0  # seconds from the beginning of a call
 TURN_OVER = SPEAKS + 1.5 + 0.5  # of what is said then, and of the silence by which it is told
 CHUNK = 1600  # bytes: 100 ms
 

@@ -98,7 +98,7 @@ DAYS = [
     Row("failed", answer("failed"), within=(0.0, 2.0)),
     Row("failed twice", answer("failed", count=2), within=(0.0, 3.0)),
     Row("failed in mid-sentence", answer("failed", said=0.5), answers=(ANSWER, f"{ANSWER} {ANSWER}"), most=2),
-    Row("rate limited", answer("rate_limited"), within=(5.5, 7.5), todo=AIR),
+    Row("rate limited", answer("rate_limited"), within=(5.4, 7.5), todo=AIR),
     Row("incomplete", answer("incomplete"), within=(0.0, 3.0), todo=AIR),
     Row("filtered", answer("filtered"), within=(0.0, 3.0), todo=AIR),
     Row("empty", answer("empty"), within=(0.0, 3.0), todo=AIR),

@@ -78,6 +78,9 @@ def test_a_response_in_text_has_no_voice() -> None:
     assert item["content"] == [{"type": "output_text", "text": f"You said: {WORDS}"}]
     client.say("conversation.item.truncate", item_id=item["id"], content_index=0, audio_end_ms=10, event_id="cut")
     assert client.errors() == [("unsupported_content_type", "cut")]
+    client.say("response.create", response={"output_modalities": ["audio"]})
+    client.collect(3.0)
+    assert client.said == [f"You said: {WORDS}"]
 
 
 def test_a_wish_is_never_answered_and_the_service_is_free() -> None:

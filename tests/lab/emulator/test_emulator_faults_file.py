@@ -105,7 +105,10 @@ def one(**fields: Any) -> bytes:
         (b'{"seed":-1}', "seed: Expected `int` >= 0"),
         (b'{"outages":[{"seconds":-1}]}', "outages[0].seconds: Expected `float` >= 0"),
         (one(), "faults[1]: Object missing required field `fault`"),
-        (one(fault="lightning"), "faults[1].fault: Invalid value 'lightning' (known: asks_for_tool, binary, bytes, close, cut, "),
+        (
+            one(fault="lightning"),
+            "faults[1].fault: Invalid value 'lightning' (known: asks_for_tool, binary, bytes, close, cut, ",
+        ),
         (one(fault="close", cod=1011), "faults[1]: Object contains unknown field `cod`"),
         (one(fault="close", code="1011"), "faults[1].code: Expected `int`, got `str`"),
         (one(fault="close", code=999), "faults[1].code: Expected `int` >= 1000"),

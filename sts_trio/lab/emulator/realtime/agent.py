@@ -129,11 +129,10 @@ class Agent:
     def _close(self) -> list[Event]:
         self._close_at = math.inf
         ending = self._replies.ending
-        events = self._replies.close()
-        said = any(told.fields.get("response", {}).get("output") for told in events)
-        if ending is not None and ending.status == "completed" and said and self._answered is self._question:
+        answers = ending is not None and ending.status == "completed" and self._replies.answers
+        if answers and self._answered is self._question:
             self._question = None
-        return events
+        return self._replies.close()
 
     # What the client does.
 
