@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import click
 
+from sts_trio import __version__
 from sts_trio.cli import service, trial
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="sts-trio")
+@click.version_option(__version__)
 def main() -> None:
     """Connect DSAI Core to a speech-to-speech agent. Settings come from the environment; see the README."""
 
