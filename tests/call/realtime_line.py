@@ -19,7 +19,7 @@ SAID = "(1.5 s of speech)"
 ANSWER = f"You said: {SAID}"
 KEYED = "You said: (The caller pressed 5 on the telephone keypad.)"
 BOTH = ("openai", "xai")
-SPEAKS, KEYS, ENDS = 9.0, 24.0, 38.0  # seconds from the beginning of a call
+SPEAKS, KEYS, ENDS = 10.0, 26.0, 40.0  # seconds from the beginning of a call
 TURN_OVER = SPEAKS + 1.5 + 0.5  # of what is said then, and of the silence by which it is told
 CHUNK = 1600  # bytes: 100 ms
 
@@ -63,9 +63,9 @@ class Line:
             await self.caller.say(type="audio", audio=frame.ljust(CHUNK, b"\0"))
 
     def said(self, role: str) -> list[str]:
-        """The transcripts of one side."""
+        """The transcripts of one side, without what the emulator shows of its context."""
         return [
-            str(message["text"])
+            str(message["text"]).partition(" {Context")[0]
             for _, message in self.heard
             if message["type"] == "transcript" and message["role"] == role
         ]
@@ -79,5 +79,5 @@ class Line:
 
 
 # What is still to be built, by its name.
-AIR, TRANSCRIPTS, CLOSES, NEXT = "no dead air", "transcripts", "close codes", "a replaced session answers"
+AIR, TRANSCRIPTS, CLOSES = "no dead air", "transcripts", "close codes"
 ONCE, NICETY, NO_CREATED = "tools once", "transcription is a nicety", "no session.created"

@@ -23,7 +23,7 @@ from sts_trio.lab.emulator import (
     SlowAnswers,
 )
 from tests.call.bench import Bench
-from tests.call.realtime_line import AIR, ANSWER, BOTH, GREETING, KEYED, NEXT, ONCE, Line
+from tests.call.realtime_line import AIR, ANSWER, BOTH, CLOSES, GREETING, KEYED, ONCE, Line
 from tests.call.stage import KEY, open_stage
 
 if TYPE_CHECKING:
@@ -66,17 +66,16 @@ TOOLS = [
     *(
         ToolRow(f"{name} while it runs", (fault,), seconds=3.0, sessions=2, todo=todo)
         for name, fault, todo in (
-            ("cut", Cut(at="tool_call", after=1.0, connections=0), NEXT),
-            ("reset", Reset(at="tool_call", after=1.0, connections=0), NEXT),
-            ("close 1011", CloseWith(code=1011, at="tool_call", after=1.0, connections=0), NEXT),
-            ("close 1000", CloseWith(code=1000, at="tool_call", after=1.0, connections=0), NEXT),
+            ("cut", Cut(at="tool_call", after=1.0, connections=0), ""),
+            ("reset", Reset(at="tool_call", after=1.0, connections=0), ""),
+            ("close 1011", CloseWith(code=1011, at="tool_call", after=1.0, connections=0), ""),
+            ("close 1000", CloseWith(code=1000, at="tool_call", after=1.0, connections=0), CLOSES),
         )
     ),
     ToolRow(
         "cut between its output and its answer",
         (SlowAnswers(connections=0), Cut(at="tool_call", after=1.5, connections=0)),
         sessions=2,
-        todo=NEXT,
     ),
 ]
 

@@ -78,6 +78,9 @@ def test_a_response_in_text_has_no_voice() -> None:
     assert item["content"] == [{"type": "output_text", "text": f"You said: {WORDS}"}]
     client.say("conversation.item.truncate", item_id=item["id"], content_index=0, audio_end_ms=10, event_id="cut")
     assert client.errors() == [("unsupported_content_type", "cut")]
+    client.say("response.create", response={"output_modalities": ["audio"]})
+    client.collect(3.0)
+    assert client.said == [f"You said: {WORDS}"]
 
 
 def test_a_wish_is_never_answered_and_the_service_is_free() -> None:
@@ -248,3 +251,18 @@ def test_fields_are_odd_throughout(how: Any) -> None:
     spoken = client.all("response.output_audio.delta")[-1]["item_id"]
     client.say("conversation.item.truncate", item_id=str(spoken), content_index=0, audio_end_ms=100)
     assert client.errors() == []
+
+
+def test_the_same_seed_has_the_same_day() -> None:
+    def day() -> list[Any]:
+        steps = (OddResponses(), LateDone(), Transcripts(), MoreCalls(), LateEvents(by=0.3), SlowAnswers(seconds=0.2))
+        client = opened(*steps)
+        client.speak(TURN)
+        client.collect(3.0)
+        client.type("call weather {}")
+        client.collect(3.0)
+        return list(zip(client.at[2:], client.heard[2:], strict=True))  # the first two have the time of day
+
+    first = day()
+    assert first == day()
+    assert len(first) > 20

@@ -62,7 +62,6 @@ class Agent:
         self._decided = 0  # responses that have been decided on and not been begun
         self._question: Answer | None = None
         self._words = ""  # of its answer
-        self._before: Answer | None = None  # the one that was answered last
         self._answered: Answer | None = None  # the one that the response under way is to answer
         self._close_at = math.inf  # when the response under way is over: all of it has been said
 
@@ -130,17 +129,12 @@ class Agent:
     def _close(self) -> list[Event]:
         self._close_at = math.inf
         ending = self._replies.ending
-        events = self._replies.close()
-        said = any(told.fields.get("response", {}).get("output") for told in events)
-        if ending is not None and ending.status == "completed" and said and self._answered is self._question:
-            self._question, self._before = None, self._question
-        return events
+        answers = ending is not None and ending.status == "completed" and self._replies.answers
+        if answers and self._answered is self._question:
+            self._question = None
+        return self._replies.close()
 
     # What the client does.
-
-    def take_back(self) -> None:
-        """The client has deleted an answer that was written: its question is open again."""
-        self._question = self._question or self._before
 
     def know(self, context: Context) -> None:
         """Mention `context` in every answer from now on."""

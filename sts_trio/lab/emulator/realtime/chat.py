@@ -236,8 +236,6 @@ class RealtimeChat(ChatProtocol):
             case ItemRetrieve():
                 return self.items.retrieve(message)
             case ItemDelete():
-                if self.items.is_written(message.item_id):
-                    self._agent.take_back()
                 return self.items.delete(message)
             case Truncate():
                 return self.items.truncate(message)

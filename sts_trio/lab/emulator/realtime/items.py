@@ -191,10 +191,6 @@ class Items:
         place = create.previous_item_id
         return [*added(fields, last if place is None else None if place == "root" else place)]
 
-    def is_written(self, item: str) -> bool:
-        """Whether this item is a text of the agent's."""
-        return self._kinds.get(item) == "text"
-
     def delete(self, message: ItemDelete) -> list[Action]:
         """Take an item out. Raises ClientError where there is none."""
         self._find(message.item_id, "delete", "deleting", message.event_id)

@@ -52,6 +52,11 @@ class Replies:
         self._call_made: ToolCall | None = None  # which they are of
         self._metadata: Fields | None = None  # of the active one
 
+    @property
+    def answers(self) -> bool:
+        """Whether something has been said aloud, or a function been asked for. A text alone answers no caller."""
+        return any(item["type"] == "function_call" or "output_audio" in str(item["content"]) for item in self._output)
+
     def tell(self, message: ToClient) -> list[Event]:
         """Return the events that a message of the parrot's becomes. Afterwards `ending` may say that `close` is due."""
         match message:

@@ -89,7 +89,7 @@ class AsksForTool(Step, frozen=True, tag="asks_for_tool"):
     """The next `count` responses ask for this function of the client's in place of what they would say."""
 
     after: Seconds = 0.0
-    name: str = "lookup"
+    tool: str = "lookup"
     arguments: str = "{}"
     count: Count = 1
 

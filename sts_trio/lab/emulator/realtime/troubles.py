@@ -114,7 +114,7 @@ class Troubles:
 
     def _call(self, step: AsksForTool) -> ToolCall:
         return ToolCall(
-            name=step.name,
+            name=step.tool,
             parameters=step.arguments,
             tool_call_id=f"call_{new_id(self._rng)}",
             tool_type="function",
