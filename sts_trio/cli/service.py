@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-@click.command()
+@click.command(short_help="Run the service until SIGTERM.")
 @click.option("--worker", "spec", nargs=3, type=int, hidden=True)
 def serve(spec: tuple[int, int, int] | None) -> None:
     """Run the service on PORT (6039) until SIGTERM."""
@@ -49,7 +49,7 @@ def _end_quietly_when_told(writer: LogWriter) -> None:
 
 
 def _serve(spec: tuple[int, int, int] | None, writer: LogWriter) -> None:
-    chosen = _settings_or_exit(2)
+    chosen = settings_or_exit(2)
     service = chosen.service
     number = spec[0] if spec else None
     set_up_logging(service.log_level, service.log_format, writer, chosen.secrets(), worker=number)
@@ -75,10 +75,10 @@ def _serve(spec: tuple[int, int, int] | None, writer: LogWriter) -> None:
     run_command(serving, "" if spec else trouble)
 
 
-@click.command()
+@click.command(short_help="Would a call work with these settings?")
 def check() -> None:
     """Check settings, tools and instructions, then open a chat with the provider and say what answered."""
-    chosen = _settings_or_exit(1)
+    chosen = settings_or_exit(1)
     click.echo("ok: settings")
     set_up_logging("warning", "text", sys.stderr)
 
@@ -88,21 +88,22 @@ def check() -> None:
         sys.exit(1)
 
 
-@click.command()
+@click.command(short_help="Print every setting and its meaning.")
 @click.option(
     "--format",
     "form",
     default="markdown",
-    show_default=True,
+    metavar="FORM",
     type=click.Choice(list(FORMATS)),
-    help="As README's tables, as .env.example, or as the environment in compose.yml.",
+    help="markdown (README), env (.env.example) or compose.",
 )
 def settings(form: str) -> None:
     """Print every setting with its default and meaning."""
     click.echo(FORMATS[form](SETTINGS), nl=False)
 
 
-def _settings_or_exit(code: int) -> Settings:
+def settings_or_exit(code: int) -> Settings:
+    """Read the settings; what is wrong with them is a line each, and the end."""
     try:
         return load_settings(SETTINGS)
     except ConfigError as exc:
