@@ -11,7 +11,7 @@ WORKDIR /src
 COPY requirements.txt requirements-build.txt ./
 RUN pip install --only-binary :all: --require-hashes -r requirements-build.txt \
  && pip --python /opt/sts-trio install --only-binary :all: --require-hashes -r requirements.txt
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY sts_trio sts_trio
 RUN pip wheel --no-index --no-deps --no-build-isolation --wheel-dir /wheel . \
  && pip --python /opt/sts-trio install --no-index --no-deps /wheel/*.whl
@@ -30,6 +30,11 @@ RUN python -c "import sts_trio.cli, sts_trio.main, sts_trio.workers.supervisor, 
 ENV OPENBLAS_NUM_THREADS=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
+LABEL org.opencontainers.image.title="sts_trio" \
+      org.opencontainers.image.description="Speech-to-speech connector for DSAI Core" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.authors="sts_trio contributors"
 # The operator's tools are mounted at ./tools. Nothing is written here, or anywhere.
 WORKDIR /usr/src/app
 # Any other user, root included, works as well: all files are world-readable, none is owned by this one.

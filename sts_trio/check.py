@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import trio
@@ -92,8 +93,8 @@ async def check_instructions(settings: Settings, report: Callable[[str], None]) 
 
 async def check_provider(settings: Settings, report: Callable[[str], None], dial: Dial | None = None) -> bool:
     """Open a session with the provider and close it again, nothing said. Returns whether that worked."""
-    if (warning := settings.provider.warning()) is not None:
-        report(f"note: {warning}")
+    for note in settings.notes(datetime.now(UTC).date()):
+        report(f"note: {note}")
     began = trio.current_time()
     try:
         provider = open_provider(settings, dial)

@@ -11,17 +11,18 @@ import signal
 import sys
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import structlog
 import trio
 
+from sts_trio import __version__
 from sts_trio.call.handler import Registry, Shedder
 from sts_trio.call.meter import HTTP, CallOutcome, Cause
 from sts_trio.call.playout import Pace
 from sts_trio.core.link import StreamLink, WebSocketLink
 from sts_trio.metrics import Metrics, watch_lag
+from sts_trio.printed import printed_to_log
 from sts_trio.web.app import create_app
 from sts_trio.web.auth import Authorizer
 from sts_trio.web.connections import most_connections, raise_file_limit
@@ -62,6 +63,12 @@ async def serve(
     """
     raise_file_limit()
     sys.setswitchinterval(_SWITCH_SECONDS)
+    with printed_to_log():
+        await _serve(settings, spec, lines_dropped)
+    log.info("stopped")
+
+
+async def _serve(settings: Settings, spec: WorkerSpec | None, lines_dropped: Callable[[], int]) -> None:
     # Before the signals are ours: an operator's tool is loaded here, and one that hangs must not keep us from dying.
     shared = build_shared(settings, spec.share if spec else None, lines_dropped)
     _calm_garbage_collector()
@@ -77,7 +84,6 @@ async def serve(
             urls = await nursery.start(serving)
             if spec is None:
                 log.info("ready for calls", listening=", ".join(urls))
-    log.info("stopped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +106,10 @@ def build_shared(settings: Settings, share: int | None = None, lines_dropped: Ca
     most = settings.service.max_calls
     shedder = Shedder(settings.service.shed_lag_ms / 1000)
     registry = Registry(most if share is None else share, shedder, of=most)
-    metrics = Metrics(registry, version("sts-trio"), lines_dropped)
-    return Shared(build_handler(settings, registry, meter=metrics), shedder, metrics, lines_dropped)
+    metrics = Metrics(registry, __version__, lines_dropped)
+    handler = build_handler(settings, registry, meter=metrics)
+    metrics.offer(tool.name for tool in handler.rules.tools)
+    return Shared(handler, shedder, metrics, lines_dropped)
 
 
 async def run_service(
@@ -197,7 +205,7 @@ def build_app(
         shut = {"status": refusal.reason} if refusal else {}
         calls = registry.live + (worker.others.live if worker else 0)
         lost = {"log_lines_dropped": dropped} if (dropped := lines_dropped()) else {}
-        return {"calls": calls, "version": version("sts-trio")} | shut | lost
+        return {"calls": calls, "version": __version__} | shut | lost
 
     return create_app(answer, answer_stream, admission, status, scrape, authorizer, registry.refused)
 

@@ -4,12 +4,13 @@ Nothing is done here for a frame. Calls count for themselves (`call.meter.CallCo
 it; a scrape adds up what ended calls left and what live ones have so far. Sums of audio are kept as whole bytes: a
 float that is added up in another order may come out smaller, and a counter that falls looks like a restart.
 
-Labels never hold what comes from a caller. Tools are the operator's own files; emotions are the provider's words, and
-beyond `MOST_EMOTIONS` of them they are ``other``.
+Labels never hold what comes from a caller. Their values are in snake_case, but for the names of tools, which are the
+operator's own files. Emotions are the provider's words; beyond `MOST_EMOTIONS` of them they are ``other``.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter as Tally
 from dataclasses import fields
 from typing import TYPE_CHECKING
@@ -30,10 +31,20 @@ from prometheus_client.registry import Collector
 
 from sts_trio.audio.pcm import BYTES_PER_SECOND
 from sts_trio.call.handler import OTHER_REASONS, REASONS
-from sts_trio.call.meter import CANCELLED, CONNECT_KINDS, CONNECT_RESULTS, LEGS, TOOL_RESULTS, CallCounts, Cause, Meter
+from sts_trio.call.meter import (
+    CANCELLED,
+    CONNECT_KINDS,
+    CONNECT_RESULTS,
+    LEGS,
+    TOKENS,
+    TOOL_RESULTS,
+    CallCounts,
+    Cause,
+    Meter,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from prometheus_client import Metric
 
@@ -71,6 +82,19 @@ def _units(name: str, counts: CallCounts) -> int:
     return round(value * BYTES_PER_SECOND) if name in IN_SECONDS else int(value)
 
 
+def _shown(name: str, units: int) -> float:
+    """The same as it is shown: in seconds, where the count is."""
+    return units / BYTES_PER_SECOND if name in IN_SECONDS else units
+
+
+def _of_calls(series: Series, names: dict[str, str]) -> Histogram:
+    """Make the histogram of a series that has a label; every value of it is shown from the beginning."""
+    made = histogram(series.name, series.meaning, series.buckets, series.label or "")
+    for value in names:
+        made.labels(value)
+    return made
+
+
 class CallTotals:
     """Adds up the counts of all calls there have been."""
 
@@ -78,7 +102,7 @@ class CallTotals:
         self._live: set[CallRecord] = set()
         self._started: Tally[str] = Tally()
         self._sums: Tally[str] = Tally()  # of calls that have ended, by field
-        self._peaks: Tally[str] = Tally()
+        self._peaks = {series: _of_calls(series, names) for series, names in SERIES.items() if series.buckets}
 
     def began(self, call: CallRecord) -> None:
         """A call has begun; its counts grow from now on."""
@@ -88,13 +112,12 @@ class CallTotals:
     def ended(self, call: CallRecord) -> None:
         """Keep its counts, and not the call."""
         self._live.remove(call)
-        for series, names in SERIES.items():
+        for names in SERIES.values():
             for name in names.values():
-                units = _units(name, call.counts)
-                if series.peak:
-                    self._peaks[name] = max(self._peaks[name], units)
-                else:
-                    self._sums[name] += units
+                self._sums[name] += _units(name, call.counts)
+        for series, peaks in self._peaks.items():
+            for value, name in SERIES[series].items():
+                peaks.labels(value).observe(_shown(name, _units(name, call.counts)))
 
     def calls(self) -> Iterator[Metric]:
         """How many calls there have been, and are."""
@@ -105,14 +128,14 @@ class CallTotals:
     def counts(self) -> Iterator[Metric]:
         """The series that `CallCounts` names."""
         for series, names in SERIES.items():
-            make = gauge if series.peak else counter
-            values = {value: self._total(name, peak=series.peak) for value, name in names.items()}
-            yield make(series.name, series.meaning, series.label, values)
+            if series.buckets:
+                yield from samples_of(self._peaks[series])
+            else:
+                totals = {value: self._total(name) for value, name in names.items()}
+                yield counter(series.name, series.meaning, series.label, totals)
 
-    def _total(self, name: str, *, peak: bool) -> float:
-        live = (_units(name, call.counts) for call in self._live)
-        units = max((self._peaks[name], *live)) if peak else self._sums[name] + sum(live)
-        return units / BYTES_PER_SECOND if name in IN_SECONDS else units
+    def _total(self, name: str) -> float:
+        return _shown(name, self._sums[name] + sum(_units(name, call.counts) for call in self._live))
 
 
 class Metrics(Collector, Meter):
@@ -124,7 +147,6 @@ class Metrics(Collector, Meter):
         self._version = version
         self._totals = CallTotals()
         self._emotions: set[str] = set()
-        self._tools: set[str] = set()
         self._breaker_open = False
         self._ended = Counter("sts_calls_ended", "Calls that ended, by cause", ["cause", "leg"], registry=None)
         self._moods = Counter(
@@ -139,6 +161,14 @@ class Metrics(Collector, Meter):
         self._tool_runs = Counter(
             "sts_tool_runs", "Runs of tools that came to an end", ["tool", "result"], registry=None
         )
+        self._tokens = Counter(
+            "sts_tokens",
+            "Tokens that answers have cost, each counted once; those that the provider had cached cost a fraction",
+            ["direction", "kind"],
+            registry=None,
+        )
+        # By name: all of it, what is left, and until when.
+        self._rate_limits: dict[str, tuple[int, int, float]] = {}
         self._call_seconds = histogram("sts_call_seconds", "How long calls were", _CALL_BUCKETS)
         self._connect_seconds = histogram(
             "sts_provider_connect_seconds",
@@ -160,6 +190,8 @@ class Metrics(Collector, Meter):
             "How late a task was that asked to be woken; 20 measurements a second",
             _LAG_BUCKETS,
         )
+        for way, kind in TOKENS:
+            self._tokens.labels(way, kind)
         for leg in LEGS:
             for cause in (*Cause, CANCELLED):
                 self._ended.labels(cause, leg)
@@ -171,6 +203,12 @@ class Metrics(Collector, Meter):
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
+
+    def offer(self, tools: Iterable[str]) -> None:
+        """Show the runs of these tools from now on: what begins with a failure does not look like a rise."""
+        for tool in tools:
+            for each in TOOL_RESULTS:
+                self._tool_runs.labels(tool, each)
 
     def scrape(self) -> tuple[bytes, str]:
         """Return all series as text, and its content type."""
@@ -188,9 +226,10 @@ class Metrics(Collector, Meter):
         self._ended.labels(cause, call.leg).inc()
         self._call_seconds.observe(seconds)
         if mood is not None:
+            emotion = label_value(mood)
             if len(self._emotions) < MOST_EMOTIONS:
-                self._emotions.add(mood)
-            self._moods.labels(mood if mood in self._emotions else "other").inc()
+                self._emotions.add(emotion)
+            self._moods.labels(emotion if emotion in self._emotions else "other").inc()
 
     def connected(self, kind: str, result: str, seconds: float) -> None:
         """See `Meter`."""
@@ -208,12 +247,17 @@ class Metrics(Collector, Meter):
 
     def tool_ran(self, tool: str, result: str, seconds: float) -> None:
         """See `Meter`."""
-        if tool not in self._tools:
-            self._tools.add(tool)
-            for each in TOOL_RESULTS:
-                self._tool_runs.labels(tool, each)
         self._tool_runs.labels(tool, result).inc()
         self._tool_seconds.observe(seconds)
+
+    def tokens_used(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """See `Meter`."""
+        for (direction, kind), count in counts.items():
+            self._tokens.labels(direction, kind).inc(count)
+
+    def rate_limited(self, name: str, limit: int, remaining: int, until: float) -> None:
+        """See `Meter`."""
+        self._rate_limits[name] = limit, remaining, until
 
     def breaker_opened(self, is_open: bool) -> None:
         """See `Meter`."""
@@ -222,6 +266,14 @@ class Metrics(Collector, Meter):
     def lagged(self, seconds: float) -> None:
         """The event loop was so late."""
         self._lag_seconds.observe(seconds)
+
+    def _limits(self, now: float) -> Iterator[Metric]:
+        """What the account may still use, as far as it was told. After its reset all of a limit is there again."""
+        left = {name: all_ if now >= until else rest for name, (all_, rest, until) in self._rate_limits.items()}
+        meaning = "What the account may still use of the provider for the moment, as it said with the last answer"
+        yield gauge("sts_rate_limit_remaining", meaning, "limit", left)
+        whole = {name: all_ for name, (all_, *_) in self._rate_limits.items()}
+        yield gauge("sts_rate_limit", "What it may use in all until the limit's reset", "limit", whole)
 
     # What a scrape collects.
 
@@ -238,14 +290,12 @@ class Metrics(Collector, Meter):
         yield gauge("sts_accepting_calls", "1: a new call would be taken now; 0: refused", None, {"": int(ready)})
         away = {"": int(self._breaker_open)}
         yield gauge("sts_breaker_open", "1: the provider refused call after call, and new ones are told so", None, away)
+        yield from self._limits(trio.current_time())
         for own in (
-            *(self._ended, self._call_seconds, self._moods, self._connects, self._connect_seconds),
+            *(self._tokens, self._ended, self._call_seconds, self._moods, self._connects, self._connect_seconds),
             *(self._turn_seconds, self._stop_seconds, self._tool_runs, self._tool_seconds, self._lag_seconds),
         ):
-            for metric in own.collect():
-                # When a series was born is of no use here, and would be as many lines again.
-                metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
-                yield metric
+            yield from samples_of(own)
         yield from self._totals.counts()
         dropped = self._lines_dropped()
         yield counter("sts_log_lines_dropped", "Log lines that could not be written", None, {"": dropped})
@@ -273,6 +323,18 @@ async def watch_lag(shedder: Shedder, observe: Callable[[float], None]) -> None:
 def histogram(name: str, meaning: str, buckets: Sequence[float], *labels: str) -> Histogram:
     """Make a histogram that is in no registry."""
     return Histogram(name, meaning, labels, registry=None, buckets=buckets)
+
+
+def samples_of(own: Counter | Histogram) -> Iterator[Metric]:
+    """Collect one of the library's own. When a series was born is of no use here, and would be as many lines again."""
+    for metric in own.collect():
+        metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
+        yield metric
+
+
+def label_value(words: str) -> str:
+    """Write a provider's words in snake_case: `Surprise (positive)` is ``surprise_positive``."""
+    return re.sub(r"\W+", "_", words.lower()).strip("_") or "other"
 
 
 def counter(name: str, meaning: str, label: str | None, values: dict[str, float] | dict[str, int]) -> Metric:

@@ -63,8 +63,6 @@ def build_handler(
     tools = find_tools(settings, ami)
     for problem in (*tools.problems, *rule_problems(settings, tools.tools)):
         log.warning("a tool or a rule cannot be used", problem=problem)
-    if (warning := settings.provider.warning()) is not None:
-        log.warning("the model will be switched off", problem=warning)
     return CallHandler(
         rules=build_rules(settings, tools.tools),
         pace=Pace(lead=settings.calls.playout_lead_ms / 1000),

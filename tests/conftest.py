@@ -44,6 +44,7 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 _SLOW_SECONDS = 900
 _ON_SOCKETS = Path(__file__).parent / "e2e"
+_LONG_CALLS = Path(__file__).parent / "call"
 
 
 def pytest_collection_finish() -> None:
@@ -52,8 +53,14 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give slow proofs their time; and keep what measures time on sockets in one process, one after the other."""
+    """Give slow proofs their time, and share the tests out to processes.
+
+    What measures time on sockets runs in one process, one after the other, and so begins first. The small ones go file
+    by file: asking for each costs as much as running it. Whole calls come last and one by one, so that all processes
+    end at the same time.
+    """
     for item in items:
         if (item.get_closest_marker("slow") or item.get_closest_marker("long")) and not item.get_closest_marker(
             "timeout"
@@ -61,6 +68,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(_SLOW_SECONDS))
         if item.path.is_relative_to(_ON_SOCKETS):
             item.add_marker(pytest.mark.xdist_group("e2e"))
+        elif not item.path.is_relative_to(_LONG_CALLS):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    items.sort(key=lambda item: (not item.path.is_relative_to(_ON_SOCKETS), item.path.is_relative_to(_LONG_CALLS)))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -212,6 +212,7 @@ class Bridge:
             self._speech.turn_end(now)
             self._tools.session_over()
         self._agent_heard = False
+        self._keys.keeps_context = ready.keeps_context
         self._silence.wait_from(now)
         keys = self._keys.tell() if self._keys.entries else ()
         return (*actions, *self._unanswered.resume(keys, awaits_tool=self._tools.awaited))

@@ -40,7 +40,7 @@ from sts_trio.core.link import SocketClosed
 from sts_trio.core.wire import CallerAudio
 from sts_trio.errors import ConversationGone, ProviderError, ProviderLost, ProviderProtocolError
 from sts_trio.logs import rename_call
-from sts_trio.providers.base import AgentAudio, AgentReady, SessionEnd, SessionEndKind
+from sts_trio.providers.base import AgentAudio, AgentReady, RateLimit, SessionEnd, SessionEndKind, TokensUsed
 from sts_trio.tools.tool import CallContext
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from sts_trio.call.playout import Playout
     from sts_trio.call.report import CallReport
     from sts_trio.core.link import CoreLink
-    from sts_trio.providers.base import AgentEvent, AgentLink, CallInfo, SessionConfig
+    from sts_trio.providers.base import AgentEvent, AgentLink, AgentNews, CallInfo, SessionConfig
 
 
 log = structlog.get_logger(__name__)
@@ -208,10 +208,14 @@ class Call:
                 self._finish(outcome)
 
     async def _run_tool(self, run: RunTool, scope: trio.CancelScope) -> None:
-        """Run a tool beside the conversation. Its answer is sent outside of the scope that stops it: never half."""
+        """Run a tool beside the conversation. Its answer is sent outside of the scope that stops it: never half.
+
+        What the telephone system has been told cannot be taken back: its end is waited for, whatever ends the call.
+        """
         call, began, how = self._bridge.call, trio.current_time(), "stopped"
+        ordered = trio.CancelScope(shield=run.tool.ends_call)  # `AmiClient` has a limit of its own
         try:
-            with scope:
+            with ordered, scope:
                 result = await run.tool.run(run.arguments, CallContext(call.uuid, call.query))
                 how = "failed" if result.failed else "done"
         except Exception:
@@ -307,9 +311,12 @@ class AgentSessions:
             del self._scopes[number]
 
     async def _listen(self, link: AgentLink, order: OpenSession, attempt: Attempt, call: Call) -> None:
-        event: AgentEvent | None = None
+        event: AgentEvent | AgentNews | None = None
         while not isinstance(event, SessionEnd):
             event = await link.receive()
+            if isinstance(event, TokensUsed | RateLimit):
+                self._services.meter.heard(event, trio.current_time())
+                continue
             if isinstance(event, AgentReady):
                 took = round(attempt.ready() * 1000)
                 self._report.session = event.session

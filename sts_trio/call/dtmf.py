@@ -92,6 +92,7 @@ class DtmfEntries:
         self._counts = counts
         self._keypad = Keypad(gap)
         self._deadlines = deadlines
+        self.keeps_context = False  # what the agent is told it knows from then on; else the next context replaces it
         self.entries: deque[str] = deque(maxlen=_KEPT)  # what the agent has not taken up yet
 
     def press(self, digit: str, now: float, *, ready: bool, at_once: bool = False) -> Actions:
@@ -114,7 +115,9 @@ class DtmfEntries:
         """The agent is ready: give it what was keyed before."""
         told = [describe(entry) for entry in self.entries]
         if told and self._mode == "context":
-            # All in one, and again with the next entry: a later context replaces it (docs/protocols/evi.md 2.2).
+            if self.keeps_context:
+                self.entries.clear()
+            # Else all in one, and again with the next entry: a later context replaces it (docs/protocols/evi.md 2.2).
             return (AddContext(" ".join(told)),)
         self.entries.clear()
         return tuple(SendUserText(text) for text in told)

@@ -54,7 +54,7 @@ REASONS = ("draining", "full", "overloaded")
 # Why anything else is turned away: no secret, or a wrong one (401); a page of another host (403); no file descriptor
 # for another connection; broken HTTP, or a broken handshake (400, 501); a head that is too long (431); more than any
 # caller sends (429, or close 1008); a request that is no call, and asks for what is not there (404, 405, 426).
-OTHER_REASONS = ("token", "origin", "files", "malformed", "head", "flood", "path", "method", "no upgrade")
+OTHER_REASONS = ("token", "origin", "files", "malformed", "head", "flood", "path", "method", "no_upgrade")
 
 
 def full(most: int) -> Refusal:

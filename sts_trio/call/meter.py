@@ -11,26 +11,28 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 
 from sts_trio.errors import ProviderError, ProviderLost, ProviderRefused, ProviderTimeout
-from sts_trio.providers.base import OddKind
+from sts_trio.providers.base import TOKEN_KINDS, OddKind, RateLimit, TokensUsed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from sts_trio.providers.base import AgentNews
 
 
 class Cause(StrEnum):
-    """Why a call ended. One word for one thing in logs and metrics."""
+    """Why a call ended: the same word in logs, in metrics and in the close that Core gets."""
 
-    CALLER_HUNG_UP = "caller hung up"
-    CALLER_LOST = "caller lost"
-    CALLER_BROKE_PROTOCOL = "caller broke protocol"
-    AGENT_ENDED = "agent ended"
-    HUNG_UP = "hung up"
-    PROVIDER_FAILED = "provider failed"
-    CALLER_SILENT = "caller silent"
-    NO_INIT = "no init"
-    TOO_LONG = "too long"
+    CALLER_HUNG_UP = "caller_hung_up"
+    CALLER_LOST = "caller_lost"
+    CALLER_BROKE_PROTOCOL = "caller_broke_protocol"
+    AGENT_ENDED = "agent_ended"
+    HUNG_UP = "hung_up"
+    PROVIDER_FAILED = "provider_failed"
+    CALLER_SILENT = "caller_silent"
+    NO_INIT = "no_init"
+    TOO_LONG = "too_long"
     DRAINED = "drained"
-    INTERNAL = "internal error"
+    INTERNAL = "internal_error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +54,16 @@ class CallOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A series of metrics that shows counts of calls: their sum over all calls, or for a `peak` the highest of any.
+    """A series of metrics that shows counts of calls: their sum over all calls.
 
-    A series of several counts tells them apart by its `label`.
+    With `buckets` it is a histogram instead, of what the count was at the end of each call. A series of several counts
+    tells them apart by its `label`.
     """
 
     name: str
     meaning: str
     label: str | None = None
-    peak: bool = False
+    buckets: tuple[float, ...] = ()
 
 
 def _shown(series: Series, value: str = "") -> dict[str, Series | str]:
@@ -90,10 +93,16 @@ _MESSAGES_DROPPED = Series(
     "sts_messages_dropped", "Transcripts and other messages dropped because Core does not read", "queue"
 )
 _PEAK_SECONDS = Series(
-    "sts_queue_peak_seconds", "The most audio that ever waited in a call's queue", "queue", peak=True
+    "sts_queue_peak_seconds",
+    "The most audio that waited in a call's queue at once; told when the call ends",
+    "queue",
+    buckets=(0.02, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 600),
 )
 _PEAK_MESSAGES = Series(
-    "sts_queue_peak_messages", "The most messages that ever waited in a call's queue", "queue", peak=True
+    "sts_queue_peak_messages",
+    "The most messages that waited in a call's queue at once; told when the call ends",
+    "queue",
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
 )
 _TURNS = Series("sts_turns", "Finished turns", "role")
 _INTERRUPTIONS = Series("sts_interruptions", "Barge-ins that Core was told of")
@@ -178,9 +187,10 @@ WEBSOCKET, HTTP = "websocket", "http"
 LEGS = (WEBSOCKET, HTTP)  # how Core's side is connected
 CANCELLED = "cancelled"  # the cause of a call's end that is no `Cause`: the server gave it up
 CONNECT_KINDS = ("first", "resume", "renewal")
-CONNECT_RESULTS = ("ready", "refused", "timeout", "lost", "protocol", "closed", "given up", "failed")
+CONNECT_RESULTS = ("ready", "refused", "timeout", "lost", "protocol", "closed", "given_up", "failed")
 # The operator's URL, file or setting; the provider's own; what the call brought; a stored configuration.
 PROMPT_SOURCES = ("url", "file", "text", "default", "call", "config")
+TOKENS = tuple((way, kind) for way in ("in", "out") for kind in TOKEN_KINDS)
 TOOL_RESULTS = ("done", "failed", "stopped")
 
 
@@ -234,6 +244,20 @@ class Meter:
     def tool_ran(self, tool: str, result: str, seconds: float) -> None:
         """A tool has come to its end."""
 
+    def tokens_used(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """An answer has cost so many tokens, by direction and kind (see `providers.base.TokensUsed`)."""
+
+    def rate_limited(self, name: str, limit: int, remaining: int, until: float) -> None:
+        """The provider says how much the account may still use of a limit, until all of it is there again."""
+
+    def heard(self, news: AgentNews, now: float) -> None:
+        """The provider has told what does not matter to the conversation."""
+        match news:
+            case TokensUsed(counts=counts):
+                self.tokens_used(counts)
+            case RateLimit(name=name, limit=limit, remaining=remaining, resets=resets):
+                self.rate_limited(name, limit, remaining, now + resets)
+
     def breaker_opened(self, is_open: bool) -> None:
         """From now on new calls are told at once that the provider refuses; or, if not `is_open`, no longer."""
 
@@ -281,4 +305,4 @@ class Attempt:
             case Exception():
                 return "failed"  # a fault of ours
             case _:
-                return "given up"  # nobody waits for it any more
+                return "given_up"  # nobody waits for it any more

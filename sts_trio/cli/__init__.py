@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import click
 
+from sts_trio import __version__
 from sts_trio.cli import load, service, tools, trial
 
 _SETTINGS = {
@@ -16,7 +17,7 @@ _SETTINGS = {
 
 
 @click.group(context_settings=_SETTINGS)
-@click.version_option(package_name="sts-trio", help="Show the version.")
+@click.version_option(__version__, help="Show the version.")
 def main() -> None:
     """Connect DSAI Core to a speech-to-speech agent.
 

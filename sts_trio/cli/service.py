@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,6 +56,8 @@ def _serve(spec: tuple[int, int, int] | None, writer: LogWriter) -> None:
     set_up_logging(service.log_level, service.log_format, writer, chosen.secrets(), worker=number)
     if spec is None:
         log.info("starting", **chosen.shown())
+        for note in chosen.notes(datetime.now(UTC).date()):
+            log.warning("a setting wants attention", note=note)
 
     from sts_trio.workers.pool import worker_count
 

@@ -13,7 +13,8 @@ from sts_trio.errors import ConfigError
 from sts_trio.providers.hume.settings import EMOTIONS, HumeSettings, open_hume
 from sts_trio.providers.hume.settings import SPOKEN_RATES as HUME_RATES
 from sts_trio.providers.openai.settings import SPOKEN_RATES as REALTIME_RATES
-from sts_trio.providers.openai.settings import OpenAiSettings, XaiSettings, open_realtime
+from sts_trio.providers.openai.settings import OpenAiSettings, open_realtime
+from sts_trio.providers.openai.xai import XaiSettings
 from sts_trio.settings.service import ProviderSettings
 
 if TYPE_CHECKING:

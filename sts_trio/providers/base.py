@@ -27,11 +27,13 @@ class AgentReady:
 
     `session` names this session for support requests; `resume` is what reopens the conversation after a drop. Only the
     provider that made it looks into it. `lasts` is how many seconds the provider says that it gives the session.
+    `keeps_context`: each context that it is given stays, also in sessions that follow; else the next replaces it.
     """
 
     session: str
     resume: object | None = None
     lasts: float = inf
+    keeps_context: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,29 @@ class OddMessage:
     about: str
 
 
+TOKEN_KINDS = ("text", "audio", "cached", "other")  # a cached token counts as that alone; it costs a fraction
+
+
+@dataclass(frozen=True, slots=True)
+class TokensUsed:
+    """What an answer has cost: tokens by direction, ``in`` or ``out``, and by one of `TOKEN_KINDS`."""
+
+    counts: Mapping[tuple[str, str], int]
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """How much of what the account may use in a while is left: ``requests`` or ``tokens``.
+
+    After `resets` seconds all of `limit` is there again.
+    """
+
+    name: str
+    limit: int
+    remaining: int
+    resets: float
+
+
 AgentEvent = (
     AgentReady
     | UserSpeaks
@@ -160,6 +185,7 @@ AgentEvent = (
     | OddMessage
     | SessionEnd
 )
+AgentNews = TokensUsed | RateLimit  # for whoever measures; the conversation does not depend on it
 
 
 def never_ready(end: SessionEnd) -> ProviderError:
@@ -223,8 +249,8 @@ class AgentLink(Protocol):
         """Whether the provider owes the answer to a ping for so long that what is sent now may never arrive."""
         ...
 
-    async def receive(self) -> AgentEvent:
-        """Wait for the next event. After `SessionEnd` there is none."""
+    async def receive(self) -> AgentEvent | AgentNews:
+        """Wait for the next event, or news. After `SessionEnd` there is none."""
         ...
 
     async def send_audio(self, pcm: bytes) -> bool:

@@ -28,6 +28,7 @@ from sts_trio.settings.variable import LONGEST_SHOWN, variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from datetime import date
 
     from sts_trio.settings.service import ProviderSettings
     from sts_trio.settings.variable import Variable
@@ -43,13 +44,14 @@ class Settings:
     """All of it, in one value.
 
     `provider` is the table of the provider that was chosen. `others` are those that were not: nothing in them counts,
-    but their secrets are not shown either.
+    but their secrets are not shown either. `unread` says what is set and not read, a line each.
     """
 
     provider: ProviderSettings
     calls: CallSettings = field(default_factory=CallSettings)
     service: ServiceSettings = field(default_factory=ServiceSettings)
     others: tuple[ProviderSettings, ...] = field(default=(), repr=False, compare=False)
+    unread: tuple[str, ...] = ()
 
     def values(self) -> Iterator[tuple[Variable, object]]:
         """Every variable with its value, but for the one that chooses the provider."""
@@ -64,6 +66,10 @@ class Settings:
         """
         shown = {variable.name: variable.shown(value) for variable, value in self.values()}
         return {"STS_PROVIDER": self.provider.name} | shown
+
+    def notes(self, today: date) -> list[str]:
+        """What an operator should know though all is right: one line each."""
+        return [*self.unread, *self.provider.warnings(today)]
 
     def secrets(self) -> list[str]:
         """Every text that no log may have, whatever quotes it: keys, and the secret parts of URLs."""
@@ -109,7 +115,8 @@ def load_settings(tables: Sequence[type[ProviderSettings]]) -> Settings:
     if (problem := provider.problem()) is not None:
         raise ConfigError([problem])
     others = tuple(each for each in providers if each is not provider)
-    return Settings(provider=provider, calls=calls, service=service, others=others)
+    unread = tuple(f"{name} is set and not read: {why}" for name, why in provider.ignored.items() if _set(source, name))
+    return Settings(provider=provider, calls=calls, service=service, others=others, unread=unread)
 
 
 def _by_key(source: decouple.Config, tables: Sequence[type[ProviderSettings]], problems: list[str]) -> str | None:
@@ -163,13 +170,16 @@ def _open_source() -> decouple.Config:
 def _first_set(source: decouple.Config, variable: Variable) -> tuple[str, str | None]:
     """Return the first of a variable's names that is set, and its text; else its own name and None."""
     for name in variable.names:
-        value = source(name, default=None)
-        if value is None:
-            continue
-        value = value.strip()
-        if value.lower() not in _UNSET or (value == "" and variable.empty_is_set):
+        if (value := _set(source, name, empty_is_set=variable.empty_is_set)) is not None:
             return name, value
     return variable.name, None
+
+
+def _set(source: decouple.Config, name: str, *, empty_is_set: bool = False) -> str | None:
+    """Return the text of the variable of this name; None if it is unset."""
+    value: str | None = source(name, default=None)
+    value = value.strip() if value is not None else "null"
+    return value if value.lower() not in _UNSET or (value == "" and empty_is_set) else None
 
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ A parser raises `ValueError` with what the value must be, such as "a whole numbe
 from __future__ import annotations
 
 import hmac
+import json
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -133,6 +134,46 @@ def language(value: str) -> str | None:
     return value
 
 
+def languages(value: str) -> tuple[str, ...]:
+    """Take language tags with commas between them; ``auto`` means none."""
+    if value.lower() == "auto":
+        return ()
+    found = tuple(dict.fromkeys(language(part.strip()) for part in value.split(",") if part.strip()))
+    if None in found:
+        raise ValueError("a language such as en or pt-BR, several with commas between them, or auto")
+    return tuple(each for each in found if each)
+
+
+MOST_TERMS = 100
+LONGEST_TERM = 50
+
+
+def terms(value: str) -> tuple[str, ...]:
+    """Take words to expect in speech, with commas between them; a service refuses marks of markup in them."""
+    found = tuple(dict.fromkeys(term for part in value.split(",") if (term := part.strip())))
+    if len(found) > MOST_TERMS or any(
+        len(term) > LONGEST_TERM or not term.isprintable() or set("<>") & set(term) for term in found
+    ):
+        raise ValueError(
+            f"at most {MOST_TERMS} words or phrases of at most {LONGEST_TERM} characters, without < and >, "
+            "with commas between them"
+        )
+    return found
+
+
+def voice(value: str) -> str:
+    """Take the name of a voice, or the id of one, also as the JSON object that the Realtime API has for it."""
+    if not value.startswith("{"):
+        return text(value)
+    try:
+        id_ = json.loads(value).get("id")
+    except ValueError:
+        id_ = None
+    if not isinstance(id_, str) or not id_:
+        raise ValueError('the name of a voice, its id, or {"id": "voice_..."}')
+    return id_
+
+
 def switch(value: str) -> bool:
     """Take true or false, in the usual spellings."""
     try:
@@ -148,6 +189,19 @@ def one_of(*words: str) -> Callable[[str], str]:
         if value.lower() not in words:
             raise ValueError("one of " + ", ".join(words))
         return value.lower()
+
+    return parse
+
+
+def some_of(*words: str) -> Callable[[str], tuple[str, ...]]:
+    """Make a parser that takes any of these words, in any case, with commas between them."""
+    one = one_of(*words)
+
+    def parse(value: str) -> tuple[str, ...]:
+        try:
+            return tuple(dict.fromkeys(one(part.strip()) for part in value.split(",") if part.strip()))
+        except ValueError:
+            raise ValueError(f"some of {', '.join(words)}, with commas between them") from None
 
     return parse
 

@@ -9,7 +9,8 @@ from sts_trio.settings import parsers
 from sts_trio.settings.variable import Variable, setting, variables
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from datetime import date
 
     from sts_trio.settings.parsers import Secret
 
@@ -87,11 +88,13 @@ class ProviderSettings:
     out stands for what the provider does not have: its default holds.
 
     `name` is the word for `STS_PROVIDER`; in capitals it begins the names of the provider's variables. `title` is the
-    name that people know.
+    name that people know. `ignored` are variables of other connectors for the same provider that are not read, each
+    with what to know instead.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
+    ignored: ClassVar[Mapping[str, str]] = {}
 
     api_key: Secret | None = None
     url: str = ""  # where the provider listens
@@ -113,9 +116,9 @@ class ProviderSettings:
         """Say what is wrong though each value by itself is right. One line, or None."""
         return None
 
-    def warning(self) -> str | None:
-        """Say what works today and will not for long. One line, or None."""
-        return None
+    def warnings(self, today: date) -> list[str]:  # noqa: ARG002  # for tables that override it
+        """Say what works today and will not for long, or does nothing. One line each."""
+        return []
 
 
 def provider_variable(tables: Sequence[type[ProviderSettings]]) -> Variable:

@@ -24,8 +24,9 @@ from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection, Message, Ping, Pong
 from wsproto.frame_protocol import CloseReason
 
-from sts_trio.call.meter import WEBSOCKET
+from sts_trio.call.meter import WEBSOCKET, Cause
 from sts_trio.core.link import Arrival, CallerSocket, SocketClosed, parse_arrival
+from sts_trio.text import one_line
 from sts_trio.web.auth import refuse_upgrade
 from sts_trio.websocket.frames import TEXT, TokenBucket
 
@@ -84,7 +85,7 @@ class AsgiSocket:
             self._fast_path = None
         message = await self._receive()
         if message["type"] == "websocket.disconnect":
-            self._end = SocketClosed(message["code"], str(message.get("reason") or ""))
+            self._end = SocketClosed(message["code"], one_line(str(message.get("reason") or "")))
             return self._end
         data = cast("WebsocketReceiveEvent", message)
         return (data["bytes"] or b"") if data["text"] is None else data["text"]
@@ -149,7 +150,7 @@ async def _hold(scope: WebsocketScope, receive: ASGIReceiveCallable, send: ASGIS
         await answer(socket, parse_arrival(scope["query_string"], scope["headers"]))
         code, reason = 1000, ""
     except* Exception as group:
-        code, reason = 1011, "internal error"
+        code, reason = 1011, Cause.INTERNAL.value
         log.error("a call failed", exc_info=group)
     finally:
         with trio.CancelScope(shield=True):

@@ -3,8 +3,8 @@
 Counters and histograms are summed, and such a sum never falls (a counter that falls looks like a restart of the whole
 service): the last values of a worker that has died, or does not answer, stay in. Sums are exact, and rounded once,
 since floats that are added up in another order may give a smaller sum. Gauges count only from workers that answered
-this scrape; they are summed or the highest is taken, by the tables here. Metrics in no table (`process_*`) stay apart,
-with the label `worker`.
+this scrape; they are summed, or the highest or lowest is taken, by the tables here. Metrics in no table (`process_*`)
+stay apart, with the label `worker`.
 """
 
 from __future__ import annotations
@@ -43,11 +43,13 @@ HIGHEST_GAUGES = {
     "sts_accepting_calls",
     "sts_breaker_open",
     "sts_build_info",
-    "sts_queue_peak_messages",
-    "sts_queue_peak_seconds",
     "python_info",
 }
-_JOINED_GAUGES = SUMMED_GAUGES | HIGHEST_GAUGES
+LOWEST_GAUGES = {  # of the whole account's: who heard of it last is not known, and the lowest is the safest
+    "sts_rate_limit",
+    "sts_rate_limit_remaining",
+}
+_JOINED_GAUGES = SUMMED_GAUGES | HIGHEST_GAUGES | LOWEST_GAUGES
 
 _Samples = dict[tuple[str, tuple[tuple[str, str], ...]], Fraction]  # by a sample's name and labels
 
@@ -112,7 +114,14 @@ def _join(samples: _Samples, family: Metric, apart: str | None = None) -> None:
         if before is None:
             samples[sample.name, labels] = value
         else:
-            samples[sample.name, labels] = max(before, value) if family.name in HIGHEST_GAUGES else before + value
+            samples[sample.name, labels] = _choose(family.name, before, value)
+
+
+def _choose(name: str, one: Fraction, other: Fraction) -> Fraction:
+    """Make one of two samples of the same series, from two processes."""
+    if name in HIGHEST_GAUGES:
+        return max(one, other)
+    return min(one, other) if name in LOWEST_GAUGES else one + other
 
 
 class MetricsCollector(Collector):

@@ -36,7 +36,7 @@ from sts_trio.tools.tool import describe
 from tests.call.bench import UUID, Bench
 from tests.call.fakes import tone
 from tests.call.odd_messages import odd_messages
-from tests.call.stage import ALL, BOTH, KEY, open_stage
+from tests.call.stage import ALL, BOTH, KEY, matrix, open_stage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -178,7 +178,7 @@ def _whatever_is_said(provider: str, examples: int) -> None:
     go_on()
 
 
-@ALL
+@pytest.mark.parametrize("provider", ["humeai", "openai", matrix("xai")])
 def test_whatever_a_provider_says_the_call_goes_on(provider: str) -> None:
     _whatever_is_said(provider, 3)
 

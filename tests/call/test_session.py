@@ -291,7 +291,7 @@ async def test_an_error_stays_the_cause_though_a_farewell_follows_it(
     scene.agent.feed(AgentFault("inactive (E0714)", SessionEndKind.REFUSED), spoken(0.2), GOODBYE)
     await scene.over.wait()
     assert scene.core.messages == [Error("inactive (E0714)")]
-    assert scene.core.closed == (1011, "provider failed")
+    assert scene.core.closed == (1011, "provider_failed")
 
 
 @pytest.mark.parametrize("code", [1002, 1007, 1009])
@@ -339,7 +339,7 @@ async def test_an_error_before_the_good_bye_is_the_cause(
     scene.agent.feed(AgentFault("out of credit (E0300)", SessionEndKind.REFUSED), GOODBYE)
     await scene.over.wait()
     assert scene.core.messages == [Error("out of credit (E0300)")]
-    assert scene.core.closed == (1011, "provider failed")
+    assert scene.core.closed == (1011, "provider_failed")
 
 
 async def test_an_error_that_the_provider_does_not_act_on_ends_the_call_all_the_same(
@@ -374,7 +374,7 @@ async def test_a_provider_that_cannot_be_reached_is_told_and_ends_the_call(
     scene = await begin(nursery, agent=FakeAgent(failure=failure))
     await scene.over.wait()
     assert scene.core.messages == [Error(str(failure))]
-    assert scene.core.closed == (1011, "provider failed")
+    assert scene.core.closed == (1011, "provider_failed")
 
 
 async def test_a_broken_session_is_told_once_its_receiver_knows_why(
@@ -397,7 +397,7 @@ async def test_no_init_in_time(nursery: trio.Nursery, autojump_clock: trio.testi
     await scene.over.wait()
     assert trio.current_time() - began == pytest.approx(10.0)
     assert scene.core.messages == [Error("no init message within 10 s of connecting")]
-    assert scene.core.closed == (1008, "no init")
+    assert scene.core.closed == (1008, "no_init")
     assert scene.agent.calls == []
 
 
@@ -408,7 +408,7 @@ async def test_a_call_ends_at_its_greatest_length(
     began = trio.current_time()
     await scene.over.wait()
     assert trio.current_time() - began == pytest.approx(60)
-    assert scene.core.closed == (1000, "too long")
+    assert scene.core.closed == (1000, "too_long")
 
 
 @pytest.mark.parametrize(
@@ -481,7 +481,7 @@ async def test_our_own_fault_ends_one_call_and_tells_core_no_details(
     bad.agent.feed(RuntimeError("a bug, with secrets in it"))
     await bad.over.wait()
     assert bad.core.messages == [Error("internal error of the connector")]
-    assert bad.core.closed == (1011, "internal error")
+    assert bad.core.closed == (1011, "internal_error")
     good.core.speak(2)
     await settle()
     assert good.agent.audio == [FRAME] * 2

@@ -192,7 +192,7 @@ async def test_a_check_names_the_end_of_a_model_and_the_prompt_that_is_not_there
     chosen = make_settings("openai", tools_dir=str(tmp_path), **gone)
     assert not await check_all(chosen, lines.append, to_emulator(nursery, "openai"))
     assert lines[1].startswith("failed: no instructions from OPENAI_URL_INSTRUCTIONS or OPENAI_FILE_INSTRUCTIONS")
-    assert lines[2] == "note: OPENAI_MODEL gpt-realtime ends on 20 January 2027; gpt-realtime-2.1 replaces it"
+    assert lines[2] == "note: OPENAI_MODEL gpt-realtime ends on 20 January 2027 at OpenAI; gpt-realtime-2.1 replaces it"
     assert lines[3].startswith("ok: ")
 
 

@@ -133,7 +133,7 @@ async def test_tls_is_verified(provider: Any) -> None:
 async def test_core_hears_that_the_connection_was_refused(provider: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    async with service(f"ws://127.0.0.1:{port}/", provider) as url, open_core(url) as core:
+    async with service(f"ws://127.0.0.1:{port}/", provider, ready_seconds=1.0) as url, open_core(url) as core:
         await core.send_message(INIT)
         error = json.loads(await core.get_message())
         assert error["message"] == f"cannot connect to 127.0.0.1:{port}: Connection refused"
@@ -198,7 +198,7 @@ async def test_core_hears_that_tls_failed(provider: str) -> None:
     """An endpoint that speaks no TLS at all."""
     async with (
         open_evi(provider) as evi,
-        service(evi.url.replace("ws://", "wss://"), provider) as url,
+        service(evi.url.replace("ws://", "wss://"), provider, ready_seconds=1.0) as url,
         open_core(url) as core,
     ):
         await core.send_message(INIT)

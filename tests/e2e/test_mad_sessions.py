@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 GOOD = 2
-SECONDS = float(os.environ.get("MAD_SECONDS", "3"))
+SECONDS = float(os.environ.get("MAD_SECONDS", "2"))
 # The bars, on a machine of its own. Beside other work a hole may be the machine's: `MAD_SLACK` multiplies the times.
 SLACK = float(os.environ.get("MAD_SLACK", "3"))
 HOLE, HEALTH, MEGABYTES = 0.150 * SLACK, 0.5 * SLACK, 60

@@ -54,7 +54,7 @@ async def test_a_scrape_over_a_real_socket_tells_what_a_call_did(provider: str) 
     assert live["sts_barge_in_stop_seconds_sum"] < 0.03
     assert live["sts_audio_seconds_total to_provider"] == 1
     assert after["sts_calls_active websocket"] == 0
-    assert after["sts_calls_ended_total caller hung up websocket"] == 1
+    assert after["sts_calls_ended_total caller_hung_up websocket"] == 1
     assert after["sts_audio_seconds_total to_provider"] == 1
     assert after["sts_stale_audio_frames_total"] == 0
     assert after["sts_event_loop_lag_seconds_count"] > live["sts_event_loop_lag_seconds_count"] > 0

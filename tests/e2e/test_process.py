@@ -44,7 +44,7 @@ async def test_a_running_call_may_finish_after_sigterm_and_no_new_one_is_taken(p
             assert await process.wait() == 0
     (ended,) = [line for line in lines(log) if line["event"] == "call ended"]
     assert ended["call"] == "u-1"
-    assert ended["cause"] == "caller hung up"
+    assert ended["cause"] == "caller_hung_up"
 
 
 @ONE
@@ -110,6 +110,13 @@ async def test_the_log_holds_no_key_and_no_telephone_number(provider: str, tmp_p
     assert "call ended" in text
     for secret in (KEY, NUMBER, NUMBER[1:], "my secret"):
         assert secret not in text
+
+
+async def test_what_an_operator_should_know_is_told_once_however_many_workers_there_are(tmp_path: Path) -> None:
+    chosen = {"OPENAI_MODEL": "gpt-realtime", "OPENAI_TEMPERATURE": "0.8", "WORKERS": "2"}
+    async with running(tmp_path, "http://127.0.0.1:1/v1", "openai", **chosen) as (_, _, log):
+        notes = [str(line["note"]) for line in lines(log) if line["event"] == "a setting wants attention"]
+    assert [note.split()[0] for note in notes] == ["OPENAI_TEMPERATURE", "OPENAI_MODEL"]
 
 
 async def test_ctrl_c_ends_a_command_without_a_traceback(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ async def one_call(url: str, dice: random.Random, soak: Soak) -> None:
             first = first.exceptions[0]
         ended = getattr(first, "reason", None)
         # A good-bye of the agent is no error: the close says it all.
-        said_good_bye = ended is not None and (ended.code, ended.reason) == (1000, "agent ended")
+        said_good_bye = ended is not None and (ended.code, ended.reason) == (1000, "agent_ended")
         soak.explained += said_good_bye
         if not told and not said_good_bye:
             soak.unexplained.append(f"{first!r} without a word")

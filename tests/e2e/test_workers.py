@@ -209,7 +209,7 @@ async def test_workers_whose_supervisor_is_killed_let_their_calls_finish_and_end
         assert await hears(evi, core)
         await core.aclose()
         await until(lambda: not any(map(is_alive, workers.values())))
-    assert [line["cause"] for line in lines(log) if line["event"] == "call ended"] == ["caller hung up"]
+    assert [line["cause"] for line in lines(log) if line["event"] == "call ended"] == ["caller_hung_up"]
     assert sorted(str(line.get("worker")) for line in lines(log) if line["event"] == "stopped") == ["1", "2"]
 
 

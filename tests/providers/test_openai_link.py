@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import time
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -29,36 +28,19 @@ from sts_trio.providers.base import (
     ToolOffer,
     UserTurn,
 )
-from sts_trio.providers.dial import Endpoint
 from sts_trio.providers.openai.dialect import OPENAI, XAI, Dialect
-from sts_trio.providers.openai.link import RealtimeLink, RealtimeProvider
-from sts_trio.providers.openai.opening import Options
+from sts_trio.providers.openai.session import Options
 from tests.call.fakes import tone
+from tests.fakes.realtime_link import KEY, Scribe, hear, open_provider
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
-    from sts_trio.providers.base import AgentEvent
+    from sts_trio.providers.dial import Endpoint
 
-KEY = "key-that-nobody-may-see"
+
 WEATHER = ToolOffer("weather", "What the weather is like.", '{"type":"object"}')
 Clock = trio.testing.MockClock
-
-
-@asynccontextmanager
-async def open_provider(
-    serve: Callable[[trio.abc.Stream], Awaitable[None]], options: Options | None = None, key: str = KEY
-) -> AsyncIterator[RealtimeProvider]:
-    """A provider whose every connection is served by `serve`."""
-    async with trio.open_nursery() as nursery:
-
-        async def dial(endpoint: Endpoint) -> trio.abc.Stream:
-            ours, theirs = trio.testing.memory_stream_pair()
-            nursery.start_soon(serve, theirs)
-            return ours
-
-        yield RealtimeProvider(Endpoint.from_url("wss://realtime.test/v1"), key, dial, options or Options())
-        nursery.cancel_scope.cancel()
 
 
 def emulator(dialect: Dialect = OPENAI) -> tuple[Emulator, Options]:
@@ -66,37 +48,6 @@ def emulator(dialect: Dialect = OPENAI) -> tuple[Emulator, Options]:
     options = EmulatorOptions(service=service, api_keys=frozenset({KEY}), seed=1)
     linear: Any = {"format": "pcm", "rate": 8000} if dialect is XAI else {}
     return Emulator(options), Options(dialect=dialect, model=dialect.current, **linear)
-
-
-async def hear(link: RealtimeLink, kind: type[AgentEvent]) -> Any:
-    while not isinstance(event := await link.receive(), kind):
-        assert not isinstance(event, SessionEnd), event
-    return event
-
-
-class Scribe:
-    """A server that says `script` when a session has begun, and writes down what comes; `hold`: it says no more."""
-
-    def __init__(self, *script: dict[str, Any], hold: bool = False) -> None:
-        self.script = script
-        self.hold = hold
-        self.heard: list[Any] = []
-        self.headers: dict[bytes, bytes] = {}
-
-    async def serve(self, stream: trio.abc.Stream) -> None:
-        async with trio.open_nursery() as nursery:
-            request = await wrap_server_stream(nursery, stream, message_queue_size=64, max_message_size=2**20)
-            self.headers = dict(request.headers)
-            connection = await request.accept()
-            try:
-                await connection.send_message('{"type":"session.created","session":{"id":"s"}}')
-                self.heard.append(json.loads(await connection.get_message()))
-                for message in () if self.hold else ({"type": "session.updated", "session": {}}, *self.script):
-                    await connection.send_message(json.dumps(message))
-                while True:
-                    self.heard.append(json.loads(await connection.get_message()))
-            except ConnectionClosed:
-                nursery.cancel_scope.cancel()
 
 
 async def test_no_caller_audio_leaves_before_the_session_is_set_up(autojump_clock: Clock) -> None:

@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 class Bench:
     """The protocol of one session, and what came of it since the last look."""
 
-    def __init__(self, dialect: Dialect = OPENAI) -> None:
+    def __init__(self, dialect: Dialect = OPENAI, *, interrupts: bool = True) -> None:
         self.dialect = dialect
         self.history = History()
-        session = self.history.begin_session()
-        self.protocol = RealtimeProtocol(dialect, open_codec("pcmu", 24_000), self.history, session)
+        session, codec = self.history.begin_session(), open_codec("pcmu", 24_000)
+        self.protocol = RealtimeProtocol(dialect, codec, self.history, session, interrupts=interrupts)
 
     def hear(self, *messages: wire.FromService, now: float = 0.0) -> list[AgentEvent]:
         for message in messages:
@@ -449,8 +449,10 @@ def test_two_sessions_of_a_call_name_nothing_the_same() -> None:
     assert first.sent()[0].event_id != second.out[0].event_id  # type: ignore[union-attr]  # both are ItemCreate
 
 
-def test_what_the_responses_cost_is_counted() -> None:
-    bench = Bench()
-    for _ in range(2):
-        bench.hear(wire.ResponseDone(wire.Response("r", "completed", usage={"input_tokens": 20, "output_tokens": 10})))
-    assert bench.protocol.tokens == (40, 20)
+def test_a_service_that_is_not_to_be_interrupted_speaks_on_though_the_caller_has_begun() -> None:
+    """Callers may begin in the moment in which the agent does; from then on the service does not hear them."""
+    bench = Bench(interrupts=False)
+    bench.hear(created("r"), voice("r", "i", 2.0))
+    assert not bench.hear(wire.SpeechStarted(), now=0.1)
+    bench.protocol.take(voice("r", "i", 2.0), 0.2)
+    assert [type(event) for event in bench.protocol.events] == [AgentAudio]

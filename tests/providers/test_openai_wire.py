@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from openai.types.realtime import RealtimeClientEvent
-from pydantic import TypeAdapter
 
 from sts_trio.audio.resample import TelephoneResampler
 from sts_trio.providers.base import AgentFault, SessionConfig, SessionEndKind, ToolOffer
@@ -21,43 +19,18 @@ from sts_trio.providers.openai.audio import Cut, PlaybackEstimate, open_codec
 from sts_trio.providers.openai.dialect import OPENAI, XAI, closed, fault
 from sts_trio.providers.openai.history import History
 from sts_trio.providers.openai.opening import (
-    Options,
-    TurnDetection,
     credentials,
     lasts,
-    other_format,
-    session,
     target,
 )
+from sts_trio.providers.openai.session import Options, Transcription, TurnDetection, other_format, session
 from sts_trio.providers.reading import Reader
 from tests.call.fakes import tone
+from tests.fakes.realtime_oracle import checked
 
 if TYPE_CHECKING:
     from sts_trio.providers.openai.audio import Format
     from sts_trio.providers.openai.dialect import Dialect
-
-# The vendor's models ignore fields that they do not know; for what we send that would hide a wrong name.
-ORACLE: TypeAdapter[Any] = TypeAdapter(RealtimeClientEvent)
-
-
-def checked(message: wire.ToService) -> dict[str, Any]:
-    """Read a message of ours with the vendor's types; nothing of it may be unknown to them."""
-    sent: dict[str, Any] = json.loads(wire.encode_to_service(message))
-    read = ORACLE.validate_python(sent)
-    assert json.loads(json.dumps(read.model_dump(mode="json", exclude_unset=True))) == sent
-    assert not unknown(read), "a field that the vendor does not know"
-    return sent
-
-
-def unknown(read: Any) -> list[str]:
-    """Names of fields that a model took without knowing them."""
-    if isinstance(read, list):
-        return [name for part in read for name in unknown(part)]
-    if not hasattr(read, "model_fields_set"):
-        return []
-    extra = list(read.model_extra or ())
-    return extra + [name for part in read.model_fields_set for name in unknown(getattr(read, part))]
-
 
 TOOL = ToolOffer("weather", "What the weather is like.", '{"type":"object","properties":{"city":{"type":"string"}}}')
 BRIEF = SessionConfig(
@@ -71,7 +44,7 @@ BRIEF = SessionConfig(
     [
         Options(),
         Options(transcription=None, noise="far_field", effort="low", most_tokens=4096),
-        Options(turns=TurnDetection("semantic_vad", eagerness="high"), language="de"),
+        Options(turns=TurnDetection("semantic_vad", eagerness="high"), transcription=Transcription(languages=("de",))),
     ],
     ids=str,
 )
@@ -111,7 +84,7 @@ def test_every_other_message_is_what_the_vendor_takes() -> None:
 
 def test_xai_has_voice_and_turns_at_the_top_and_linear_audio() -> None:
     options = Options(
-        dialect=XAI, voice="eve", format="pcm", rate=8000, language="en-GB", transcription="grok-transcribe"
+        dialect=XAI, voice="eve", format="pcm", rate=8000, transcription=Transcription("grok-transcribe", ("en-GB",))
     )
     shape = session(options, open_codec("pcm", 8000), SessionConfig())
     assert set(shape) == {"instructions", "tools", "voice", "turn_detection", "audio", "resumption"}
@@ -203,6 +176,8 @@ def read(text: str) -> Any:
     return Reader(wire.LANGUAGE, "OpenAI", 5.0).read(text, 0.0)
 
 
+ODD_COUNTS: tuple[Any, ...] = (None, "many", -3, True, [], {}, 1e30, "1e999")
+ODD_LISTS: tuple[Any, ...] = (None, 7, "text", {}, [[]])
 ODD_PARTS = (
     "null",
     "7",
@@ -222,9 +197,72 @@ ODD_PARTS = (
 def test_the_end_of_a_response_is_not_lost_for_something_odd_in_it(name: str, odd: str) -> None:
     done = read(f'{{"type":"response.done","response":{{"{name}":{odd}}}}}')
     assert isinstance(done, wire.ResponseDone)
-    assert done.response.tokens == (0, 0)
+    assert done.response.used == {}
     assert all(item.call_id is None for item in done.response.items)
     assert isinstance(done.response.cause, wire.Cause)
+
+
+@pytest.mark.parametrize(
+    ("usage", "used"),
+    [
+        (
+            {
+                "total_tokens": 253,
+                "input_tokens": 132,
+                "output_tokens": 121,
+                "input_token_details": {
+                    "text_tokens": 119,
+                    "audio_tokens": 13,
+                    "image_tokens": 0,
+                    "cached_tokens": 64,
+                    "cached_tokens_details": {"text_tokens": 60, "audio_tokens": 4, "image_tokens": 0},
+                },
+                "output_token_details": {"text_tokens": 30, "audio_tokens": 91},
+            },
+            {
+                ("in", "text"): 59,
+                ("in", "audio"): 9,
+                ("in", "cached"): 64,
+                ("out", "text"): 30,
+                ("out", "audio"): 91,
+            },
+        ),
+        (  # cached of which kind is not said
+            {"input_tokens": 100, "input_token_details": {"text_tokens": 60, "audio_tokens": 40, "cached_tokens": 70}},
+            {("in", "audio"): 30, ("in", "cached"): 70},
+        ),
+        ({"input_tokens": 20, "output_tokens": 10}, {("in", "other"): 20, ("out", "other"): 10}),
+        ({"input_tokens": 20.0, "output_tokens": "10"}, {("in", "other"): 20, ("out", "other"): 10}),
+        *(
+            ({"input_tokens": odd, "input_token_details": {"text_tokens": odd, "cached_tokens_details": odd}}, {})
+            for odd in ODD_COUNTS
+        ),
+    ],
+    ids=str,
+)
+def test_each_token_that_a_response_has_cost_is_counted_once(
+    usage: dict[str, Any], used: dict[tuple[str, str], int]
+) -> None:
+    done = read(json.dumps({"type": "response.done", "response": {"usage": usage}}))
+    assert done.response.used == used
+
+
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        (
+            [
+                {"name": "requests", "limit": 500, "remaining": 499, "reset_seconds": 0.12},
+                {"name": "tokens", "limit": 40000.0, "remaining": "39000"},
+            ],
+            [("requests", 500, 499, 0.12), ("tokens", 40_000, 39_000, 0.0)],
+        ),
+        ([{"name": "planes", "limit": 1, "remaining": 1}, {"name": "tokens", "limit": None}, 7, None], []),
+        *((odd, []) for odd in ODD_LISTS),
+    ],
+)
+def test_rate_limits_are_read_as_far_as_they_make_sense(limits: object, told: list[Any]) -> None:
+    assert list(read(json.dumps({"type": "rate_limits.updated", "rate_limits": limits})).told) == told
 
 
 @pytest.mark.parametrize("odd", ODD_PARTS)
@@ -282,7 +320,7 @@ def test_a_service_that_will_speak_in_another_format_is_found_out(
     assert other_format(session, open_codec("pcm", 24_000)) == pcm
 
 
-@pytest.mark.parametrize("text", ['{"type":"rate_limits.updated"}', '{"type":"news","obfuscation":"x"}'])
+@pytest.mark.parametrize("text", ['{"type":"response.text.done"}', '{"type":"news","obfuscation":"x"}'])
 def test_what_we_do_not_know_is_ignored(text: str) -> None:
     assert read(text) is None
 

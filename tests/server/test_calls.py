@@ -126,7 +126,7 @@ async def test_an_error_in_an_answer_closes_with_1011(
                 await ws.get_message()
             reason = closed.value.reason
             assert reason is not None
-            assert (reason.code, reason.reason) == (1011, "internal error")
+            assert (reason.code, reason.reason) == (1011, "internal_error")
     assert logged.errors == ["a call failed"] * 2
     assert "bug" in logged.text
 

@@ -40,7 +40,7 @@ REFUSED = {
     ),
     "no such path": (request("GET /nowhere"), 404, "path"),
     "the wrong method": (request("DELETE /health"), 405, "method"),
-    "no upgrade": (request("GET /"), 426, "no upgrade"),
+    "no upgrade": (request("GET /"), 426, "no_upgrade"),
     "a broken handshake": (
         upgrade().replace(b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Version: 7"),
         400,

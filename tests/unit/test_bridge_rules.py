@@ -22,6 +22,7 @@ from sts_trio.call.actions import (
     SendUserText,
     Truncate,
 )
+from sts_trio.call.bridge import CallState
 from sts_trio.call.config import CallRules, NoInputRules, ResumeRules, SessionPolicy
 from sts_trio.call.meter import CallOutcome, Cause
 from sts_trio.core.wire import CallerAudio, Digit, Init, Interruption, Transcript
@@ -389,6 +390,17 @@ def test_keys_stay_in_the_context_until_the_agent_answers_the_caller() -> None:
     assert "pressed 1 " not in last.text
 
 
+def test_an_agent_that_keeps_what_it_is_told_is_told_each_entry_once() -> None:
+    c = Conversation(CallRules(keypad="context"), talking=False)
+    c.bridge.on_core(Init(UUID), c.now)
+    c.says(AgentReady("s", keeps_context=True))
+    told = []
+    for digit in "123":
+        c.bridge.on_core(Digit(digit), c.now)
+        told += [action.text for action in c.wait(2) if isinstance(action, AddContext)]
+    assert [[digit for digit in "123" if f"pressed {digit} " in text] for text in told] == [["1"], ["2"], ["3"]]
+
+
 def test_a_tool_is_started_before_keys_that_are_due_with_it() -> None:
     c = Conversation(CallRules(tools=(TRANSFER,), keypad_gap=0.3))
     c.says(ask("dsai_transfer"))
@@ -434,6 +446,22 @@ def test_sessions_that_live_and_speak_are_replaced_as_often_as_it_takes() -> Non
         c.wait(6)
         assert OpenSession in kinds(c.says(LOST, session))
         c.says(AgentReady("s", resume="c"), session + 1)
+
+
+@pytest.mark.parametrize("ends", [SessionEndKind.LOST, SessionEndKind.REFUSED])
+def test_a_fault_that_ends_the_session_does_so_whatever_else_is_reported_meanwhile(ends: SessionEndKind) -> None:
+    """Nor is there ever a deadline that stays in the past: its watchdog would not sleep any more."""
+    call = Conversation()
+    call.says(AgentFault("going down", ends))
+    call.wait(0.5)
+    call.says(AgentFault("and a hiccup"))
+    actions = call.wait(10)
+    assert actions[0] == CloseSession(1)
+    assert call.bridge.deadline > call.now or call.bridge.state is CallState.ENDED
+    reopened = any(isinstance(action, OpenSession) for action in actions)
+    assert reopened is (ends is SessionEndKind.LOST)
+    if not reopened:
+        assert "going down" in str(actions[-1])
 
 
 def test_an_agent_that_goes_on_after_a_fault_is_not_hung_up_on() -> None:

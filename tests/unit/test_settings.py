@@ -24,7 +24,6 @@ from sts_trio.errors import ConfigError
 from sts_trio.logs import set_up_logging
 from sts_trio.providers import PROVIDERS, SETTINGS, find_provider
 from sts_trio.providers.hume.settings import HumeSettings
-from sts_trio.providers.openai.settings import OpenAiSettings
 from sts_trio.settings import Settings
 from sts_trio.settings.calls import EmotionRule, emotion_rules
 from sts_trio.settings.parsers import HiddenValueError, Secret, shown_url
@@ -56,7 +55,26 @@ GOOD: dict[str, tuple[str, Any, list[tuple[str, Any]]]] = {
         ],
     ),
     "OPENAI_MODEL": ("model", "gpt-realtime-2.1", [("gpt-realtime-mini", "gpt-realtime-mini")]),
-    "OPENAI_VOICE": ("voice", "marin", [("cedar", "cedar")]),
+    "OPENAI_VOICE": (
+        "voice",
+        "marin",
+        [("cedar", "cedar"), ("voice_68", "voice_68"), ('{"id": "voice_68"}', "voice_68")],
+    ),
+    "OPENAI_SPEED": ("speed", None, [("0.25", 0.25), ("1.5", 1.5)]),
+    "OPENAI_GREETING_INTERRUPTIBLE": ("greeting_interruptible", True, [("false", False)]),
+    "OPENAI_CREATE_RESPONSE": ("create_response", True, [("false", False)]),
+    "OPENAI_INTERRUPT_RESPONSE": ("interrupt_response", True, [("no", False)]),
+    "OPENAI_MIN_INTERRUPTION_MS": ("min_interruption_ms", 0, [("500", 500), ("10000", 10_000)]),
+    "OPENAI_TRANSCRIPTION_KEYWORDS": (
+        "transcription_keywords",
+        (),
+        [("Müller, Silva & Co,Müller", ("Müller", "Silva & Co")), ("a" * 50, ("a" * 50,))],
+    ),
+    "OPENAI_TRANSCRIPTION_PROMPT": ("transcription_prompt", None, [("A clinic.", "A clinic.")]),
+    "OPENAI_CONTEXT_TOKENS": ("context_tokens", None, [("8000", 8000)]),
+    "OPENAI_RETENTION_RATIO": ("retention_ratio", None, [("0", 0.0), ("0.8", 0.8), ("1", 1.0)]),
+    "OPENAI_PARALLEL_TOOL_CALLS": ("parallel_tool_calls", None, [("true", True), ("false", False)]),
+    "OPENAI_SAFETY_SECRET": ("safety_secret", None, [("a-secret-of-ours-1", "a-secret-of-ours-1")]),
     "OPENAI_INSTRUCTIONS": ("instructions", None, [("Be brief, grüße.", "Be brief, grüße.")]),
     "OPENAI_URL_INSTRUCTIONS": ("url_instructions", None, [("http://crm", "http://crm")]),
     "OPENAI_FILE_INSTRUCTIONS": ("file_instructions", None, [("p.txt", "p.txt")]),
@@ -70,8 +88,12 @@ GOOD: dict[str, tuple[str, Any, list[tuple[str, Any]]]] = {
     "OPENAI_TURN_DETECTION_SILENCE_MS": ("turn_detection_silence_ms", 500, [("0", 0), ("10000", 10_000)]),
     "OPENAI_TURN_DETECTION_PREFIX_PADDING_MS": ("turn_detection_prefix_padding_ms", 300, [("5000", 5000)]),
     "OPENAI_TURN_DETECTION_EAGERNESS": ("turn_detection_eagerness", "auto", [("HIGH", "high")]),
-    "OPENAI_TRANSCRIPTION_MODEL": ("transcription_model", "gpt-4o-mini-transcribe", [("off", "off")]),
-    "OPENAI_LANGUAGE": ("language", None, [("pt-BR", "pt-BR"), ("auto", None), ("AUTO", None)]),
+    "OPENAI_TRANSCRIPTION_MODEL": (
+        "transcription_model",
+        "gpt-transcribe",
+        [("off", "off"), ("whisper-1", "whisper-1")],
+    ),
+    "OPENAI_LANGUAGE": ("language", (), [("pt-BR", ("pt-BR",)), ("en, de,en", ("en", "de")), ("AUTO", ())]),
     "OPENAI_AUDIO_FORMAT": ("audio_format", "pcmu", [("pcma", "pcma"), ("PCM", "pcm")]),
     "OPENAI_NOISE_REDUCTION": ("noise_reduction", "off", [("far_field", "far_field")]),
     "OPENAI_REASONING_EFFORT": ("reasoning_effort", None, [("xhigh", "xhigh")]),
@@ -81,7 +103,18 @@ GOOD: dict[str, tuple[str, Any, list[tuple[str, Any]]]] = {
     "XAI_API_KEY": ("api_key", None, [(KEY, KEY)]),
     "XAI_BASE_URL": ("url", "https://api.x.ai/v1", [("wss://grok/v1", "wss://grok/v1")]),
     "XAI_MODEL": ("model", "grok-voice-latest", [("grok-voice-think-fast-2.0", "grok-voice-think-fast-2.0")]),
-    "XAI_VOICE": ("voice", "eve", [("leo", "leo")]),
+    "XAI_VOICE": ("voice", "eve", [("leo", "leo"), ("a-new-one", "a-new-one")]),
+    "XAI_SPEED": ("speed", None, [("0.7", 0.7), ("1.5", 1.5)]),
+    "XAI_REASONING_EFFORT": ("reasoning_effort", None, [("none", "none"), ("HIGH", "high")]),
+    "XAI_GREETING_INTERRUPTIBLE": ("greeting_interruptible", True, [("false", False)]),
+    "XAI_MIN_INTERRUPTION_MS": ("min_interruption_ms", 0, [("500", 500)]),
+    "XAI_KEYTERMS": ("keyterms", (), [("Silva, Müller", ("Silva", "Müller"))]),
+    "XAI_BUILTIN_TOOLS": (
+        "builtin_tools",
+        (),
+        [("web_search, X_SEARCH,web_search", ("web_search", "x_search")), ("file_search", ("file_search",))],
+    ),
+    "XAI_COLLECTION_IDS": ("collection_ids", (), [("c1, c2", ("c1", "c2"))]),
     "XAI_INSTRUCTIONS": ("instructions", None, [("Be brief.", "Be brief.")]),
     "XAI_URL_INSTRUCTIONS": ("url_instructions", None, [("http://crm", "http://crm")]),
     "XAI_FILE_INSTRUCTIONS": ("file_instructions", None, [("p.txt", "p.txt")]),
@@ -348,11 +381,6 @@ def key_of(settings: Settings) -> str:
     return settings.provider.api_key.reveal()
 
 
-def chosen_model(settings: Settings) -> str:
-    assert isinstance(settings.provider, OpenAiSettings)
-    return settings.provider.model
-
-
 # Values.
 
 
@@ -416,6 +444,8 @@ def test_several_problems_are_several_lines(environment: pytest.MonkeyPatch) -> 
 
 # The provider.
 
+A_VOICE = 'the name of a voice, its id, or {"id": "voice_..."}'
+TERMS = "at most 100 words or phrases of at most 50 characters, without < and >, with commas between them"
 REALTIME_WRONG = {
     "OPENAI_BASE_URL": (["api.openai.com", "ftp://x/v1"], "a URL such as https://host/v1"),
     "OPENAI_TURN_DETECTION": (["none"], "one of server_vad, semantic_vad"),
@@ -423,6 +453,19 @@ REALTIME_WRONG = {
     "OPENAI_LANGUAGE": (["english please", "e"], "a language such as en or pt-BR, or auto"),
     "OPENAI_AUDIO_FORMAT": (["opus"], "one of pcmu, pcma, pcm"),
     "OPENAI_MAX_TOKENS": (["0", "4097", "many"], "a whole number from 1 to 4096, or inf"),
+    "OPENAI_VOICE": (['{"name": "x"}', "{", '{"id": 7}', '{"id": ""}'], A_VOICE),
+    "OPENAI_SPEED": (["0.2", "2", "fast"], "a number from 0.25 to 1.5"),
+    "OPENAI_TRANSCRIPTION_KEYWORDS": (["<b>", "a\nb", "x" * 51, ",".join(map(str, range(101)))], TERMS),
+    "OPENAI_RETENTION_RATIO": (["80", "-0.1", "nan"], "a number from 0 to 1"),
+    "OPENAI_CREATE_RESPONSE": A_SWITCH,
+    "OPENAI_PARALLEL_TOOL_CALLS": A_SWITCH,
+    "XAI_SPEED": (["0.6", "1.6"], "a number from 0.7 to 1.5"),
+    "XAI_REASONING_EFFORT": (["low", "off"], "one of high, none"),
+    "XAI_KEYTERMS": (["a>b", "x" * 51], TERMS),
+    "XAI_BUILTIN_TOOLS": (
+        ["web_search,fly", "websearch"],
+        "some of web_search, x_search, file_search, with commas between them",
+    ),
 }
 
 
@@ -435,8 +478,9 @@ def test_a_wrong_value_counts_only_where_its_provider_is_chosen(
 ) -> None:
     environment.setenv(name, text)
     assert load_settings().provider.name == "humeai"
-    environment.setenv("STS_PROVIDER", "openai")
-    environment.setenv("OPENAI_API_KEY", KEY)
+    provider = name.partition("_")[0]
+    environment.setenv("STS_PROVIDER", provider)
+    environment.setenv(f"{provider}_API_KEY", KEY)
     assert problems() == [f"{name} is {text[:60]!r}; it must be {wants}"]
 
 
@@ -476,40 +520,6 @@ def test_an_unknown_provider_is_one_line(environment: pytest.MonkeyPatch) -> Non
     environment.delenv("HUMEAI_API_KEY")
     environment.setenv("STS_PROVIDER", "eliza")
     assert problems() == [f"STS_PROVIDER is 'eliza'; it must be one of {', '.join(PROVIDERS)}"]
-
-
-GONE = "which ended on 7 May 2026; gpt-realtime-2.1 replaces it"
-NONE = "which is no realtime model of OpenAI's; gpt-realtime-2.1 is"
-
-
-@pytest.mark.parametrize(
-    ("model", "told"),
-    [
-        ("gpt-4o", NONE),
-        ("gpt-live-1", NONE),
-        ("gpt-4o-realtime-preview", GONE),
-        ("gpt-4o-mini-realtime-preview-2024-12-17", GONE),
-    ],
-)
-def test_a_model_that_is_none_is_told_before_the_first_call_but_a_service_of_ones_own_may_have_it(
-    environment: pytest.MonkeyPatch, model: str, told: str
-) -> None:
-    environment.setenv("STS_PROVIDER", "openai")
-    environment.setenv("OPENAI_API_KEY", KEY)
-    environment.setenv("OPENAI_MODEL", model)
-    assert problems() == [f"OPENAI_MODEL is '{model}', {told}"]
-    environment.setenv("OPENAI_ENDPOINT", "https://x.openai.azure.com/openai/v1")
-    assert chosen_model(load_settings()) == model
-
-
-@pytest.mark.parametrize(("model", "ends"), [("gpt-realtime", True), ("gpt-realtime-2.1", False)])
-def test_a_model_whose_end_is_near_is_told(environment: pytest.MonkeyPatch, model: str, ends: bool) -> None:
-    environment.setenv("STS_PROVIDER", "openai")
-    environment.setenv("OPENAI_API_KEY", KEY)
-    environment.setenv("OPENAI_MODEL", model)
-    told = load_settings().provider.warning()
-    assert (told is not None) == ends
-    assert not ends or told == f"OPENAI_MODEL {model} ends on 20 January 2027; gpt-realtime-2.1 replaces it"
 
 
 # Unset, aliases, `.env`.

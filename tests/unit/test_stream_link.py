@@ -89,11 +89,11 @@ async def test_only_audio_has_a_way_to_go() -> None:
     [
         ([], 1000, (200, "")),
         (["the provider hiccupped"], 1000, (200, "")),
-        ([], 1011, (500, "provider failed")),
+        ([], 1011, (500, "provider_failed")),
         (["first", "the key is wrong"], 1011, (500, "the key is wrong")),
         (["the service is stopping"], 1001, (503, "the service is stopping")),
-        ([], 1001, (503, "provider failed")),
-        ([], 1008, (500, "provider failed")),
+        ([], 1001, (503, "provider_failed")),
+        ([], 1008, (500, "provider_failed")),
     ],
 )
 async def test_the_close_says_what_ended_the_call(errors: list[str], code: int, closed: tuple[int, str]) -> None:
@@ -102,5 +102,5 @@ async def test_the_close_says_what_ended_the_call(errors: list[str], code: int, 
     link = StreamLink(stream, None)
     for error in errors:
         await link.send(Error(error))
-    await link.close(code, "provider failed")
+    await link.close(code, "provider_failed")
     assert stream.closed == [closed]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sts_trio.call.handler import Registry
 from sts_trio.call.meter import HTTP, WEBSOCKET, CallCounts, CallRecord
 from sts_trio.metrics import Metrics
-from sts_trio.workers.metrics import HIGHEST_GAUGES, SUMMED_GAUGES, MergedMetrics, MetricsCollector
+from sts_trio.workers.metrics import HIGHEST_GAUGES, LOWEST_GAUGES, SUMMED_GAUGES, MergedMetrics, MetricsCollector
 from sts_trio.workers.pool import WorkerPool
 from tests.fakes.metrics import used
 
@@ -43,8 +44,9 @@ async def test_sums_highest_values_and_what_stays_apart() -> None:
     for number in (1, 2):
         metrics = Metrics(Registry(10 + number), "1.2.3")
         for leg in (WEBSOCKET, HTTP)[:number]:
-            metrics.call_began(CallRecord(leg, CallCounts(messages_peak=number, upstream_seconds=0.02)))
+            metrics.call_began(CallRecord(leg, CallCounts(upstream_seconds=0.02)))
         metrics.answered(0.2 * number)
+        metrics.rate_limited("tokens", 40_000, 10_000 * number, inf)
         pages.append(metrics.scrape()[0])
         merged.update(str(number), pages[-1].decode())
     whole, one, two = samples(merged.render({"1", "2"})), samples(pages[0]), samples(pages[1])
@@ -52,7 +54,7 @@ async def test_sums_highest_values_and_what_stays_apart() -> None:
     assert whole["sts_calls_active leg=http"] == 1
     assert whole["sts_calls_limit"] == 23
     assert whole["sts_audio_seconds_total direction=to_provider"] == 0.06
-    assert whole["sts_queue_peak_messages queue=to_core"] == 2
+    assert whole["sts_rate_limit_remaining limit=tokens"] == 10_000
     assert whole["sts_accepting_calls"] == whole["sts_build_info version=1.2.3"] == 1
     assert [whole[f"sts_turn_latency_seconds_bucket le={le}"] for le in ("0.1", "0.25", "0.5", "+Inf")] == [0, 1, 2, 2]
     assert whole["sts_turn_latency_seconds_count"] == 2
@@ -74,8 +76,8 @@ async def test_one_worker_alone_is_told_as_it_tells_itself() -> None:
 async def test_every_gauge_of_ours_is_in_a_table() -> None:
     families = [*used().registry.collect(), *MetricsCollector(WorkerPool([0])).collect()]
     gauges = {family.name for family in families if family.type == "gauge" and not family.name.startswith("process_")}
-    assert gauges == SUMMED_GAUGES | HIGHEST_GAUGES
-    assert not SUMMED_GAUGES & HIGHEST_GAUGES
+    assert gauges == SUMMED_GAUGES | HIGHEST_GAUGES | LOWEST_GAUGES
+    assert len(gauges) == len(SUMMED_GAUGES) + len(HIGHEST_GAUGES) + len(LOWEST_GAUGES)
 
 
 def test_a_worker_that_is_mute_or_gone_takes_its_gauges_with_it_and_leaves_its_sums() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sts_trio.providers.base import AgentFault, SessionEnd, SessionEndKind
+from sts_trio.providers.openai.models import CURRENT
 from sts_trio.providers.reading import shown
 
 if TYPE_CHECKING:
@@ -53,8 +54,9 @@ class Dialect:
 
     `prefix` is that of its settings. `flat`: voice and turn detection stand at the top of the session, and the keys
     that only OpenAI has are left out. `forces_message`: it speaks a text as it stands. `resumes`: it keeps
-    conversations by their id. `language_key` names the language of the caller in the transcription. `path` is added to
-    a base URL. `current` is the model to take in place of one that is not there.
+    conversations by their id. `language_key` names the language of the caller in the transcription, `terms_key` the
+    words to expect there. `path` is added to a base URL. `current` is the model to take in place of one that is not
+    there.
     """
 
     name: str
@@ -64,10 +66,11 @@ class Dialect:
     forces_message: bool = False
     resumes: bool = False
     language_key: str = "language"
+    terms_key: str = "keywords"
     path: str = "/realtime"
 
 
-OPENAI = Dialect(name="OpenAI", prefix="OPENAI", current="gpt-realtime-2.1")
+OPENAI = Dialect(name="OpenAI", prefix="OPENAI", current=CURRENT)
 XAI = Dialect(
     name="xAI",
     prefix="XAI",
@@ -76,6 +79,7 @@ XAI = Dialect(
     forces_message=True,
     resumes=True,
     language_key="language_hint",
+    terms_key="keyterms",
 )
 
 

@@ -70,6 +70,16 @@ class History:
         self._sessions = 0
         self._turns: deque[_Turn] = deque(maxlen=_MOST_TURNS)
 
+    @property
+    def began(self) -> bool:
+        """Whether the caller has said something."""
+        return any(turn.role == "user" for turn in self._turns)
+
+    @property
+    def unknown(self) -> int:
+        """How many turns of the caller have no words: they came without, or nobody writes them down."""
+        return sum(turn.role == "user" and not turn.text for turn in self._turns)
+
     def begin_session(self) -> int:
         """Another session of the call uses this history: return its number, 1 for the first."""
         self._sessions += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from math import inf
@@ -14,13 +14,14 @@ import trio
 
 from sts_trio.audio.pcm import FRAME_BYTES, FRAME_SECONDS
 from sts_trio.errors import ProviderError, ProviderLost, ProviderTimeout
-from sts_trio.providers.base import OddMessage, SessionEnd
-from sts_trio.providers.dial import without_key
+from sts_trio.providers.base import OddMessage, RateLimit, SessionEnd, TokensUsed
+from sts_trio.providers.dial import stars_for, without_key
 from sts_trio.providers.openai import wire
 from sts_trio.providers.openai.audio import open_codec
-from sts_trio.providers.openai.dialect import closed, hints
+from sts_trio.providers.openai.barge_in import BargeInGate
+from sts_trio.providers.openai.dialect import closed, describe, hints
 from sts_trio.providers.openai.history import History
-from sts_trio.providers.openai.opening import SessionSetup, credentials, target
+from sts_trio.providers.openai.opening import SessionSetup, Transcriber, credentials, safety_identifier, target
 from sts_trio.providers.openai.protocol import RealtimeProtocol
 from sts_trio.providers.reading import Reader
 from sts_trio.providers.socket import SocketEnd, SocketTimes, open_socket
@@ -30,11 +31,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
-    from sts_trio.providers.base import AgentEvent, CallInfo
+    from sts_trio.providers.base import AgentEvent, AgentNews, CallInfo
     from sts_trio.providers.dial import Dial, Endpoint
     from sts_trio.providers.openai.audio import Codec
     from sts_trio.providers.openai.dialect import Dialect
-    from sts_trio.providers.openai.opening import Options
+    from sts_trio.providers.openai.session import Options
     from sts_trio.providers.socket import ProviderSocket
 
 log = structlog.get_logger(__name__)
@@ -43,19 +44,29 @@ log = structlog.get_logger(__name__)
 # After this gap we send silence ourselves, until the turn is over, or for so long (semantic detection waits up to 8 s).
 _GAP_SECONDS = 0.5
 _MOST_SILENCE_SECONDS = 10.0
+_NUMBER = "from"  # the caller's number among the parameters of Core's URL (docs/protocols/core.md 6.1)
 _MOST_EARLY = 16  # odd messages before the session is ready, kept to be counted
 _SILENCE_BYTES = int(_GAP_SECONDS / FRAME_SECONDS) * FRAME_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class RealtimeProvider:
-    """How to open sessions: an `OpenAgent`. `api_key` stays out of URLs, logs, errors and `repr`."""
+    """How to open sessions: an `OpenAgent`. `api_key` stays out of URLs, logs, errors and `repr`.
+
+    `safety_key`: what callers' numbers are hashed with for the service.
+    """
 
     endpoint: Endpoint
     api_key: str = field(repr=False)
     dial: Dial = field(repr=False)
     options: Options
     times: SocketTimes = field(default_factory=SocketTimes)
+    safety_key: str | None = field(default=None, repr=False, kw_only=True)
+    transcriber: Transcriber = field(default_factory=Transcriber, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Be ready to take the key out of a text: the first error must not hold up other calls."""
+        stars_for(self.api_key)
 
     def __call__(self, call: CallInfo) -> AbstractAsyncContextManager[RealtimeLink]:
         """Open a session for `call`, ready for audio within `times.open`; leaving the context closes it.
@@ -89,13 +100,17 @@ class RealtimeProvider:
     async def _session(self, call: CallInfo, history: History) -> AsyncIterator[RealtimeLink]:
         options, number = self.options, history.begin_session()
         codec = open_codec(options.format, options.rate)
-        setup = SessionSetup(options, codec, history, call.session_config, resumed=number > 1)
-        protocol = RealtimeProtocol(options.dialect, codec, history, number)
+        transcribes = self.transcriber.wanted(trio.current_time())
+        setup = SessionSetup(options, codec, history, call.session_config, resumed=number > 1, transcribes=transcribes)
+        protocol = RealtimeProtocol(options.dialect, codec, history, number, interrupts=options.turns.interrupts)
         ready_by = trio.current_time() + self.times.open
         async with open_socket(
             self.endpoint,
             path=target(self.endpoint, options, history.conversation),
-            headers=credentials(self.endpoint, self.api_key),
+            headers={
+                **credentials(self.endpoint, self.api_key),
+                **safety_identifier(self.safety_key, call.query.get(_NUMBER, "")),
+            },
             dial=self.dial,
             times=self.times,
             hints=hints(options.dialect),
@@ -113,11 +128,32 @@ class RealtimeProvider:
             except ProviderError:
                 history.conversation = None  # it may be the conversation that cannot be resumed
                 raise
+            finally:
+                self._note(setup)
+            if options.barge_in or not options.greeting_stops:
+                protected = not options.greeting_stops and not history.began
+                link.shut(BargeInGate(options.barge_in, trio.current_time(), protected=protected))
             try:
                 yield link
             finally:
-                used = link.tokens
-                log.info("agent session over", tokens_in=used[0], tokens_out=used[1])
+                log.info("agent session over", **link.tokens)
+
+    def _note(self, setup: SessionSetup) -> None:
+        """Log what a session lacks that has begun all the same."""
+        prefix = self.options.dialect.prefix
+        if setup.refused:
+            self.transcriber.refused(trio.current_time())
+            log.warning(
+                "the caller's words are not written down: the service refused the model for that",
+                cause=setup.refused,
+                setting=f"{prefix}_TRANSCRIPTION_MODEL",
+            )
+        if setup.unknown:
+            log.warning(
+                "the session that takes over does not know all that the caller said: it was not written down",
+                turns=setup.unknown,
+                setting=f"{prefix}_TRANSCRIPTION_MODEL",
+            )
 
     def _without_key(self, text: str) -> str:
         return without_key(text, self.api_key)
@@ -141,13 +177,22 @@ class RealtimeLink:
         self._encode = codec.encode
         self._protocol = protocol
         self._hide = hide
+        self._gate: BargeInGate | None = None
+        self._news: deque[AgentNews] = deque()
+        self._used: Counter[tuple[str, str]] = Counter()
+        self._words_failed = False
         self._audio_at = inf  # when caller audio was sent last
         self._silence_until = -inf
 
     @property
-    def tokens(self) -> tuple[int, int]:
-        """What the session's responses have cost: tokens in and out."""
-        return self._protocol.tokens
+    def tokens(self) -> dict[str, int]:
+        """What the session's responses have cost, as fields of a log line: tokens in and out, in all and by kind."""
+        sums = {f"tokens_{way}": sum(n for (to, _), n in self._used.items() if to == way) for way in ("in", "out")}
+        return sums | {f"tokens_{way}_{kind}": count for (way, kind), count in sorted(self._used.items())}
+
+    def shut(self, gate: BargeInGate) -> None:
+        """Let the caller's audio through as `gate` says."""
+        self._gate = gate
 
     @property
     def ping_overdue(self) -> bool:
@@ -175,10 +220,10 @@ class RealtimeLink:
 
     # Receiving.
 
-    async def receive(self) -> AgentEvent:
+    async def receive(self) -> AgentEvent | AgentNews:
         """See `AgentLink.receive`."""
         events = self._protocol.events
-        while not events:
+        while not events and not self._news:
             message = None
             with trio.CancelScope(deadline=self._wake_at()):
                 message = await self._next()
@@ -193,9 +238,15 @@ class RealtimeLink:
                 self._take(message, now)
             self._protocol.expire(now)
             with suppress(ProviderLost):  # the socket's own end is still to be read
+                await self._open_gate(now)
                 await self._fill_gap(now)
                 await self._flush()
-        return events.popleft()
+        if self._news:
+            return self._news.popleft()
+        event = events.popleft()
+        if self._gate is not None:
+            self._gate.agent(event, trio.current_time())
+        return event
 
     async def _next(self) -> wire.FromService | OddMessage | SessionEnd | None:
         """Wait for the next message; None for one that we do not know."""
@@ -213,12 +264,29 @@ class RealtimeLink:
     def _take(self, message: wire.FromService, now: float) -> None:
         spoke = self._protocol.caller_speaks
         self._protocol.take(message, now)
+        match message:
+            case wire.ResponseDone(response=response) if used := response.used:
+                self._used.update(used)
+                self._news.append(TokensUsed(used))
+            case wire.RateLimits(told=told):
+                self._news += [RateLimit(*limit) for limit in told]
+            case wire.NoCallerWords(cause=cause) if not self._words_failed:
+                self._words_failed = True
+                log.warning("the caller's words could not be written down", cause=self._hide(describe(cause)))
         if self._protocol.caller_speaks and not spoke:
             self._silence_until = now + _MOST_SILENCE_SECONDS
 
     def _wake_at(self) -> float:
         gap = self._audio_at + _GAP_SECONDS if self._protocol.caller_speaks else inf
-        return min(self._protocol.deadline, gap)
+        gate = self._gate.deadline if self._gate is not None else inf
+        return min(self._protocol.deadline, gap, gate)
+
+    async def _open_gate(self, now: float) -> None:
+        """Tell what was held back of the caller, when the next frame of theirs may be far."""
+        if self._gate is not None and now >= self._gate.deadline:
+            held = self._gate.release(now)
+            if data := self._encode(held, 2):
+                await self._socket.send(TEXT, wire.encode_to_service(wire.Append(data)))
 
     async def _fill_gap(self, now: float) -> None:
         if not self._protocol.caller_speaks or now < self._audio_at + _GAP_SECONDS:
@@ -233,12 +301,16 @@ class RealtimeLink:
     async def send_audio(self, pcm: bytes) -> bool:
         """Send caller audio; there is no binary form of it (docs/protocols/realtime.md 1). May pass no checkpoint."""
         self._audio_at = trio.current_time()
+        if self._gate is not None:
+            pcm = self._gate.feed(pcm, self._audio_at, in_turn=self._protocol.caller_speaks)
         if data := self._encode(pcm, 2):
             return await self._socket.send(TEXT, wire.encode_to_service(wire.Append(data)))
         return self._socket.ping_overdue
 
     async def say(self, text: str) -> None:
         """Have the agent speak `text`."""
+        if self._gate is not None:
+            self._gate.greeting_asked(trio.current_time())
         self._protocol.say(text)
         await self._flush()
 
@@ -259,6 +331,8 @@ class RealtimeLink:
 
     async def stop(self) -> None:
         """Cancel the response under way."""
+        if self._gate is not None:
+            self._gate.stopped()
         self._protocol.stop()
         await self._flush()
 

@@ -1,83 +1,40 @@
-"""How a session is opened: URL, headers, one `session.update` that says all we rely on. Pure.
+"""How a session is opened: URL, headers, and its settings (`session`) brought into force. Pure.
 
-A service's own defaults differ from its documents (docs/protocols/realtime.md 2), so nothing is left to them. The
-protocol has no variables in prompts: they are filled in here. The order of an opening: docs/protocols/realtime.md
-7.5.
+The order of an opening: docs/protocols/realtime.md 7.5.
 """
 
 from __future__ import annotations
 
-import re
+import hashlib
+import hmac
 from collections import deque
-from dataclasses import dataclass, field
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote
-
-import msgspec
 
 from sts_trio.errors import ProviderRefused
 from sts_trio.providers.base import AgentReady, SessionEnd, SessionEndKind, never_ready
 from sts_trio.providers.openai import wire
-from sts_trio.providers.openai.dialect import OPENAI, Dialect, describe, fault, is_limit
+from sts_trio.providers.openai.dialect import describe, fault, is_limit
+from sts_trio.providers.openai.session import other_format, session, without_transcription
 from sts_trio.providers.reading import shown
 
 if TYPE_CHECKING:
-    from sts_trio.providers.base import SessionConfig, ToolOffer
+    from sts_trio.providers.base import SessionConfig
     from sts_trio.providers.dial import Endpoint
-    from sts_trio.providers.openai.audio import Codec, Format
+    from sts_trio.providers.openai.audio import Codec
     from sts_trio.providers.openai.history import History
+    from sts_trio.providers.openai.session import Options
 
 
+_LOOKED_AT = 1000  # characters of what an error says
 _SETTINGS = "settings"  # the event id of our `session.update`
-_SHORTEST_SESSION = 300.0  # that any service gives; the known ones give 1800 seconds and more
+_SHORTEST_SESSION = 300  # seconds, that any service gives; the known ones give 1800 and more
+_LONGEST_SESSION = 30 * 24 * 3600  # no call lasts longer
+# What stands in place of a number that is not shown.
+_WITHHELD = {"anonymous", "unknown", "unavailable", "restricted", "private", "withheld", "none", "null", "undefined"}
+_REFUSED_SECONDS = 3600.0  # until a model that writes words down is asked for again
 _AZURE = (".azure.com", ".azure.us", ".azure.cn")
-_VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
-
-
-@dataclass(frozen=True, slots=True)
-class TurnDetection:
-    """When the caller's turn is over. `kind`: by silence (`server_vad`), or by sense too (`semantic_vad`)."""
-
-    kind: str = "server_vad"
-    threshold: float = 0.5
-    silence_ms: int = 500
-    padding_ms: int = 300
-    eagerness: str = "auto"
-
-    def shape(self) -> dict[str, object]:
-        """The session's field."""
-        if self.kind == "semantic_vad":
-            return {"type": self.kind, "eagerness": self.eagerness, "create_response": True, "interrupt_response": True}
-        return {
-            "type": self.kind,
-            "threshold": self.threshold,
-            "prefix_padding_ms": self.padding_ms,
-            "silence_duration_ms": self.silence_ms,
-            "create_response": True,
-            "interrupt_response": True,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The operator's choices for all calls. What is None is not sent, or turned off where that is a choice.
-
-    `rate` is that of linear PCM, in Hz.
-    """
-
-    dialect: Dialect = OPENAI
-    model: str = OPENAI.current
-    voice: str = "marin"
-    instructions: str = field(default="", repr=False)
-    format: Format = "pcmu"
-    rate: int = 24_000
-    turns: TurnDetection = field(default_factory=TurnDetection)
-    transcription: str | None = "gpt-4o-mini-transcribe"
-    language: str | None = None
-    noise: str | None = None
-    effort: str | None = None
-    most_tokens: int | str = "inf"
 
 
 def target(endpoint: Endpoint, options: Options, conversation: str | None) -> str:
@@ -99,94 +56,77 @@ def credentials(endpoint: Endpoint, key: str) -> dict[str, str]:
     return {"api-key": key} if endpoint.host.endswith(_AZURE) else {"Authorization": f"Bearer {key}"}
 
 
-def session(options: Options, codec: Codec, session_config: SessionConfig) -> dict[str, Any]:
-    """The whole session, as `session.update` has it. The call's own voice and prompt stand above the operator's."""
-    voice = session_config.voice or options.voice
-    prompt = _filled(session_config.instructions or options.instructions, session_config)
-    turns = options.turns.shape()
-    heard = {"format": codec.format, "transcription": _transcription(options)}
-    spoken: dict[str, object] = {"format": codec.format}
-    common = {"instructions": prompt, "tools": [_tool(offer) for offer in session_config.tools]}
-    if options.dialect.flat:
-        both = {"input": heard, "output": spoken}
-        resumption = {"resumption": {"enabled": True}} if options.dialect.resumes else {}
-        return {**common, "voice": voice, "turn_detection": turns, "audio": both, **resumption}
-    noise = {"type": options.noise} if options.noise else None
-    both = {
-        "input": {**heard, "noise_reduction": noise, "turn_detection": turns},
-        "output": {**spoken, "voice": voice},
-    }
-    effort = {"reasoning": {"effort": options.effort}} if options.effort else {}
-    return {
-        "type": "realtime",
-        **common,
-        "output_modalities": ["audio"],
-        "audio": both,
-        "tool_choice": "auto",
-        "max_output_tokens": options.most_tokens,
-        "truncation": "auto",
-        **effort,
-    }
+def safety_identifier(secret: str | None, number: str) -> dict[str, str]:
+    """The header that lets OpenAI act on one caller in place of the whole account (docs/protocols/realtime.md 1).
 
-
-def other_format(updated: object, codec: Codec) -> str | None:
-    """Return a format that is in force and is not the one we asked for, as text; None if there is none.
-
-    `updated` is the session as the service confirms it. One that leaves its formats out has taken ours.
+    A number that is written in other ways is the same caller; one that is withheld names nobody. Without `secret`
+    whoever knows the hash could find the number by trying all.
     """
-    sides = updated.get("audio") if isinstance(updated, dict) else None
-    for name, side in sides.items() if isinstance(sides, dict) else ():
-        format_ = side.get("format") if name in ("input", "output") and isinstance(side, dict) else None
-        if isinstance(format_, dict) and any(
-            format_.get(key, wanted) != wanted for key, wanted in codec.format.items()
-        ):
-            return shown(" ".join(shown(format_.get(key), 40) for key in ("type", "rate")))
-    return None
+    digits = "".join(each for each in number if each in "0123456789")
+    caller = digits.removeprefix("00") or number.strip().casefold()
+    if secret is None or not caller or caller in _WITHHELD:
+        return {}
+    return {"OpenAI-Safety-Identifier": hmac.new(secret.encode(), caller.encode(), hashlib.sha256).hexdigest()}
 
 
 def lasts(expires_at: object, now: float) -> float:
     """How many seconds a session lasts that ends at `expires_at`; both are Unix time. Infinity if it does not say.
 
-    A time that is less than `_SHORTEST_SESSION` away comes from a wrong clock, here or there, and says nothing.
+    A time that is less than `_SHORTEST_SESSION` away comes from a wrong clock, here or there, and says nothing; nor
+    does one that is more than `_LONGEST_SESSION` away, which may be in milliseconds.
     """
-    if not isinstance(expires_at, int | float) or expires_at < now + _SHORTEST_SESSION:
+    if not isinstance(expires_at, int | float) or not _SHORTEST_SESSION <= expires_at - int(now) <= _LONGEST_SESSION:
         return inf
     return expires_at - now
 
 
-def _transcription(options: Options) -> dict[str, str] | None:
-    if options.transcription is None:
-        return None
-    language = {options.dialect.language_key: options.language} if options.language else {}
-    return {"model": options.transcription, **language}
+class Transcriber:
+    """The model that writes words down, as far as it was refused: for an hour it is not asked for again.
 
+    Else each session would begin with a refusal, and a line in the log. Times in seconds.
+    """
 
-def _tool(offer: ToolOffer) -> dict[str, object]:
-    return {
-        "type": "function",
-        "name": offer.name,
-        "description": offer.description,
-        "parameters": msgspec.json.decode(offer.parameters),
-    }
+    def __init__(self) -> None:
+        self._again_at = -inf
 
+    def refused(self, now: float) -> None:
+        """The service does not have it."""
+        self._again_at = now + _REFUSED_SECONDS
 
-def _filled(prompt: str, session_config: SessionConfig) -> str:
-    return _VARIABLE.sub(lambda match: session_config.variables.get(match[1], match[0]), prompt)
+    def wanted(self, now: float) -> bool:
+        """Whether a session is to ask for it."""
+        return now >= self._again_at
 
 
 class SessionSetup:
-    """The opening of one session: take its messages until one makes it ready; send what is in `out` after each."""
+    """The opening of one session: take its messages until one makes it ready; send what is in `out` after each.
+
+    `refused` says why the service does not write the caller's words down, though it was asked to: the session begins
+    all the same. `unknown` is how many turns of the caller it could not be told, since they have no words.
+    """
 
     def __init__(
-        self, options: Options, codec: Codec, history: History, session_config: SessionConfig, *, resumed: bool
+        self,
+        options: Options,
+        codec: Codec,
+        history: History,
+        session_config: SessionConfig,
+        *,
+        resumed: bool,
+        transcribes: bool = True,
     ) -> None:
         self.out: deque[wire.ToService] = deque()
+        self.refused = ""
+        self.unknown = 0
         self._dialect = options.dialect
         self._codec = codec
         self._history = history
         self._resumed = resumed
         self._asked = history.conversation  # the conversation that the URL asks for
         self._settings = session(options, codec, session_config)
+        self._transcriber = options.transcription.model if options.transcription and transcribes else None
+        if self._transcriber is None:
+            self._settings = without_transcription(self._settings)
         self._created: wire.Created | None = None
         self._reported = ""
         self._limited = False  # what was reported is that there were too many
@@ -205,8 +145,11 @@ class SessionSetup:
                 self._check(updated)
                 self._history.retold = self._asked is None or self._history.conversation != self._asked
                 if self._resumed and self._history.retold:
+                    self.unknown = self._history.unknown
                     self.out += [wire.ItemCreate("seed", item) for item in self._history.items()]
-                return AgentReady(shown(self._created.id), self._history, lasts(self._created.expires_at, now))
+                return AgentReady(
+                    shown(self._created.id), self._history, lasts(self._created.expires_at, now), keeps_context=True
+                )
             case wire.ConversationCreated(conversation=conversation):
                 if self._dialect.resumes and conversation.id:
                     self._history.conversation = conversation.id
@@ -215,6 +158,8 @@ class SessionSetup:
             case SessionEnd(cause=cause, kind=kind):
                 if self._limited and kind is not SessionEndKind.DEAD:
                     kind = SessionEndKind.FULL
+                elif self.refused:
+                    kind = SessionEndKind.LOST  # the next one does not ask for what was refused
                 raise never_ready(SessionEnd(self.complaint(f"{cause} before the session began"), kind))
             case _:
                 pass
@@ -232,6 +177,11 @@ class SessionSetup:
 
     def _take_error(self, cause: wire.Cause) -> None:
         """Raise if the error ends the session, or refuses our settings; any other is only remembered."""
+        if self._transcriber is not None and self._is_about_transcription(cause):
+            self.refused, self._transcriber = describe(cause), None
+            self._settings = without_transcription(self._settings)
+            self.out.append(wire.SessionUpdate(_SETTINGS, self._settings))
+            return
         told = fault(cause, self._dialect)
         if told is not None and told.ends is not None:
             raise never_ready(SessionEnd(told.message, told.ends))
@@ -241,3 +191,10 @@ class SessionSetup:
                 f"check the {self._dialect.prefix}_ settings"
             )
         self._reported, self._limited = describe(cause), is_limit(cause)
+
+    def _is_about_transcription(self, cause: wire.Cause) -> bool:
+        """Whether it was the model that writes words down for which the settings were refused."""
+        if cause.event_id not in (_SETTINGS, None, "") or self._created is None:
+            return False
+        said = f"{shown(cause.param)} {shown(cause.message, _LOOKED_AT)}".casefold()
+        return "transcri" in said or (self._transcriber or "").casefold() in said

@@ -43,13 +43,16 @@ class RealtimeProtocol:
     """`events` are for the call, `out` is to be sent; `deadline` says when `expire` is to be called.
 
     `session` is the session's number in the call: ids of items begin with it, since the history knows items by them.
+    `interrupts`: the service stops its answer when the caller speaks.
     """
 
-    def __init__(self, dialect: Dialect, codec: Codec, history: History, session: int) -> None:
+    def __init__(
+        self, dialect: Dialect, codec: Codec, history: History, session: int, *, interrupts: bool = True
+    ) -> None:
         self.events: deque[AgentEvent] = deque()
         self.out: deque[wire.ToService] = deque()
-        self.tokens = (0, 0)  # in, out
         self._dialect = dialect
+        self._interrupts = interrupts
         self._codec = codec
         self._history = history
         self._session = session
@@ -146,8 +149,10 @@ class RealtimeProtocol:
 
     def _caller_begins(self, now: float) -> None:
         """The caller speaks, perhaps over the agent."""
-        self._responses.caller_begins()
+        self._responses.caller_begins(cancels=self._interrupts)
         self.events.append(UserSpeaks())
+        if not self._interrupts:  # they began together
+            return
         response, item, words = self._saying
         self._say_words(response, item, words)
         if self._played.playing(now):
@@ -176,8 +181,6 @@ class RealtimeProtocol:
 
     def _response_done(self, response: wire.Response, now: float) -> None:
         id_, over = response.id or "", self._responses.is_over(response.id)
-        used = response.tokens
-        self.tokens = (self.tokens[0] + used[0], self.tokens[1] + used[1])
         if response.status not in ("cancelled", "failed"):
             for item in response.items:
                 self._ask(item, id_)

@@ -118,10 +118,10 @@ class Responses:
 
     # The caller.
 
-    def caller_begins(self) -> None:
-        """The caller speaks: the service cancels its response by itself."""
+    def caller_begins(self, *, cancels: bool = True) -> None:
+        """The caller speaks: the service cancels its response by itself, unless it was told not to."""
         self.caller_speaks, self.deadline = True, inf
-        if self._active:
+        if self._active and cancels:
             self._cancelled.append(self._active)
 
     def caller_stops(self, now: float) -> None:

@@ -1,30 +1,32 @@
-"""OpenAI and xAI, who speak the Realtime protocol: their environment variables, and how they are opened with them."""
+"""OpenAI, who made the Realtime protocol: its environment variables. And what the tables of all have who speak it.
+
+xAI's own are in `xai`.
+"""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from math import inf
+from typing import TYPE_CHECKING, ClassVar, cast
 
-from sts_trio.providers.openai.dialect import OPENAI, XAI
-from sts_trio.providers.openai.opening import Options, TurnDetection
+from sts_trio.providers.openai.dialect import OPENAI
+from sts_trio.providers.openai.models import CURRENT, CURRENT_TRANSCRIBER, end_notice, is_gone, is_openai, takes_several
+from sts_trio.providers.openai.session import Options, Transcription, Truncation, TurnDetection
 from sts_trio.settings import parsers
 from sts_trio.settings.service import DEFAULT_INSTRUCTIONS, DEFAULT_WELCOME_MESSAGE, ProviderSettings
 from sts_trio.settings.variable import LONGEST_SHOWN, REQUIRED, setting
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import date
+
     from sts_trio.providers.dial import AgentProvider, Dial
     from sts_trio.providers.openai.audio import Format
     from sts_trio.providers.socket import SocketTimes
     from sts_trio.settings.parsers import Secret
 
 SPOKEN_RATES = (24_000,)  # Hz of the agent's voice, where it is PCM; G.711 and PCM at 8000 are the telephone's own
-CURRENT_MODEL = OPENAI.current
-# The vendor's table of deprecations (docs/protocols/realtime.md 0).
-_GONE = ("gpt-4o-realtime", "gpt-4o-mini-realtime")
-ENDING_MODELS = dict.fromkeys(
-    ("gpt-realtime", "gpt-realtime-2025-08-28", "gpt-realtime-mini", "gpt-realtime-mini-2025-12-15"), "20 January 2027"
-)
 _OPENAI_URL = "https://api.openai.com/v1"
 _WEBSOCKET_SCHEMES = {"http": "ws", "https": "wss"}
 _OFF = "off"
@@ -40,6 +42,11 @@ class RealtimeSettings(ProviderSettings):
         scheme, _, rest = self.url.partition("://")
         return f"{_WEBSOCKET_SCHEMES.get(scheme.lower(), scheme)}://{rest}"
 
+    @property
+    def safety_key(self) -> str | None:
+        """What callers' numbers are hashed with, for a service that wants to tell callers apart; None: not at all."""
+        return None
+
     @abstractmethod
     def options(self) -> Options:
         """Return the operator's choices as the link takes them."""
@@ -51,6 +58,7 @@ class OpenAiSettings(RealtimeSettings):
 
     name = "openai"
     title = "OpenAI"
+    ignored: ClassVar[Mapping[str, str]] = {"OPENAI_TEMPERATURE": "the Realtime API has no temperature any more"}
 
     api_key: Secret | None = setting(
         "OPENAI_API_KEY", REQUIRED, parsers.secret, "Key of the OpenAI account; sent as a header, never logged"
@@ -63,8 +71,13 @@ class OpenAiSettings(RealtimeSettings):
         "OPENAI_ENDPOINT",
         show=parsers.shown_url,
     )
-    model: str = setting("OPENAI_MODEL", CURRENT_MODEL, parsers.text, "The model")
-    voice: str = setting("OPENAI_VOICE", "marin", parsers.text, "The agent's voice")
+    model: str = setting("OPENAI_MODEL", CURRENT, parsers.text, "The model")
+    voice: str = setting(
+        "OPENAI_VOICE", "marin", parsers.voice, "The agent's voice: a name, or the id of one of your own, `voice_...`"
+    )
+    speed: float | None = setting(
+        "OPENAI_SPEED", None, parsers.fraction(0.25, 1.5), "How fast it speaks, 0.25 to 1.5; unset: 1"
+    )
     instructions: str | None = setting(
         "OPENAI_INSTRUCTIONS",
         None,
@@ -87,6 +100,12 @@ class OpenAiSettings(RealtimeSettings):
         parsers.text,
         "What the agent says first (the model is told to say just that); set but empty: it says nothing first",
         empty_is_set=True,
+    )
+    greeting_interruptible: bool = setting(
+        "OPENAI_GREETING_INTERRUPTIBLE",
+        True,
+        parsers.switch,
+        "`false`: it is heard to its end though callers speak, who are answered after it; a key still stops it",
     )
     turn_detection: str = setting(
         "OPENAI_TURN_DETECTION",
@@ -115,14 +134,49 @@ class OpenAiSettings(RealtimeSettings):
         parsers.one_of("low", "medium", "high", "auto"),
         "How soon the agent answers (`semantic_vad`)",
     )
+    create_response: bool = setting(
+        "OPENAI_CREATE_RESPONSE",
+        True,
+        parsers.switch,
+        "`false`: the agent answers no speech; it speaks when keys or a tool's result ask for it",
+    )
+    interrupt_response: bool = setting(
+        "OPENAI_INTERRUPT_RESPONSE",
+        True,
+        parsers.switch,
+        "`false`: what callers say never stops the agent; it hears of it when it has finished",
+    )
+    min_interruption_ms: int = setting(
+        "OPENAI_MIN_INTERRUPTION_MS",
+        0,
+        parsers.whole(0, 10_000),
+        "How long callers must speak to stop the agent: a cough then does not, and it stops so much later",
+    )
     transcription_model: str = setting(
         "OPENAI_TRANSCRIPTION_MODEL",
-        "gpt-4o-mini-transcribe",
+        CURRENT_TRANSCRIBER,
         parsers.text,
-        "Who writes the caller's words down; `off`: nobody. This one and `whisper-1` end on 26 February 2027",
+        "Who writes the caller's words down, for Core and for sessions that take over; `off`: nobody, which is cheaper",
     )
-    language: str | None = setting(
-        "OPENAI_LANGUAGE", None, parsers.language, "The caller's language for that, such as `en`; `auto`: any"
+    language: tuple[str, ...] = setting(
+        "OPENAI_LANGUAGE",
+        (),
+        parsers.languages,
+        "The caller's language for that, such as `en`, or several with commas between them; `auto`: any",
+        show=", ".join,
+    )
+    transcription_keywords: tuple[str, ...] = setting(
+        "OPENAI_TRANSCRIPTION_KEYWORDS",
+        (),
+        parsers.terms,
+        "Names and words to expect there, with commas between them (`gpt-transcribe`)",
+        show=", ".join,
+    )
+    transcription_prompt: str | None = setting(
+        "OPENAI_TRANSCRIPTION_PROMPT",
+        None,
+        parsers.text,
+        "What it is about, in a sentence; for `whisper-1` a list of words",
     )
     audio_format: str = setting(
         "OPENAI_AUDIO_FORMAT",
@@ -145,6 +199,30 @@ class OpenAiSettings(RealtimeSettings):
     max_tokens: int | str = setting(
         "OPENAI_MAX_TOKENS", "inf", parsers.tokens(4096), "The longest answer, in tokens: 1 to 4096, or `inf`"
     )
+    context_tokens: int | None = setting(
+        "OPENAI_CONTEXT_TOKENS",
+        None,
+        parsers.whole(1, 128_000),
+        "How long a conversation may get that each answer is charged for; unset: as long as the model can take",
+    )
+    retention_ratio: float | None = setting(
+        "OPENAI_RETENTION_RATIO",
+        None,
+        parsers.fraction(0, 1),
+        "How much of a conversation that is too long is kept, 0 to 1: 0.8 uses the cache, which is cheap, more than 1",
+    )
+    parallel_tool_calls: bool | None = setting(
+        "OPENAI_PARALLEL_TOOL_CALLS",
+        None,
+        parsers.switch,
+        "Whether one answer may ask for several tools at once; unset: as the model does, and older ones refuse it",
+    )
+    safety_secret: Secret | None = setting(
+        "OPENAI_SAFETY_SECRET",
+        None,
+        parsers.access_token,
+        "With it OpenAI gets a hash of the number in Core's `from`, and can block one caller in place of the account",
+    )
     ca_file: str | None = setting(
         "OPENAI_CA_FILE",
         None,
@@ -163,19 +241,33 @@ class OpenAiSettings(RealtimeSettings):
 
         The service itself would say so only when a call is there. Other services may call their models as they like.
         """
-        if self.url != _OPENAI_URL:
+        if self.context_tokens is not None and self.retention_ratio is None:
+            return "OPENAI_CONTEXT_TOKENS needs OPENAI_RETENTION_RATIO beside it, such as 0.8"
+        if not is_openai(self.url):
             return None
-        model = self.model[:LONGEST_SHOWN]
-        if model.startswith(_GONE):
-            return f"OPENAI_MODEL is {model!r}, which ended on 7 May 2026; {CURRENT_MODEL} replaces it"
-        if model.startswith("gpt-realtime"):
+        model, transcriber = self.model[:LONGEST_SHOWN], self.transcription_model[:LONGEST_SHOWN]
+        if is_gone(model):
+            return f"OPENAI_MODEL is {model!r}, which ended on 7 May 2026; {CURRENT} replaces it"
+        if not model.startswith("gpt-realtime"):
+            return f"OPENAI_MODEL is {model!r}, which is no realtime model of OpenAI's; {CURRENT} is"
+        if takes_several(transcriber) or unless_off(transcriber) is None:
             return None
-        return f"OPENAI_MODEL is {model!r}, which is no realtime model of OpenAI's; {CURRENT_MODEL} is"
+        if self.transcription_keywords:
+            return f"OPENAI_TRANSCRIPTION_KEYWORDS: {transcriber} takes none; {CURRENT_TRANSCRIBER} does"
+        if len(self.language) > 1:
+            return f"OPENAI_LANGUAGE: {transcriber} takes one language only; {CURRENT_TRANSCRIBER} takes several"
+        return None
 
-    def warning(self) -> str | None:
-        """Warn of a model whose end has been announced."""
-        end = ENDING_MODELS.get(self.model)
-        return f"OPENAI_MODEL {self.model} ends on {end}; {CURRENT_MODEL} replaces it" if end else None
+    def warnings(self, today: date) -> list[str]:
+        """See `ProviderSettings.warnings`: models that have an end."""
+        used = {"OPENAI_MODEL": self.model, "OPENAI_TRANSCRIPTION_MODEL": self.transcription_model}
+        notices = (end_notice(variable, model, self.url, today) for variable, model in used.items())
+        return [notice for notice in notices if notice]
+
+    @property
+    def safety_key(self) -> str | None:
+        """See `RealtimeSettings.safety_key`."""
+        return self.safety_secret.reveal() if self.safety_secret else None
 
     def options(self) -> Options:
         """See `RealtimeSettings.options`."""
@@ -191,103 +283,20 @@ class OpenAiSettings(RealtimeSettings):
                 silence_ms=self.turn_detection_silence_ms,
                 padding_ms=self.turn_detection_prefix_padding_ms,
                 eagerness=self.turn_detection_eagerness,
+                answers=self.create_response,
+                interrupts=self.interrupt_response,
             ),
-            transcription=_unless_off(self.transcription_model),
-            language=self.language,
-            noise=_unless_off(self.noise_reduction),
+            transcription=transcription(
+                self.transcription_model, self.language, self.transcription_keywords, self.transcription_prompt
+            ),
+            noise=unless_off(self.noise_reduction),
             effort=self.reasoning_effort,
+            speed=self.speed,
             most_tokens=self.max_tokens,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class XaiSettings(RealtimeSettings):
-    """What the operator chose for xAI. Times in milliseconds where a name says so, else in seconds."""
-
-    name = "xai"
-    title = "xAI"
-
-    api_key: Secret | None = setting(
-        "XAI_API_KEY", REQUIRED, parsers.secret, "Key of the xAI account; sent as a header, never logged"
-    )
-    url: str = setting(
-        "XAI_BASE_URL",
-        "https://api.x.ai/v1",
-        parsers.realtime_url,
-        "Where Grok Voice listens; `/realtime` is added",
-        "XAI_ENDPOINT",
-        show=parsers.shown_url,
-    )
-    model: str = setting("XAI_MODEL", XAI.current, parsers.text, "The model")
-    voice: str = setting("XAI_VOICE", "eve", parsers.text, "The agent's voice: eve, ara, rex, sal, leo")
-    instructions: str | None = setting(
-        "XAI_INSTRUCTIONS", None, parsers.text, "The agent's prompt; unset: the URL's, the file's, or a short one"
-    )
-    url_instructions: str | None = setting(
-        "XAI_URL_INSTRUCTIONS",
-        None,
-        parsers.http_url,
-        'Where each call asks for its prompt: `GET`, header `X-DSAI-UUID`, answer `{"system": "..."}`',
-        show=parsers.shown_url,
-    )
-    file_instructions: str | None = setting(
-        "XAI_FILE_INSTRUCTIONS", None, parsers.text, "A text file with the prompt, read for each call"
-    )
-    welcome_message: str = setting(
-        "XAI_WELCOME_MESSAGE",
-        DEFAULT_WELCOME_MESSAGE,
-        parsers.text,
-        "What the agent says first, word for word; set but empty: it says nothing first",
-        empty_is_set=True,
-    )
-    turn_detection: str = setting(
-        "XAI_TURN_DETECTION", "server_vad", parsers.one_of("server_vad"), "When the caller's turn is over: by silence"
-    )
-    turn_detection_threshold: float = setting(
-        "XAI_TURN_DETECTION_THRESHOLD", 0.85, parsers.fraction(0.1, 0.9), "How loud is speech"
-    )
-    turn_detection_silence_ms: int = setting(
-        "XAI_TURN_DETECTION_SILENCE_MS", 500, parsers.whole(0, 10_000), "How much silence ends a turn"
-    )
-    turn_detection_prefix_padding_ms: int = setting(
-        "XAI_TURN_DETECTION_PREFIX_PADDING_MS",
-        333,
-        parsers.whole(0, 5000),
-        "How much audio before the first loud sound belongs to a turn",
-    )
-    transcription_model: str = setting(
-        "XAI_TRANSCRIPTION_MODEL", "grok-transcribe", parsers.text, "Who writes the caller's words down; `off`: nobody"
-    )
-    language: str | None = setting(
-        "XAI_LANGUAGE", None, parsers.language, "The caller's language for that, such as `en-GB`; `auto`: any"
-    )
-    ca_file: str | None = setting(
-        "XAI_CA_FILE", None, parsers.text, "Certificates (PEM) to trust beside the system's, for a service of your own"
-    )
-    max_session_seconds: float = setting(
-        "XAI_MAX_SESSION_SECONDS",
-        1740.0,
-        parsers.seconds(30, 86_400),
-        "How old a session may get; then, in a quiet moment, another takes over",
-    )
-
-    def options(self) -> Options:
-        """See `RealtimeSettings.options`."""
-        return Options(
-            dialect=XAI,
-            model=self.model,
-            voice=self.voice,
-            instructions=DEFAULT_INSTRUCTIONS,
-            format="pcm",
-            rate=8000,  # the telephone's own: straight through, bit exact
-            turns=TurnDetection(
-                kind=self.turn_detection,
-                threshold=self.turn_detection_threshold,
-                silence_ms=self.turn_detection_silence_ms,
-                padding_ms=self.turn_detection_prefix_padding_ms,
-            ),
-            transcription=_unless_off(self.transcription_model),
-            language=self.language,
+            truncation=None if self.retention_ratio is None else Truncation(self.retention_ratio, self.context_tokens),
+            parallel_tools=self.parallel_tool_calls,
+            barge_in=self.min_interruption_ms / 1000 if self.interrupt_response else inf,
+            greeting_stops=self.greeting_interruptible,
         )
 
 
@@ -296,8 +305,18 @@ def open_realtime(settings: RealtimeSettings, key: str, dial: Dial, times: Socke
     from sts_trio.providers.dial import Endpoint
     from sts_trio.providers.openai.link import RealtimeProvider
 
-    return RealtimeProvider(Endpoint.from_url(settings.websocket_url), key, dial, settings.options(), times)
+    endpoint = Endpoint.from_url(settings.websocket_url)
+    return RealtimeProvider(endpoint, key, dial, settings.options(), times, safety_key=settings.safety_key)
 
 
-def _unless_off(value: str) -> str | None:
+def unless_off(value: str) -> str | None:
+    """Return a choice; None for ``off``."""
     return None if value.lower() == _OFF else value
+
+
+def transcription(
+    model: str, languages: tuple[str, ...], terms: tuple[str, ...], prompt: str | None = None
+) -> Transcription | None:
+    """Return who writes the caller's words down, if anybody does."""
+    chosen = unless_off(model)
+    return Transcription(chosen, languages, prompt, terms) if chosen else None

@@ -14,11 +14,12 @@ import msgspec
 from sts_trio.providers.reading import Id, Language, mended
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 Part = TypeVar("Part", bound=msgspec.Struct)
 
 _MOST_ITEMS = 64  # of one response
+_MOST_COUNT = 10**12  # of tokens; more is a mistake, and would spoil a sum for ever
 
 # What a service says.
 
@@ -162,15 +163,41 @@ class Response(msgspec.Struct):
         return [item for each in output[:_MOST_ITEMS] if (item := part(each, Item)) is not None]
 
     @property
-    def tokens(self) -> tuple[int, int]:
-        """What it has cost, in and out."""
-        used = self.usage if isinstance(self.usage, dict) else {}
-        incoming, outgoing = (used.get(name) for name in ("input_tokens", "output_tokens"))
-        return (incoming if isinstance(incoming, int) else 0), (outgoing if isinstance(outgoing, int) else 0)
+    def used(self) -> dict[tuple[str, str], int]:
+        """What it has cost: tokens by direction and kind, each token once (see `providers.base.TokensUsed`)."""
+        used = self.usage
+        counts = {**_tokens(used, "input", "in"), **_tokens(used, "output", "out")}
+        return {kind: count for kind, count in counts.items() if count}
 
 
 class ResponseDone(_FromService, tag="response.done"):
     response: Response
+
+
+class RateLimits(_FromService, tag="rate_limits.updated"):
+    rate_limits: object = None
+
+    @property
+    def told(self) -> Iterator[tuple[str, int, int, float]]:
+        """Each limit that makes sense: its name, how much there is in all, and is left, and seconds to its reset."""
+        limits = self.rate_limits if isinstance(self.rate_limits, list) else []
+        for each in limits[:_MOST_ITEMS]:
+            if isinstance(each, dict) and (name := each.get("name")) in ("requests", "tokens"):
+                limit, remaining = _number(each.get("limit")), _number(each.get("remaining"))
+                if limit is not None and remaining is not None:
+                    yield str(name), int(limit), int(remaining), _number(each.get("reset_seconds")) or 0.0
+
+
+class NoCallerWords(_FromService, tag="conversation.item.input_audio_transcription.failed"):
+    """Nobody could write a turn's words down."""
+
+    item_id: Id = None
+    error: object = None
+
+    @property
+    def cause(self) -> Cause:
+        """What is said of it."""
+        return part(self.error, Cause) or Cause(message=self.error)
 
 
 class ServiceError(_FromService, tag="error"):
@@ -199,8 +226,42 @@ FromService = (
     | WordsDone
     | ItemDone
     | ResponseDone
+    | RateLimits
+    | NoCallerWords
     | ServiceError
 )
+
+
+def _number(value: object) -> float | None:
+    """Return what some services say as a float, and some as a text; None for what is no sensible count."""
+    try:
+        number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else -1.0
+    except (ValueError, OverflowError):
+        return None
+    return number if 0 <= number < _MOST_COUNT else None
+
+
+def _tokens(usage: object, side: str, direction: str) -> dict[tuple[str, str], int]:
+    """Return the tokens of one direction by kind. Those that are cached are in all other numbers, too.
+
+    A service that does not say of which kind they were has the text first in a conversation: that is cached first.
+    """
+    used = _fields(usage)
+    details = _fields(used.get(f"{side}_token_details"))
+    again = _fields(details.get("cached_tokens_details"))
+    cached = unsaid = _number(details.get("cached_tokens")) or 0
+    kinds = {kind: _number(details.get(f"{kind}_tokens")) or 0 for kind in ("text", "audio")}
+    for kind, count in kinds.items():
+        of_kind = _number(again.get(f"{kind}_tokens"))
+        taken = min(count, unsaid if of_kind is None else of_kind)
+        kinds[kind], unsaid = count - taken, max(unsaid - taken, 0)
+    rest = (_number(used.get(f"{side}_tokens")) or 0) - cached - sum(kinds.values())
+    counts = {**kinds, "cached": cached, "other": max(rest, 0)}
+    return {(direction, kind): int(count) for kind, count in counts.items()}
+
+
+def _fields(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def part(value: object, kind: type[Part]) -> Part | None:
