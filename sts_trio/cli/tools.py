@@ -6,7 +6,7 @@ import io
 import sys
 import time
 import traceback
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -114,10 +114,8 @@ def _as_json(tool: Tool, arguments: tuple[str, ...]) -> str:
             fail(f"{tool.name} has no parameter {key}; it has: {known}", 2)
         given[key] = value
         if properties[key].get("type") != "string":
-            try:
+            with suppress(msgspec.DecodeError):  # an Enum, a date or the like: they are texts
                 given[key] = msgspec.json.decode(value)
-            except msgspec.DecodeError:
-                pass  # an Enum, a date or the like: they are texts
     return msgspec.json.encode(given).decode()
 
 

@@ -194,9 +194,7 @@ class _Call:
         )
 
 
-async def _converse(
-    line: Line, call: _Call, limit: float, hang_up: Callable[[], Awaitable[object]] | None
-) -> None:
+async def _converse(line: Line, call: _Call, limit: float, hang_up: Callable[[], Awaitable[object]] | None) -> None:
     """Speak and listen until one of the ends has come; the time line stops there."""
     try:
         with trio.move_on_after(limit) as budget:

@@ -119,12 +119,18 @@ def _cards(report: CallReport) -> list[Card]:
         Card("Barge-in", *_parts(max(stops, default=None)), "from speech to silence" if stops else "there was none"),
         Card("Stale audio", str(report.measures.stale_bytes), "bytes", "after an interruption"),
         Card("Holes", str(holes), "", "in the agent's speech", "bad" if holes else ""),
-        Card("Errors", str(trouble), "", report.errors[0][:60] if report.errors else "", "bad" if trouble else ""),
+        Card(
+            "Errors",
+            str(trouble),
+            "",
+            one_line(report.errors[0], 60) if report.errors else "from the connector",
+            "bad" if trouble else "",
+        ),
     ]
 
 
 def _parts(seconds: float | None) -> tuple[str, str]:
-    return ("–", "") if seconds is None else (f"{seconds * 1000:.0f}", "ms")
+    return ("-", "") if seconds is None else (f"{seconds * 1000:.0f}", "ms")
 
 
 def _bracket(begin: float, length: float, whole: float, about: str, words: str = "") -> Bracket:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import wave
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,9 +12,6 @@ from hypothesis import strategies as st
 
 from sts_trio.lab.harness.recording import Arrival, Ear, Recording, stereo_wav
 from tests.lab.harness.harness_parrot import voice
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def loud(seconds: float, value: int = 1000) -> bytes:
