@@ -126,7 +126,8 @@ def _script(first: bytes, second: bytes) -> CallerScript:
 def _conversation(report: CallReport) -> list[Check]:
     """Tell whether the call really went through."""
     turns = report.measures.turns
-    greeted = report.measures.first_audio is not None and bool(turns) and report.measures.first_audio < turns[0].begin
+    first = report.measures.first_audio
+    greeted = first is not None and (not turns or first < turns[0].begin)
     roles = sorted({transcript.role for transcript in report.transcripts if transcript.text})
     interruptions = sum(isinstance(event.what, wire.Interruption) for event in report.events)
     odd = [*report.errors, *report.unknown, *(f"{step} given up" for step in report.unmet)]

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from sts_trio.lab.harness.measures import Turn
     from sts_trio.lab.harness.report import CallReport, Check
 
-# A mark has 22 px, and a phone's screen has 320 for the time line: more than 20 px a second let long calls scroll.
+# A mark has 22 px, and a screen of 360 px has 300 for the time line; long calls scroll.
 _MARK_WIDTH = 24
-_LEAST_WIDTH = 320
+_LEAST_WIDTH = 280
 _LEAST_SCALE = 14  # px a second
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # What strangers write may be long, and there may be much of it: a page stays one that can be looked at.
 LONGEST_TEXT = 2000
 MOST_EVENTS = 500
+_BRIEF = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,11 @@ class Happening:
     def clock(self) -> str:
         """When it was."""
         return f"{self.at:.2f}"
+
+    @property
+    def brief(self) -> str:
+        """The whole in a few words."""
+        return one_line(f"{self.clock} s: {self.who} {self.text}", _BRIEF)
 
     def in_row(self, row: int) -> Happening:
         """Return it with its mark in this row."""

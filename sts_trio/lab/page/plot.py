@@ -20,6 +20,7 @@ HEIGHT = 100.0  # of a picture, in SVG's units; sound has as much above its midd
 # Peaks a second: at the widest (8 times 1,400 px for 20 s) still more than a pixel each.
 PEAKS_A_SECOND = 50
 MOST_PEAKS = 6000  # 2 minutes of these; longer calls get fewer a second. 70 KB a line
+MOST_ROWS = 6
 _STEPS = (1, 2, 5)
 _FAINT = 1000  # the loudest sample of a line that is drawn as high as it goes; noise must not look like speech
 
@@ -93,11 +94,17 @@ def curve(points: Sequence[tuple[float, float | None]], most_x: float, most_y: f
 
 
 def rows(places: Sequence[float], apart: float) -> list[int]:
-    """Give marks at these places, in their order, rows in which no two are nearer than `apart`."""
+    """Give marks at these places, in their order, rows in which no two are nearer than `apart`.
+
+    There are at most `MOST_ROWS`: where more would be needed, marks lie over each other.
+    """
     ends: list[float] = []
     chosen = []
     for place in places:
         row = next((n for n, end in enumerate(ends) if place >= end), len(ends))
+        if row == MOST_ROWS:
+            row = ends.index(min(ends))
+            place = ends[row]  # noqa: PLW2901 - the next one that has no room takes another row
         ends[row : row + 1] = [place + apart]
         chosen.append(row)
     return chosen
