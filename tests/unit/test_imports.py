@@ -66,7 +66,6 @@ ONLY_IN = {  # library: where it may be imported
     "click": {"cli"},
     "rich": {"cli", "lab"},
     "jinja2": {"lab.page"},
-    "markupsafe": {"lab.page"},
 }
 
 # A module is pure when its docstring says so (its first paragraph ends with "Pure."); these must be.
