@@ -50,7 +50,7 @@ def _end_quietly_when_told(writer: LogWriter) -> None:
 
 
 def _serve(spec: tuple[int, int, int] | None, writer: LogWriter) -> None:
-    chosen = settings_or_exit(2)
+    chosen = _settings_or_exit(2)
     service = chosen.service
     number = spec[0] if spec else None
     set_up_logging(service.log_level, service.log_format, writer, chosen.secrets(), worker=number)
@@ -79,15 +79,16 @@ def _serve(spec: tuple[int, int, int] | None, writer: LogWriter) -> None:
 
 
 @click.command(short_help="Would a call work with these settings?")
-def check() -> None:
-    """Check settings, tools and instructions, then open a chat with the provider and say what answered."""
-    chosen = settings_or_exit(1)
+@click.option("--call", is_flag=True, help="Then place a call, until its greeting is heard.")
+def check(call: bool) -> None:
+    """Check settings, tools and instructions, then open a chat with the provider as a call does."""
+    chosen = _settings_or_exit(1)
     click.echo("ok: settings")
     set_up_logging("warning", "text", sys.stderr)
 
     from sts_trio.check import check_all
 
-    if not run_command(partial(check_all, chosen, click.echo)):
+    if not run_command(partial(check_all, chosen, click.echo, call=call)):
         sys.exit(1)
 
 
@@ -105,8 +106,7 @@ def settings(form: str) -> None:
     click.echo(FORMATS[form](SETTINGS), nl=False)
 
 
-def settings_or_exit(code: int) -> Settings:
-    """Read the settings; what is wrong with them is a line each, and the end."""
+def _settings_or_exit(code: int) -> Settings:
     try:
         return load_settings(SETTINGS)
     except ConfigError as exc:

@@ -48,6 +48,14 @@ def test_every_command_and_option_is_told_in_one_line(command: str) -> None:
     assert all(re.match(r"  -", line) and len(line) <= 80 for line in lines), options
 
 
+@pytest.mark.parametrize(("typed", "found"), [("de", "demo"), ("call --k", "--keys"), ("settings --format e", "env")])
+def test_the_shell_completes_what_is_typed(typed: str, found: str) -> None:
+    words = f"sts-trio {typed}".split()
+    env = {"_STS_TRIO_COMPLETE": "bash_complete", "COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
+    done = CliRunner().invoke(main, [], prog_name="sts-trio", env=env)
+    assert done.output == f"plain,{found}\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -21,8 +21,9 @@ from sts_trio.providers.openai.audio import open_codec
 from sts_trio.providers.openai.dialect import OPENAI, XAI
 from sts_trio.providers.openai.history import History
 from sts_trio.providers.openai.link import RealtimeLink
+from sts_trio.providers.openai.opening import SessionSetup
 from sts_trio.providers.openai.protocol import RealtimeProtocol
-from sts_trio.providers.openai.session import Options, SessionSetup
+from sts_trio.providers.openai.session import Options
 from sts_trio.providers.reading import Reader
 from tests.call.odd_messages import MESSAGES, ODD, changed, paths
 

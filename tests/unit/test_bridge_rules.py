@@ -12,6 +12,7 @@ from sts_trio.call.actions import (
     Attach,
     CancelTool,
     CloseSession,
+    Deadline,
     End,
     GoOn,
     LogWarning,
@@ -484,6 +485,17 @@ def test_a_lost_session_stops_neither_its_lookup_nor_a_transfer() -> None:
     c.says(ask("dsai_transfer"))
     assert CancelTool not in kinds(c.says(LOST))
     assert RunTool in kinds(c.wait(1))
+
+
+def test_a_silence_that_is_over_to_the_last_bit_of_a_float_is_over() -> None:
+    for frames in range(1, 140):
+        c = Conversation(CallRules(silence=NoInputRules(3.0, "Hello?")))
+        c.now = 125.0 + frames * 0.02  # and over at 128, where floats become coarser
+        c.says(UserTurn("Well."))
+        c.bridge.on_core(CallerAudio(LOUD), c.now)
+        for _ in range(3):
+            c.wait(c.bridge.deadlines[Deadline.NO_INPUT] - c.now)
+            assert c.bridge.deadlines[Deadline.NO_INPUT] > c.now, "it would be asked for again at once, for ever"
 
 
 def test_when_nothing_is_waited_for_but_the_end_there_is_one_deadline() -> None:
