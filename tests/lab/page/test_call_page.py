@@ -6,7 +6,6 @@ import base64
 import hashlib
 import io
 import re
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,62 +13,16 @@ import pytest
 import soundfile
 
 from sts_trio.lab.harness import wire
-from sts_trio.lab.harness.measures import measure
-from sts_trio.lab.harness.recording import Arrival, Cut, Recording, Utterance, stereo
-from sts_trio.lab.harness.report import AgentBegins, CallReport, Check, Event
-from sts_trio.lab.harness.script import Press, Unmet
+from sts_trio.lab.harness.recording import Recording, stereo
+from sts_trio.lab.harness.report import Check, Event
 from sts_trio.lab.page.call_page import call_page
 from sts_trio.lab.page.happenings import MOST_EVENTS
 from sts_trio.lab.page.sound import sound_of
-from tests.lab.harness.harness_parrot import silence, voice
+from tests.lab.page.examples import EVENTS, EVIL, NOON, report
 from tests.lab.page.reading import Read
 
 if TYPE_CHECKING:
     from sts_trio.lab.harness.report import Ending
-
-NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)
-EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}"
-SAID = Utterance(2.0, voice(1.0, seed=1), EVIL)
-EVENTS = (
-    Event(0.1, AgentBegins()),
-    Event(0.5, wire.Transcript("agent", EVIL)),
-    Event(2.0, SAID),
-    Event(3.5, wire.Transcript("user", f"I said {EVIL}", {EVIL: 0.9})),
-    Event(4.0, wire.Interruption()),
-    Event(4.1, wire.Error(EVIL)),
-    Event(4.2, wire.Unknown(EVIL)),
-    Event(4.3, Press("0")),
-    Event(4.4, Unmet("WaitForAgent")),
-    Event(4.5, wire.Audio(b"\0\0")),
-)
-
-
-def report(
-    ended: Ending = "script", events: tuple[Event, ...] = EVENTS, recording: Recording | None = None
-) -> CallReport:
-    if recording is None:
-        recording = Recording(
-            caller=silence(2.0) + SAID.pcm + silence(3.0),
-            agent=silence(0.1) + voice(1.0, seed=2) + silence(2.4) + voice(0.5, seed=3) + silence(2.0),
-            utterances=(SAID,),
-            arrivals=(Arrival(0.1, 16000), Arrival(3.5, 8000)),
-            cuts=(Cut(4.0, 100, 2),),
-        )
-    return CallReport(
-        uuid=EVIL,
-        setup=0.01,
-        duration=6.0,
-        ended=ended,
-        close_code=1000,
-        close_reason=EVIL,
-        events=events,
-        recording=recording,
-        measures=measure(recording),
-        frames_sent=300,
-        frames_late=0,
-        bytes_received=24000,
-        unmet=(),
-    )
 
 
 def test_what_strangers_say_is_text() -> None:

@@ -2,70 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any
-
 import pytest
 
 from sts_trio.lab.load.curves import MOST_POINTS, Curves
-from sts_trio.lab.load.plan import Glance, Plan
-from sts_trio.lab.load.results import Results, Spread
-from sts_trio.lab.load.run import Now
 from sts_trio.lab.page.load_page import load_page
+from tests.lab.page.examples import EVIL, NOON, curves, look, results
 from tests.lab.page.reading import Read
-
-NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)
-EVIL = "<script>alert(1)</script>"
-PLAN = Plan(
-    url="ws://127.0.0.1:1",
-    calls=2,
-    seconds=4,
-    ramp=1,
-    settle=1,
-    profile="talk",
-    mark=1,
-    provider="openai",
-    rate=48_000,
-    host="127.0.0.1",
-    port=1,
-    tls="",
-    times="",
-)
-
-
-def results(**changes: Any) -> Results:
-    some = Spread(100, 1.0, 2.0, 3.0, 4.0)
-    numbers: dict[str, Any] = dict.fromkeys(
-        (each for each in Results.__struct_fields__ if each.startswith(("up_", "down_"))), 0
-    ) | dict.fromkeys(("stale", "missed_stops", "holes", "failed"), 0)
-    spreads = dict.fromkeys(("setup", "up", "up_jitter", "first_audio", "late_audio", "stop", "late"), some)
-    other = {
-        "url": "ws://127.0.0.1:1",
-        "profile": "talk",
-        "calls": 2,
-        "seconds": 4.0,
-        "failures": {},
-        "cpu": 10.0,
-        "cpu_per_call": 5.0,
-        "memory_idle": 50_000.0,
-        "memory_per_call": 120.0,
-        "callers": 10.0,
-        "agents": 10.0,
-        "warnings": (),
-    }
-    return Results(**(numbers | spreads | other | changes))
-
-
-def look(at: float, p99: float | None = 0.002, server: float | None = 100.0) -> Now:
-    glance = Glance(calls=2, p50=None if p99 is None else 0.001, p99=p99)
-    return Now(PLAN, at, measuring=2 <= at - 10 <= 6, up=glance, down=Glance(calls=2), server=server, load=50.0)
-
-
-def curves(count: int = 9) -> Curves:
-    made = Curves()
-    for second in range(count):
-        made.add(look(10.0 + second, p99=None if second < 2 else 0.002 * second, server=None if second < 1 else 100.0))
-    return made
 
 
 def test_the_curves_are_of_the_looks_that_were_taken() -> None:
