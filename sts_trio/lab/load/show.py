@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -32,8 +33,8 @@ _COMPARED = (
 )
 
 
-def live_table(now: Now, title: str) -> Table:
-    """Make the table that is shown while a run lasts."""
+def live_table(now: Now, title: str) -> Group:
+    """Make what is shown while a run lasts."""
     plan = now.plan
     total = plan.calls / plan.ramp + plan.settle + plan.seconds
     share = min(now.elapsed / total, 1.0)
@@ -45,11 +46,13 @@ def live_table(now: Now, title: str) -> Table:
     table.add_row("first audio", *_glance(now.down))
     state = "measuring" if now.measuring else "placing calls"
     server = "-" if now.server is None else f"{now.server / 10:.0f} %"
-    table.add_row(Text(f"{bar:<20} {now.elapsed:.0f} of {total:.0f} s, {state}", "cyan"))
-    table.add_row(
-        Text(f"{now.down.calls} calls, {now.down.failed} failed; server {server} of a core, load {now.load / 10:.0f} %")
+    return Group(
+        table,
+        Text(f"{bar:<20} {now.elapsed:.0f} of {total:.0f} s, {state}", "cyan"),
+        Text(
+            f"{now.down.calls} calls, {now.down.failed} failed; server {server} of a core, load {now.load / 10:.0f} %"
+        ),
     )
-    return table
 
 
 def _glance(glance: Glance) -> tuple[str, ...]:
@@ -129,7 +132,7 @@ def versus_table(names: Sequence[str], first: Mapping[str, float], other: Mappin
     title = f"medians of {rounds}, measured in turns; times in ms, CPU in thousandths of a core, memory in KB"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
     for column in ("", *names, "ratio"):
-        table.add_column(column, justify="left" if not column else "right")
+        table.add_column(column, justify="left" if not column else "right", overflow="fold")
     for row in comparison(first, other):
         table.add_row(*row)
     return table
