@@ -82,7 +82,7 @@ def call_page(
         cards=_cards(report),
         seconds=round(whole, 3),
         least_width=width,
-        ticks=axis(whole, max(4, min(10, round(width / 45))), " s"),
+        ticks=axis(whole, max(4, round(width / 70)), " s"),
         caller=wave(report.recording.caller, whole, RATE),
         agent=wave(report.recording.agent, whole, RATE),
         caller_bands=[_said(turn, whole) for turn in turns],
