@@ -60,8 +60,8 @@ def check_workers(settings: Settings, report: Report) -> None:
     workers = worker_count(service.workers, service.max_calls)
     told = f"{workers} worker{'s' * (workers != 1)} on {cores} core{'s' * (cores != 1)}"
     if workers > cores:
-        hint = "more wait for each other: set WORKERS to 0, or to that number"
-        report(Finding(Level.NOTE, "workers", f"{told}: {hint}", "WORKERS"))
+        hint = "set WORKERS to 0, for one on each core"
+        report(Finding(Level.NOTE, "workers", f"{told}, where they wait for each other: {hint}", "WORKERS"))
     else:
         report(Finding(Level.OK, "workers", f"{told} (WORKERS is {service.workers})"))
 

@@ -17,6 +17,7 @@ import click
 
 from sts_trio import __version__
 from sts_trio.check.finding import Finding, Level
+from sts_trio.cli.running import open_console
 from sts_trio.errors import StsError
 
 if TYPE_CHECKING:
@@ -85,10 +86,8 @@ class PrintedPretty(Printed):
     """On a terminal: the level in its colour, and the line wrapped beside it."""
 
     def __init__(self, console: Console | None = None) -> None:
-        from rich.console import Console
-
         super().__init__()
-        self._console = console or Console(highlight=False)
+        self._console = console or open_console()
 
     def show(self, finding: Finding) -> None:
         """See `Printed.show`."""
@@ -108,7 +107,7 @@ class PrintedPretty(Printed):
         wrong, notes = self.count(Level.WRONG), self.count(Level.NOTE)
         text = f"{wrong} to mend" if wrong else "All is well"
         also = f", {notes} to know" if notes else ""
-        self._console.print(f"\n{text}{also}.", style=_STYLES[Level.WRONG if wrong else Level.OK])
+        self._console.print(f"\n{text}{also}.", style=_STYLES[Level.WRONG if wrong else Level.OK], highlight=False)
 
 
 class PrintedJson(Printed):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-@click.command()
+@click.command(short_help="Run the service until SIGTERM.")
 @click.option("--worker", "spec", nargs=3, type=int, hidden=True)
 def serve(spec: tuple[int, int, int] | None) -> None:
     """Run the service on PORT (6039) until SIGTERM."""
@@ -80,9 +80,9 @@ def _serve(spec: tuple[int, int, int] | None, writer: LogWriter) -> None:
     run_command(serving, "" if spec else trouble)
 
 
-@click.command()
-@click.option("--call", is_flag=True, help="Then place a call, and wait for the first sound of the greeting.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object with all findings, for a monitor.")
+@click.command(short_help="Would a call work with these settings?")
+@click.option("--call", is_flag=True, help="Then place a call, until its greeting is heard.")
+@click.option("--json", "as_json", is_flag=True, help="One object with all findings, for a monitor.")
 def check(call: bool, as_json: bool) -> None:
     """Look at settings, names, port, tools and instructions, then open a chat with the provider as a call does."""
     from sts_trio.check import examine, examine_unusable
@@ -106,14 +106,14 @@ def check(call: bool, as_json: bool) -> None:
         sys.exit(1)
 
 
-@click.command()
+@click.command(short_help="Print every setting and its meaning.")
 @click.option(
     "--format",
     "form",
     default="markdown",
-    show_default=True,
+    metavar="FORM",
     type=click.Choice(list(FORMATS)),
-    help="As README's tables, as .env.example, or as the environment in compose.yml.",
+    help="markdown (README), env (.env.example) or compose.",
 )
 def settings(form: str) -> None:
     """Print every setting with its default and meaning."""

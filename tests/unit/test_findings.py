@@ -168,7 +168,7 @@ def test_a_disk_that_is_full_or_nearly_is_told(
         (
             {"workers": 8},
             2,
-            "note: 8 workers on 2 cores: more wait for each other: set WORKERS to 0, or to that number",
+            "note: 8 workers on 2 cores, where they wait for each other: set WORKERS to 0, for one on each core",
         ),
     ],
 )
