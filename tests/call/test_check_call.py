@@ -179,6 +179,23 @@ async def test_a_field_that_is_not_taken_is_told_by_its_setting(
     )
 
 
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [
+        ("incorrect_hostname", "set OPENAI_BASE_URL to https://HOST/v1 of that host"),
+        ("unsupported_country_region_territory", "or set OPENAI_BASE_URL to a gateway that is"),
+    ],
+)
+async def test_a_wrong_region_that_is_told_after_the_upgrade_names_the_setting(
+    code: str, line: str, nursery: trio.Nursery, autojump_clock: Clock
+) -> None:
+    lines: list[str] = []
+    error = {"type": "error", "error": {"type": "invalid_request_error", "code": code, "message": "No."}}
+    assert not await check_all(make_settings("openai"), into(lines), Scripted("openai", error).begin(nursery))
+    assert lines[-1].startswith("wrong: ")
+    assert line in lines[-1]
+
+
 async def test_a_service_that_speaks_the_beta_is_told_so(nursery: trio.Nursery, autojump_clock: Clock) -> None:
     lines: list[str] = []
     service = Scripted("openai", refused("session.type"))

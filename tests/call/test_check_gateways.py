@@ -35,6 +35,7 @@ GENERAL = f"{AZURE}/openai/v1"
 PREVIEW = f"{AZURE}/openai/realtime?api-version=2025-04-01-preview&deployment={DEPLOYMENT}"
 APIM = "https://clinic.azure-api.net/voice"
 OWN = "https://voice.clinic.example/openai/v1"
+REGION = "Attempted to access resource with incorrect regional hostname. Please make your request to us.api.openai.com"
 APIM_HEADER = "Ocp-Apim-Subscription-Key"
 
 
@@ -155,6 +156,16 @@ ROWS: dict[str, tuple[Callable[[Request], Answer | None], dict[str, Any], str]] 
         only("/v1/realtime"),
         {"url": "https://gw.example/v2"},
         "(nothing speaks this protocol at /v2/realtime; check OPENAI_BASE_URL, to which /realtime is added)",
+    ),
+    "OpenAI, another region": (
+        lambda _: Answer(401, {"error": {"message": REGION, "code": "incorrect_hostname"}}),
+        {"model": "gpt-realtime-2.1", "url": "https://api.openai.com/v1"},
+        "(set OPENAI_BASE_URL to https://us.api.openai.com/v1)",
+    ),
+    "OpenAI, a country where it is not offered": (
+        lambda _: Answer(403, {"error": {"code": "unsupported_country_region_territory"}}),
+        {"model": "gpt-realtime-2.1", "url": "https://api.openai.com/v1"},
+        "(it is not offered where this runs: run it elsewhere, or set OPENAI_BASE_URL to a gateway that is)",
     ),
     "no room": (lambda _: Answer(429, "slow down"), {"url": GENERAL}, "try again in a minute; if that lasts, the acco"),
     "broken": (lambda _: Answer(503, "sorry"), {"url": GENERAL}, "try again in a minute, or check OPENAI_BASE_URL"),
