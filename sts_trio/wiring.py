@@ -211,7 +211,10 @@ def trust(settings: Settings) -> ssl.SSLContext:
         try:
             context.load_verify_locations(file)
         except (OSError, ssl.SSLError) as exc:
-            raise ConfigError([f"{settings.provider.prefix}_CA_FILE is {file}, which cannot be used: {exc}"]) from exc
+            reason = exc if isinstance(exc, ssl.SSLError) else exc.strerror
+            raise ConfigError(
+                [f"{settings.provider.prefix}_CA_FILE is {file}, which cannot be used: {reason}"]
+            ) from exc
     return context
 
 

@@ -68,6 +68,7 @@ async def check_all(settings: Settings, report: Report, dial: Dial | None = None
     """Check all that settings name, and the provider; with `call` also what a caller hears. Returns if all works."""
     tools, loaded = check_tools(settings, report)
     results = [loaded, check_fallback(settings, report), await check_ami(settings, report)]
+    settings = replace(settings, calls=replace(settings.calls, fallback_wav=None))  # told; and it is no greeting
     prompt = await check_instructions(settings, report)
     results += [prompt.found, await check_session(settings, report, dial, prompt.prompt, tools)]
     if call and results[-1]:

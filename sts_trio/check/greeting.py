@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import trio
@@ -28,7 +27,7 @@ _SILENCE = CallerAudio(bytes(FRAME_BYTES))
 
 async def check_call(settings: Settings, report: Report, dial: Dial | None, tools: tuple[Tool, ...]) -> bool:
     """Place a call, in memory, and wait for the first sound of the greeting that can be heard."""
-    rules, provider = replace(build_rules(settings, tools), fallback=b""), settings.provider
+    rules, provider = build_rules(settings, tools), settings.provider
     greets = bool(rules.session_policy.greeting_for({}))
     if not greets and not rules.session_policy.has_config:
         setting = f"{provider.prefix}_WELCOME_MESSAGE"

@@ -68,8 +68,6 @@ async def _objection(link: AgentLink) -> str:
 def _explained(exc: ConfigError | ProviderError, settings: Settings) -> str:
     """What went wrong, and which setting to look at; most of it says so by itself."""
     url = name_settings(settings, "url")
-    if isinstance(exc, ConfigError):
-        return "; ".join(filter(None, (str(exc), remedy(str(exc)))))
     if isinstance(exc, ProviderTimeout):
         hint = f"check {url} and the way there, or give it longer by READY_SECONDS"
     elif isinstance(exc, ProviderBusy):
@@ -77,10 +75,11 @@ def _explained(exc: ConfigError | ProviderError, settings: Settings) -> str:
         hint = f"try again in a minute; if that lasts, {account} has too little room"
     elif "certificate" in str(exc):
         hint = f"name its authority by {name_settings(settings, 'ca_file')}, or check {url}"
-    elif exc.retryable:
+    elif isinstance(exc, ProviderError) and exc.retryable:
         hint = f"try again in a minute, or check {url}"
     else:
         hint = f"check {url} and {name_settings(settings, 'api_key')}"
     text = with_setting(str(exc), hint, settings)
-    do = remedy(text) if "cannot connect" in text else ""  # what it answers may be of any cause
+    # What the provider answers may be of any cause.
+    do = remedy(text) if "cannot connect" in text or "which cannot be" in text else ""
     return f"{text}; {do}" if do else text

@@ -63,7 +63,8 @@ _OF_OTHERS = re.compile(
 class UnknownName:
     """A name that no table knows. `meant` is the setting that it is most like; none, if it is like none.
 
-    `counts`: that setting is of the chosen provider, or of all, and not set by its right name.
+    `counts`: that setting is of the chosen provider, or of all, and not set by its right name; as long as there is no
+    such provider, a misspelt name may be why.
     """
 
     name: str
@@ -147,7 +148,7 @@ class _Known:
     def counts(self, variable: Variable) -> bool:
         """Whether anything would be different if this had been set."""
         missing = not self._are_set & set(variable.names)
-        return missing and self._owner.get(variable.name, self._chosen) in (self._chosen, None)
+        return missing and (self._chosen is None or self._owner.get(variable.name, self._chosen) == self._chosen)
 
     def nearest(self, name: str) -> Variable | None:
         """The setting that was meant; None if it is like none."""

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import socket
+from datetime import date
 from io import StringIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +19,7 @@ from sts_trio.check.finding import Finding, Level, remedy
 from sts_trio.check.machine import Holder, check_port, check_room, check_workers, find_holder
 from sts_trio.cli.findings import Printed, PrintedPretty
 from sts_trio.settings.names import UnknownName
-from tests.call.fakes import into
+from tests.call.fakes import into, wav_file
 from tests.call.stage import KEY, make_settings
 from tests.tools import http_server
 
@@ -311,6 +312,29 @@ async def test_no_route_to_the_provider_is_one_line_with_cause_setting_and_what_
         "wrong: cannot connect to realtime.test:443: No route to host (check OPENAI_BASE_URL); "
         "mend the way there: route, firewall"
     ]
+
+
+async def test_a_fallback_that_nobody_can_hear_ends_no_check(tmp_path: Path) -> None:
+    (tmp_path / "silence.wav").write_bytes(wav_file(bytes(16_000), 8000))
+    lines: list[str] = []
+    settings = make_settings(fallback_wav="silence.wav")
+    assert not await check_all(settings, into(lines, "fallback", "session"), to_nowhere, call=True)
+    assert lines[0].startswith("wrong: FALLBACK_WAV is silence.wav, in which nothing can be heard; ")
+    assert lines[1].startswith("wrong: cannot connect to evi.test:443: ")
+
+
+@pytest.mark.parametrize(
+    ("url", "day", "told"),
+    [
+        ("wss://api.hume.ai/v0/evi/chat", date(2026, 11, 13), True),
+        ("wss://api.hume.ai/v0/evi/chat", date(2026, 11, 12), False),
+        ("wss://evi.example/v0/evi/chat", date(2027, 1, 1), False),
+    ],
+)
+def test_a_service_that_has_ended_is_told_with_what_to_do(url: str, day: date, told: bool) -> None:
+    notes = make_settings(url=url).notes(day)
+    assert len(notes) == told
+    assert all(note.startswith("HUMEAI_WS_URL is Hume's own, ") and "STS_PROVIDER" in note for note in notes)
 
 
 def test_what_is_not_known_has_no_remedy() -> None:

@@ -137,7 +137,7 @@ def test_what_nobody_filled_in_is_not_told(value: str) -> None:
         ("humeai", "", True),
         ("openai", "", False),  # nothing of that provider counts
         ("humeai", "HUMEAI_VOICE_ID", False),  # what was meant is set as well
-        (None, "", False),
+        (None, "", True),  # its key may be what was misspelt
     ],
 )
 def test_a_misspelt_name_counts_where_the_right_one_would_change_something(

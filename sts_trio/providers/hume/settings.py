@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from sts_trio.settings import headers as header_parsers
 from sts_trio.settings import parsers
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from sts_trio.settings.headers import SecretHeaders
     from sts_trio.settings.parsers import Secret
 
+_HUME, _ENDED = "api.hume.ai", date(2026, 11, 13)  # as Hume announced it (docs/protocols/evi.md 0)
 SPOKEN_RATES = (24_000, 48_000)  # Hz of the agent's voice: seen, and documented (docs/protocols/evi.md 4.2)
 # The emotions that EVI scores in the caller's voice (docs/protocols/evi.md 8), spelled as in its messages, spaces and
 # brackets included.
@@ -107,6 +110,15 @@ class HumeSettings(ProviderSettings):
         parsers.seconds(30, 86_400),
         "How old a chat may get; then, in a quiet moment, another takes over. EVI ends one after 1800",
     )
+
+    def warnings(self, today: date) -> list[str]:
+        """See `ProviderSettings.warnings`: Hume's own service has an end."""
+        if urlsplit(self.url).hostname != _HUME or today < _ENDED:
+            return []
+        return [
+            "HUMEAI_WS_URL is Hume's own, whose end it announced for 13 November 2026: set it to a server that speaks "
+            "its protocol, or STS_PROVIDER to another provider"
+        ]
 
 
 def open_hume(settings: HumeSettings, key: str, dial: Dial, times: SocketTimes) -> AgentProvider:
