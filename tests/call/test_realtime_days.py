@@ -34,7 +34,6 @@ from tests.call.realtime_line import (
     KEYED,
     KEYS,
     NICETY,
-    NO_CREATED,
     SAID,
     TRANSCRIPTS,
     TURN_OVER,
@@ -116,11 +115,10 @@ DAYS = [
     Row("keys unanswered", keyed("unanswered", asked=True)),
     Row("slow answers", (SlowAnswers(),), within=(0.9, 1.2)),
     # Events that are missing, or late.
-    Row("no session.created", (CREATED,), todo=NO_CREATED),
+    Row("no session.created", (CREATED,)),
     Row(
         "neither session.created nor conversation.created",
         (CREATED, MissingEvents(event="conversation.created")),
-        todo=NO_CREATED,
         providers=("xai",),
     ),
     *(
@@ -201,7 +199,7 @@ DAYS = [
 ]
 
 
-OPEN = {NICETY, NO_CREATED}  # what is still to be built
+OPEN = {NICETY}  # what is still to be built
 
 
 def as_parameters(provider: str, row: Row) -> ParameterSet:

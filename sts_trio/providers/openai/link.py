@@ -47,6 +47,8 @@ log = structlog.get_logger(__name__)
 _GAP_SECONDS = 0.5
 _MOST_SILENCE_SECONDS = 10.0
 _NUMBER = "from"  # the caller's number among the parameters of Core's URL (docs/protocols/core.md 6.1)
+# Some services say nothing of a session before they are told what it is to be like (docs/protocols/realtime.md 7.5).
+_UNANNOUNCED_SECONDS = 1.0
 _MOST_EARLY = 16  # odd messages before the session is ready, kept to be counted
 _SILENCE_BYTES = int(_GAP_SECONDS / FRAME_SECONDS) * FRAME_BYTES
 
@@ -228,8 +230,14 @@ class RealtimeLink:
         """
         ready = None
         early: deque[OddMessage] = deque(maxlen=_MOST_EARLY)
+        unannounced_at = trio.current_time() + _UNANNOUNCED_SECONDS
         while ready is None:
-            message = await self._next()
+            message = None
+            with trio.CancelScope(deadline=unannounced_at) as waiting:
+                message = await self._next()
+            if waiting.cancelled_caught:
+                unannounced_at = inf
+                setup.begin()
             if isinstance(message, OddMessage):
                 early.append(message)
             elif message is not None:
