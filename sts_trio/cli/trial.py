@@ -41,7 +41,7 @@ _provider = click.option(
 @click.option(
     "--faults",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="What is to go wrong, as JSON or TOML (docs/faults.md).",
+    help="What is to go wrong, as JSON or TOML (docs/internals/faults.md).",
 )
 def emulate(host: str, port: int, provider: str, rate: int, faults: Path | None) -> None:
     """Run a provider's server whose agent is a parrot; point HUMEAI_WS_URL, or the like, at it."""
