@@ -7,12 +7,12 @@ Tracebacks come without the values of variables, which may be secret.
 The service's lines go through a `LogWriter`: whoever logs never waits for whoever reads the log, and hears of no fault.
 
 Nothing secret is logged on purpose. But the text of an exception may quote anything: so what the settings hold as
-secret is starred in every line, whoever wrote it, and in tracebacks long numbers are, which may be telephones.
+secret is starred in every line, whoever wrote it and however it is spelled, and in tracebacks long numbers are, which
+may be telephones. What strangers wrote is cleaned where it comes in; what a library quotes is made harmless here.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import queue
@@ -23,6 +23,8 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO, cast
 
 import structlog
+
+from sts_trio.text import Stars
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -73,9 +75,8 @@ class Starring:
 
     def __init__(self, renderer: Processor, secrets: Iterable[str]) -> None:
         self._renderer = renderer
-        forms = {form for text in secrets if len(text) >= _SHORTEST_SECRET for form in _forms(text)}
-        words = sorted(forms, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, words))) if words else None
+        self._json = isinstance(renderer, structlog.processors.JSONRenderer)  # it leaves all from U+007F on as it is
+        self._stars = Stars(text for text in secrets if len(text) >= _SHORTEST_SECRET)
 
     def __call__(self, logger: WrappedLogger, name: str, event: EventDict) -> str:
         try:
@@ -83,13 +84,36 @@ class Starring:
         except Exception as exc:  # a value that cannot be shown: whoever logs it must not hear of that
             known = {field: event[field] for field in _FIRST if isinstance(event.get(field), str | int)}
             line = str(self._renderer(logger, name, known | {"unreadable": type(exc).__name__}))
-        return self._pattern.sub("***", line) if self._pattern else line
+        return _UNSEEN.sub(_escaped, self._stars(line)) if self._json else self._stars(line)
 
 
-def _forms(text: str) -> set[str]:
-    """How a text may stand in a line: as it is, or in the `repr` of an exception's text; and either of them in JSON."""
-    plain = {text, repr(text)[1:-1]}
-    return plain | {json.dumps(form, ensure_ascii=False)[1:-1] for form in plain}
+# What a terminal may obey, and what makes two lines of one (ECMA-48, Unicode 5.8 and 23.2): control characters, line
+# separators, marks of direction, halves of characters.
+_UNSEEN = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+_OBEYED = re.compile(f"[\x00-\x08\x0b-\x1f{_UNSEEN.pattern[1:]}")
+_BREAKS = re.compile("[\t\n]")
+_LONGEST_VALUE = 20_000  # characters; a traceback through all of our layers has some 8,000
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
+
+
+def _bounded(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
+    """Cut what is endless: a stranger may have written it."""
+    for name, value in line.items():
+        if isinstance(value, str) and len(value) > _LONGEST_VALUE:
+            line[name] = f"{value[:_LONGEST_VALUE]}… ({len(value)} characters)"
+    return line
+
+
+def _for_a_terminal(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
+    """Write out what a terminal would obey, which JSON does by itself. Only a traceback may have several lines."""
+    for name, value in line.items():
+        if isinstance(value, str):
+            shown = _OBEYED.sub(_escaped, value)
+            line[name] = shown if name in ("exception", "stack") else _BREAKS.sub(_escaped, shown)
+    return line
 
 
 def _without_long_numbers(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
@@ -238,6 +262,7 @@ def set_up_logging(
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
         _without_long_numbers,
+        _bounded,
     ]
     renderer: Processor
     if text:
@@ -247,7 +272,8 @@ def set_up_logging(
     else:
         unicode = (stream.encoding or "utf-8").lower().startswith("utf")
         renderer = structlog.processors.JSONRenderer(ensure_ascii=not unicode)  # stays JSON, whatever it is encoded in
-    last: list[Processor] = [_important_first, Starring(renderer, secrets)]
+    clean: list[Processor] = [_for_a_terminal] if text else []
+    last: list[Processor] = [*clean, _important_first, Starring(renderer, secrets)]
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[*shared, *last],

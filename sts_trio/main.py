@@ -22,6 +22,7 @@ from sts_trio.call.meter import HTTP, CallOutcome, Cause
 from sts_trio.call.playout import Pace
 from sts_trio.core.link import StreamLink, WebSocketLink
 from sts_trio.metrics import Metrics, watch_lag
+from sts_trio.printed import printed_to_log
 from sts_trio.web.app import create_app
 from sts_trio.web.auth import Authorizer
 from sts_trio.web.connections import most_connections, raise_file_limit
@@ -62,6 +63,12 @@ async def serve(
     """
     raise_file_limit()
     sys.setswitchinterval(_SWITCH_SECONDS)
+    with printed_to_log():
+        await _serve(settings, spec, lines_dropped)
+    log.info("stopped")
+
+
+async def _serve(settings: Settings, spec: WorkerSpec | None, lines_dropped: Callable[[], int]) -> None:
     # Before the signals are ours: an operator's tool is loaded here, and one that hangs must not keep us from dying.
     shared = build_shared(settings, spec.share if spec else None, lines_dropped)
     _calm_garbage_collector()
@@ -77,7 +84,6 @@ async def serve(
             urls = await nursery.start(serving)
             if spec is None:
                 log.info("ready for calls", listening=", ".join(urls))
-    log.info("stopped")
 
 
 @dataclass(frozen=True, slots=True)

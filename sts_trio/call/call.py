@@ -208,10 +208,14 @@ class Call:
                 self._finish(outcome)
 
     async def _run_tool(self, run: RunTool, scope: trio.CancelScope) -> None:
-        """Run a tool beside the conversation. Its answer is sent outside of the scope that stops it: never half."""
+        """Run a tool beside the conversation. Its answer is sent outside of the scope that stops it: never half.
+
+        What the telephone system has been told cannot be taken back: its end is waited for, whatever ends the call.
+        """
         call, began, how = self._bridge.call, trio.current_time(), "stopped"
+        ordered = trio.CancelScope(shield=run.tool.ends_call)  # `AmiClient` has a limit of its own
         try:
-            with scope:
+            with ordered, scope:
                 result = await run.tool.run(run.arguments, CallContext(call.uuid, call.query))
                 how = "failed" if result.failed else "done"
         except Exception:

@@ -90,15 +90,20 @@ class Ending:
         return (*dropped, *self.hear_out(CallOutcome(Cause.AGENT_ENDED, 1000, end.cause), now))
 
     def fail(self, message: str, now: float) -> Actions:
-        """End the call because the agent's side has failed for good; before, the caller hears the fallback."""
+        """End the call because the agent's side has failed for good.
+
+        Before, the caller hears the fallback, and a transfer that they were promised is made.
+        """
         outcome = CallOutcome(Cause.PROVIDER_FAILED, 1011, message)
-        if not self._rules.fallback or self._farewell is not None:
+        if self._farewell is not None or not (self._rules.fallback or self._tools.takes_call):
             return self.end(outcome, now)
         self.tell(message)
         self._speech.turn_end(now)  # the agent's last words come before
+        dropped = self._tools.agent_gone()
+        if not self._rules.fallback:
+            return (*dropped, *self.hear_out(outcome, now))
         self._playout.push(self._rules.fallback)
         self._playout.end_reply()
-        dropped = self._tools.agent_gone()
         return (LogWarning("the caller hears the fallback", {"cause": message}), *dropped, *self.hear_out(outcome, now))
 
     def expire(self, overdue: Deadline, now: float) -> Actions:

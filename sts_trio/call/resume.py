@@ -62,7 +62,8 @@ class LastFault:
 
     def report(self, fault: AgentFault, now: float) -> bool:
         """Take an error of the provider's. True: Core should hear of it now."""
-        self._fault = fault
+        if fault.ends is not None or self.close_by == inf:  # the session still ends of the one before
+            self._fault = fault
         self.pending = True
         resumable = fault.ends in _RESUMABLE
         if fault.ends is not None:
@@ -85,11 +86,10 @@ class LastFault:
 
     def overdue(self, now: float) -> SessionEnd | None:
         """Return how the session was to end, if the provider has held on to it for too long; once."""
-        fault = self._fault
-        if now < self.close_by or fault is None or fault.ends is None:
+        if now < self.close_by:
             return None
-        self.close_by = inf
-        return SessionEnd(fault.message, fault.ends)
+        self.close_by, fault = inf, self._fault
+        return None if fault is None or fault.ends is None else SessionEnd(fault.message, fault.ends)
 
     def survived(self) -> None:
         """The session still works: cancel the forced close.

@@ -65,9 +65,9 @@ class Silence:
             self.wait_from(self._playout.played_at(now))
         elif now < self.agent_until + self._rules.seconds:
             self.wait_from(self.agent_until)
-        elif (quiet := self._frames.quiet_for(now)) < self._rules.seconds:  # they speak, though no turn has ended
+        elif now < self._frames.loud_at + self._rules.seconds:  # they speak, though no turn has ended
             self._prompted = False
-            self.wait_from(now - quiet)
+            self.wait_from(self._frames.loud_at)
         else:
             return True
         return False
@@ -83,7 +83,7 @@ class Silence:
     def is_quiet(self, now: float) -> bool:
         """Whether this is a quiet moment: a session can be replaced without anybody hearing it."""
         idle = self._idle(now) and not self._unanswered.pending
-        return idle and self._frames.quiet_for(now) >= QUIET_SECONDS
+        return idle and now >= self._frames.loud_at + QUIET_SECONDS
 
     def _idle(self, now: float) -> bool:
         """Whether the agent does not speak, and nothing is under way."""

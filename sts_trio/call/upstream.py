@@ -65,7 +65,7 @@ class UpstreamFrames:
         self._counts = counts
         self._odd = b""  # an odd last byte, which waits for the rest of its sample
         self._rate = RealTimeLimit(now)
-        self._loud_at = -inf
+        self.loud_at = -inf  # when the caller was last loud, while it was listened to
 
     def feed(self, data: bytes, now: float) -> Actions:
         """Return the pieces to send."""
@@ -82,15 +82,11 @@ class UpstreamFrames:
             return (SendAudio(pcm),)
         return tuple(SendAudio(piece) for piece in pieces(pcm))
 
-    def quiet_for(self, now: float) -> float:
-        """Seconds since the caller was last loud, while it was listened to."""
-        return now - self._loud_at
-
     def _listen(self, pcm: bytes, now: float) -> None:
         if self._listen_again < inf:
             self._listen_again = now + _LISTEN_SECONDS
         if is_loud(pcm):
-            self._loud_at = now
+            self.loud_at = now
 
     def _too_fast(self) -> Actions:
         told = self._counts.upstream_excess_seconds > 0

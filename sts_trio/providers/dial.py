@@ -5,13 +5,12 @@ When sessions cannot be opened, call after call, new calls fail at once, and one
 
 from __future__ import annotations
 
-import base64
 import os
-import re
 import socket
 import ssl
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import ceil, inf
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
@@ -29,7 +28,7 @@ from sts_trio.errors import (
 )
 from sts_trio.http_client import names_for, new_lookups
 from sts_trio.providers.base import OpenAgent
-from sts_trio.text import first_error, one_line
+from sts_trio.text import Stars, first_error, one_line
 from sts_trio.websocket.tls import TlsStream
 
 if TYPE_CHECKING:
@@ -113,32 +112,15 @@ class TcpDial:
 def without_key(text: str, key: str) -> str:
     """Replace the key by ``***``: a peer may repeat it in a refusal, an error or the reason of a close.
 
-    Also where it is spelled otherwise: escaped as in JSON, XML or a URL (twice, perhaps), in base64 as part of
-    something, in hexadecimal. More than the first `_LONGEST_QUOTE` characters of a text are not kept.
+    In whatever spelling (`Stars`). More than the first `_LONGEST_QUOTE` characters of a text are not kept.
     """
-    if len(key) < _SHORTEST_KEY:
-        return text
-    raw = key.encode()
-    forms = [key, raw.hex(), *(_base64_within(raw, before) for before in range(3))]
-    forms += [form.replace("+", "-").replace("/", "_") for form in forms[2:]]
-    spellings = "|".join(_spelled(form) for form in dict.fromkeys(forms))
-    return re.sub(f"{spellings}|(?i:{raw.hex()})", "***", text[:_LONGEST_QUOTE])
+    return text if len(key) < _SHORTEST_KEY else stars_for(key)(text[:_LONGEST_QUOTE])
 
 
-def _base64_within(raw: bytes, before: int) -> str:
-    """The characters that stand for `raw` alone in the base64 of something with `before` bytes (of three) before it."""
-    first, bits = -(-before * 8 // 6), (before + len(raw)) * 8
-    return base64.b64encode(bytes(before) + raw).decode()[first : bits // 6]
-
-
-def _spelled(text: str) -> str:
-    """A pattern of a text whose every character may be escaped. Repeats are bounded: a peer writes what it is for."""
-    spellings = []
-    for each in text:
-        code = ord(each)
-        escaped = rf"\\{{1,4}}[ux](?:00)?{code:02x}|%(?:25){{0,3}}{code:02x}|&#0{{0,4}}{code};|&#x0{{0,4}}{code:x};"
-        spellings.append(rf"(?:\\{{0,4}}{re.escape(each)}|(?i:{escaped}))")
-    return "".join(spellings)
+@lru_cache(maxsize=16)
+def stars_for(key: str) -> Stars:
+    """Make what finds a key, once: a provider does so before its first call, which would wait for it otherwise."""
+    return Stars([key])
 
 
 def first_line(exc: BaseException) -> str:

@@ -72,7 +72,7 @@ class App(QuartTrio):
             scope["query_string"], _ = split_query(scope["query_string"])
             if denial is not None:
                 self._refusals.note(denial.reason, status=denial.status, leg=WEBSOCKET)
-                await refuse_upgrade(receive, send, denial.status, denial.message)
+                await refuse_upgrade(receive, send, denial.status, denial.message, denial.reason)
             else:
                 await take_call(scope, receive, send, self._answer, self._admission)
             return
@@ -83,7 +83,7 @@ class App(QuartTrio):
             scope["query_string"], _ = split_query(scope["query_string"])
             if denial is not None:
                 self._refusals.note(denial.reason, status=denial.status, leg=HTTP)
-                await refuse_request(send, denial.status, denial.message)
+                await refuse_request(send, denial.status, denial.message, denial.reason)
                 return
             if is_call:
                 await take_stream(scope, receive, send, self._answer_stream, self._admission)

@@ -172,8 +172,8 @@ async def refuse_upgrade(
     await send({"type": "websocket.http.response.body", "body": reply.body, "more_body": False})
 
 
-async def refuse_request(send: ASGISendCallable, status: int, message: str) -> None:
+async def refuse_request(send: ASGISendCallable, status: int, message: str, reason: str = "") -> None:
     """Answer a request with a status and a message, without reading its body."""
-    reply = json_reply(status, message)
+    reply = json_reply(status, message, reason)
     await send({"type": "http.response.start", "status": status, "headers": reply.headers})
     await send({"type": "http.response.body", "body": reply.body, "more_body": False})

@@ -26,6 +26,7 @@ from wsproto.frame_protocol import CloseReason
 
 from sts_trio.call.meter import WEBSOCKET, Cause
 from sts_trio.core.link import Arrival, CallerSocket, SocketClosed, parse_arrival
+from sts_trio.text import one_line
 from sts_trio.web.auth import refuse_upgrade
 from sts_trio.websocket.frames import TEXT, TokenBucket
 
@@ -84,7 +85,7 @@ class AsgiSocket:
             self._fast_path = None
         message = await self._receive()
         if message["type"] == "websocket.disconnect":
-            self._end = SocketClosed(message["code"], str(message.get("reason") or ""))
+            self._end = SocketClosed(message["code"], one_line(str(message.get("reason") or "")))
             return self._end
         data = cast("WebsocketReceiveEvent", message)
         return (data["bytes"] or b"") if data["text"] is None else data["text"]

@@ -53,7 +53,7 @@ _FULL_SECONDS = 0.5
 _LAST_LOOK_SECONDS = 1.0
 # Read at once from a caller: what is in it is parsed in one turn, 1365 messages at worst.
 _READ_BYTES = 8192
-_FULL = json_reply(503, "no room for another connection")
+_FULL = json_reply(503, "no room for another connection", "files")
 
 
 class Inbox:

@@ -105,7 +105,7 @@ MESSAGES = {"humeai": EVI, "openai": _realtime(), "xai": _realtime()}
 
 DROP = object()
 ODD: list[Any] = [
-    *(DROP, None, True, 7, -1, 2**70, 1.5, float("nan"), float("inf"), -1e308),
+    *(DROP, None, True, 7, -1, 2**70, 10**400, 1.5, float("nan"), float("inf"), -1e308),
     *("", "text", "7", "null", "*not base64*", "AAA", "_-8=", "\ud83d", "\ude00\ud83d", "\x1b[2J\u202e\u2028\r\n\x00"),
     *("x" * 100_000, [], [None], ["a", 7, {}], [0] * 10_000, {}, {"type": None}, {"a": {"b": [[[]]]}}),
     *({"type": "text", "text": "a part"}, [{"type": "text", "text": "a part"}], dict.fromkeys("abcdefgh", 0.5)),

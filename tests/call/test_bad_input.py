@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -12,6 +12,9 @@ import trio.testing
 
 from tests.call.fakes import tone
 from tests.call.stage import ONE, Caller, Stage, open_stage
+
+if TYPE_CHECKING:
+    from tests.conftest import Logged
 
 FRAME_TEXT = json.dumps({"type": "audio", "audio": base64.b64encode(bytes(320)).decode()})
 
@@ -180,3 +183,14 @@ async def test_a_caller_who_does_not_read_costs_only_his_own_call(
         (session,) = stage.emulator.live
         assert session.prompt == "good"
         assert good.socket.closed is None
+
+
+async def test_what_core_writes_into_a_close_stays_text(autojump_clock: trio.testing.MockClock, logged: Logged) -> None:
+    async with open_stage() as stage:
+        caller = await stage.call()
+        await caller.hear_until("audio")
+        await caller.socket.aclose(4000, "\x1b[2Jbye\r\n\u2028{}\u202e\x9b1m")
+        await trio.sleep(1)
+        assert stage.registry.live == 0
+    (end,) = [line for line in logged.lines if line["event"] == "call ended"]
+    assert (end["code"], end["message"]) == (4000, "bye {}")

@@ -292,6 +292,41 @@ async def test_a_key_stops_an_announcement_and_is_told_at_once(
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("echoes", [True, False])
+async def test_segments_that_were_on_their_way_at_a_key_are_not_heard(echoes: bool, autojump_clock: Clock) -> None:
+    """EVI gives each segment an id of its own, so those are new ones. What it says after the echo is the answer."""
+    async with (
+        evi_in_memory("humeai") as (evi, dial),
+        open_stage(dial=dial, welcome_message="") as stage,
+        trio.open_nursery() as nursery,
+    ):
+        caller = await stage.call(uuid=UUID)
+        line = Line(caller)
+        nursery.start_soon(line.listen)
+        await trio.sleep(0.1)
+        await speak(evi, 3.0, speed=10.0)
+        await trio.sleep(0.2)
+        at = trio.current_time()
+        await caller.say(type="dtmf_digit", digit="1")
+        for segment in ("on its way", "too"):
+            await evi.say(0, type="assistant_message", id=segment, message={"role": "assistant", "content": segment})
+            await trio.sleep(0.1)
+            await evi.speak(0, 0.5, segment)
+        assert max(when for when, _ in line.audio) <= at + 0.03
+        if echoes:
+            said = {"role": "user", "content": "(The caller pressed 1 on the telephone keypad.)"}
+            await evi.say(0, type="user_message", message=said, models={}, interim=False, from_text=True)
+        else:  # it may have changed its ways: that must not make it mute
+            await trio.sleep(1.0)
+        await evi.speak(0, 0.5, "answer")
+        await evi.end_turn(0)
+        await trio.sleep(2)
+        assert sum(length for when, length in line.audio if when > at + 0.05) == pytest.approx(0.5, abs=0.025)
+        told = [each["text"] for _, each in line.messages if each["type"] == "transcript"]
+        assert "on its way" not in str(told)
+        nursery.cancel_scope.cancel()
+
+
 @ALL
 async def test_a_key_during_the_greeting_is_answered(provider: str, autojump_clock: Clock) -> None:
     async with open_stage(provider=provider) as stage, trio.open_nursery() as nursery:

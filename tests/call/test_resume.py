@@ -77,7 +77,7 @@ def resumed(emulator: Emulator) -> list[bool]:
 async def test_the_caller_does_not_notice(
     provider: str, broken: Script, autojump_clock: trio.testing.MockClock
 ) -> None:
-    said = numbered(400)
+    said = numbered(250)
     async with open_stage(provider=provider, script=first(broken), welcome_message="Hello!") as stage:
         caller = await stage.call()
         messages: list[dict[str, object]] = []

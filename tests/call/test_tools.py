@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from sts_trio.call.config import CallRules, NoInputRules, Prompt, Services, SessionPolicy
-from sts_trio.call.meter import Cause
+from sts_trio.call.meter import CallOutcome, Cause
 from sts_trio.core.wire import Digit, Error, PlayoutAudio, Transcript
 from sts_trio.providers.base import (
     AgentAudio,
@@ -302,6 +302,43 @@ async def test_nobody_hangs_up_on_who_was_transferred_whatever_ends_the_call(
         await scene.over.wait()
     assert released == []
     assert hangup.runs == []
+
+
+@pytest.mark.parametrize("end", ["failure", "limit", "drain", "caller", "fault of ours"])
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_transfer_that_has_been_ordered_comes_to_its_end_whatever_ends_the_call(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, end: str, fails: bool
+) -> None:
+    """Cut off halfway, it may have been taken all the same: our close would hang up on a caller who is elsewhere."""
+    released: list[str] = []
+
+    async def release(of: str, _: Cause) -> None:
+        released.append(of)
+
+    result = ToolResult("Error during transfer: not found", failed=True) if fails else None
+    transfer = Bench("dsai_transfer", seconds=1.0, result=result)
+    rules = replace(control_rules(transfer), most_seconds=2.0 if end == "limit" else 3600.0)
+    scene = await begin(nursery, rules=rules, services=partial(Services, release=release), uuid=UUID)
+    scene.agent.feed(AgentText("r", "I put you through."), spoken(1.0, "r"), call_tool("dsai_transfer"))
+    await trio.sleep(1.7)
+    ((began, _, _),) = transfer.runs
+    match end:
+        case "failure":
+            scene.agent.feed(LOST_FOR_GOOD)
+        case "drain":
+            scene.registry.end_all(CallOutcome(Cause.DRAINED, 1001, "the service stops"))
+        case "caller":
+            scene.core.hang_up()
+        case "fault of ours":
+            scene.agent.feed(ValueError("ours"))
+        case _:
+            pass
+    with trio.fail_after(10):
+        await scene.over.wait()
+    assert len(transfer.finished) == 1
+    assert released == ([UUID] if fails and end != "caller" else [])
+    if end != "caller" and not fails:
+        assert scene.core.closed_at - began == pytest.approx(1.0 + 3.0, abs=0.05)
 
 
 async def test_after_a_transfer_that_failed_the_line_drops_as_ever(

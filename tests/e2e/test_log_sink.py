@@ -98,12 +98,37 @@ async def hold(evi: Evi, url: str, calls: int, between: trio.Event, ready: trio.
                 await trio.sleep(0.01)
 
 
+PRINTING = '''
+import sys
+import warnings
+
+
+def look_up(number: str) -> str:
+    """Looks an order up.
+
+    Args:
+        number: Its number.
+    """
+    for _ in range(100):
+        print("looking up grüße", number, "." * 100)
+    print("on its way", file=sys.stderr, flush=True)
+    warnings.warn(f"an old way {number}")
+    return "shipped"
+'''
+
+
 async def one_more_works(evi: Evi, url: str) -> None:
+    """A call with a tool that prints, as operators' tools do."""
     await until(lambda: not evi.chats)
     core: WebSocketConnection
     async with open_core(url) as core:
         await core.send_message('{"type":"init","uuid":"after"}')
         await until(lambda: evi.chats)
+        assert await hears(evi, core)
+        before = len(evi.answers)
+        await evi.ask(0, "t1", "look_up", '{"number":"B-17"}')
+        await until(lambda: len(evi.answers) > before, 5)
+        assert evi.answers[-1] == ("t1", "shipped", False)
         assert await hears(evi, core)
 
 
@@ -124,6 +149,8 @@ async def calls_do_not_notice(sink: str, directory: Path, calls: int, seconds: f
     fcntl.fcntl(read, fcntl.F_SETPIPE_SZ, 4096)  # 15 lines
     environment = {"LANG": "C", "PYTHONIOENCODING": "ascii"} if sink == "ascii" else {}
     target = os.open(FULL, os.O_WRONLY) if sink == "full" else write
+    (directory / "tools").mkdir()
+    (directory / "tools" / "orders.py").write_text(PRINTING)
     async with open_evi() as evi, logging_to(target, directory, evi.url, **environment) as (process, url):
         os.close(write)
         if sink == "full":

@@ -50,10 +50,41 @@ def again(text: str) -> tuple[bytes, bytes]:
     return b"", encode_frame(TEXT, b"{%s}" % text.encode())
 
 
+def asking(id_: str, arguments: str) -> bytes:
+    item = {"type": "function_call", "call_id": id_, "name": f"no such tool {id_}", "arguments": arguments}
+    return text(type="response.output_item.done", response_id=f"r{id_}", item=item)
+
+
+@cache
+def all_that_is_kept() -> tuple[bytes, bytes]:
+    """Ids, words, turns, tools: each new, and each as long as may be."""
+    said = b""
+    for number in range(70):
+        id_ = f"{number:0>128}"
+        ids = {"response_id": id_, "item_id": id_}
+        said += text(type="response.created", response={"id": id_})
+        said += text(type="input_audio_buffer.committed", item_id=id_)
+        said += text(type="response.output_audio_transcript.delta", delta="\U0001f600" * 11_000, **ids)
+        said += text(type="response.output_audio_transcript.done", transcript="\U0001f601" * 11_000, **ids)
+        name = "conversation.item.input_audio_transcription.completed"
+        said += text(type=name, item_id=id_, transcript=f"{number}" + "\U0001f602" * 11_000)
+        said += asking(id_, "\U0001f603" * 11_000)
+        said += text(type="error", error={"type": "x", "code": id_, "message": "\U0001f604" * 11_000})
+        said += text(type="response.output_audio.delta", delta=base64.b64encode(bytes(800)).decode(), **ids)
+        said += text(type="response.done", response={"id": id_, "status": "completed"})
+    return b"", said
+
+
+def unheard() -> tuple[bytes, bytes]:
+    """It reads nothing, asks for so many tools that the answers fill the line, and then speaks as loud as it may."""
+    asked = b"".join(asking(str(number), "{}") for number in range(12_000))
+    return asked, delta(b"\xff" * (4 * 2**20)) + asking("again", "{}")
+
+
 # What a mad session says once, and then again and again.
 MADNESS: dict[str, Callable[[], tuple[bytes, bytes]]] = {
     "empty fragments": lambda: (begun(TEXT), begun(0) * 30_000),
-    "tiny fragments": lambda: (begun(TEXT), b"\x00\x01x" * 20_000),
+    "tiny fragments": lambda: (begun(TEXT), b"\x00\x01x" * 11_000),
     "empty pongs": lambda: (b"", encode_frame(PONG, b"") * 30_000),
     "pings": lambda: (b"", encode_frame(PING, b"") * 30_000),
     "empty texts": lambda: (b"", encode_frame(TEXT, b"") * 30_000),
@@ -67,6 +98,9 @@ MADNESS: dict[str, Callable[[], tuple[bytes, bytes]]] = {
     "audio with more in it": lambda: again(DELTA + ':"****","x":[' + "0," * (7 * 2**19) + "0]"),
     "large audio": lambda: (b"", delta(b"\xff" * (4 * 2**20))),
     "too large audio": lambda: (b"", delta(b"\xff" * (MANY * 3 // 4))),
+    "all that is kept": all_that_is_kept,
+    "turns": lambda: (b"", text(type="input_audio_buffer.committed", item_id="i") * 1000),
+    "unheard": unheard,
     "ids": lambda: (b"", text(type="response.created", response={"id": "x" * 12_000_000})),
 }
 KINDS = tuple(MADNESS)
@@ -106,6 +140,7 @@ class Session:
             if voice in KINDS:
                 self._connection.sendall(text(type="response.created", response={"id": "r"}))
                 once, more = sayings(voice)
+                self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
                 self._connection.sendall(once)
                 while True:
                     self._connection.sendall(more)
@@ -153,6 +188,7 @@ def main() -> None:
             sessions.append(Session(listener.accept()[0]))
             threading.Thread(target=sessions[-1].serve, daemon=True).start()
 
+    all_that_is_kept()  # takes a second, in which good sessions would be held up
     listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
     threading.Thread(target=accept, daemon=True).start()
     tell("ready")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from contextlib import suppress
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import pytest
 import trio
@@ -18,6 +16,7 @@ from sts_trio.providers.base import CallInfo
 from sts_trio.providers.dial import without_key
 from sts_trio.wiring import open_provider
 from tests.call.stage import ALL, KEY, make_settings, open_stage
+from tests.unit.spellings import ODD_KEY, SPELLINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,28 +137,6 @@ async def test_an_answer_that_never_comes_is_late(
     fault = await refused_with(provider, lambda _: said, ends=False, nursery=nursery)
     assert isinstance(fault, ProviderTimeout)
     assert "within 10 s" in str(fault)
-
-
-SPELLINGS: dict[str, Callable[[str], str]] = {
-    "as it is": str,
-    "in JSON": lambda key: "".join(f"\\u{ord(each):04x}" for each in key),
-    "in JSON, large": lambda key: "".join(f"\\u{ord(each):04X}" for each in key),
-    "in JSON in JSON": lambda key: "".join(f"\\\\u{ord(each):04x}" for each in key),
-    "partly in JSON": lambda key: key[:5] + f"\\u{ord(key[5]):04x}" + key[6:],
-    "a slash in JSON": lambda key: key.replace("/", "\\/"),
-    "in a URL": lambda key: quote(key, safe=""),
-    "all of it in a URL": lambda key: "".join(f"%{ord(each):02x}" for each in key),
-    "twice in a URL": lambda key: quote(quote(key, safe=""), safe=""),
-    "in XML": lambda key: "".join(f"&#{ord(each)};" for each in key),
-    "in XML, hexadecimal": lambda key: "".join(f"&#x{ord(each):X};" for each in key),
-    "in base64": lambda key: b64encode(key.encode()).decode(),
-    "in base64 with a user": lambda key: b64encode(f"user:{key}".encode()).decode(),
-    "in base64 between others": lambda key: b64encode(f"k={key}&more".encode()).decode(),
-    "in base64 for a URL": lambda key: quote(b64encode(f"aa{key}".encode(), altchars=b"-_").decode()),
-    "in hexadecimal": lambda key: key.encode().hex(),
-    "in hexadecimal, large": lambda key: key.encode().hex().upper(),
-}
-ODD_KEY = "sk-Ab/+\"9'?>~~~z"
 
 
 @pytest.mark.parametrize("name", SPELLINGS)

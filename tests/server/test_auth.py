@@ -97,6 +97,7 @@ async def test_without_it_a_call_is_401_before_anything_else(
     assert (heard.status, calls.arrivals) == (401, [])
     assert "\r\nwww-authenticate: bearer\r\n" in heard.head.lower() + "\r\n"
     assert "STS_TOKEN" in json.loads(heard.body)["message"]
+    assert json.loads(heard.body)["reason"] == "token"
     assert "s3cret" not in heard.head + heard.body.decode() + logged.text
 
 
@@ -165,6 +166,7 @@ async def test_a_foreign_page_cannot_place_a_call_even_with_the_token(leg: str, 
         listed = await place(wire, leg, target, "Origin: https://panel.example")
     assert (foreign.status, two.status) == (403, 403)
     assert "ALLOWED_ORIGINS" in json.loads(foreign.body)["message"]
+    assert json.loads(foreign.body)["reason"] == "origin"
     assert listed.status in (101, 200)
 
 

@@ -39,7 +39,10 @@ async def test_one_too_many_is_told_503_and_those_inside_go_on(autojump_clock: C
             stream = await wire.connect()
             await stream.send_all(upgrade())
             heard = await hear(stream)
-            assert (heard.status, json.loads(heard.body)) == (503, {"message": "no room for another connection"})
+            assert (heard.status, json.loads(heard.body)) == (
+                503,
+                {"message": "no room for another connection", "reason": "files"},
+            )
             assert "\r\nretry-after: 5\r\n" in heard.head.lower() + "\r\n"
             await stream.aclose()
         for call in calls:

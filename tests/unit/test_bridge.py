@@ -229,8 +229,10 @@ class BridgeMachine(RuleBasedStateMachine):
             case SessionEndKind.LOST:
                 self.a_session_breaks(end)
             case SessionEndKind.REFUSED if self.session and self.bridge._last_fault._fault is None:
-                self.carry_out(self.bridge.on_agent(SessionEnd("failed", end), self.session, self.now))
-                assert self.end is not None
+                session, self.session = self.session, 0
+                self.sessions.discard(session)
+                self.carry_out(self.bridge.on_agent(SessionEnd("failed", end), session, self.now))
+                assert self.end is not None or self.bridge._tools.takes_call  # a transfer that was promised is made
             case None if bye == 9 and self.session:
                 session, self.session = self.session, 0  # a session says nothing after its close
                 self.sessions.discard(session)

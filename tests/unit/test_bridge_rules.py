@@ -12,6 +12,7 @@ from sts_trio.call.actions import (
     Attach,
     CancelTool,
     CloseSession,
+    Deadline,
     End,
     GoOn,
     LogWarning,
@@ -22,6 +23,7 @@ from sts_trio.call.actions import (
     SendUserText,
     Truncate,
 )
+from sts_trio.call.bridge import CallState
 from sts_trio.call.config import CallRules, NoInputRules, ResumeRules, SessionPolicy
 from sts_trio.call.meter import CallOutcome, Cause
 from sts_trio.core.wire import CallerAudio, Digit, Init, Interruption, Transcript
@@ -447,6 +449,22 @@ def test_sessions_that_live_and_speak_are_replaced_as_often_as_it_takes() -> Non
         c.says(AgentReady("s", resume="c"), session + 1)
 
 
+@pytest.mark.parametrize("ends", [SessionEndKind.LOST, SessionEndKind.REFUSED])
+def test_a_fault_that_ends_the_session_does_so_whatever_else_is_reported_meanwhile(ends: SessionEndKind) -> None:
+    """Nor is there ever a deadline that stays in the past: its watchdog would not sleep any more."""
+    call = Conversation()
+    call.says(AgentFault("going down", ends))
+    call.wait(0.5)
+    call.says(AgentFault("and a hiccup"))
+    actions = call.wait(10)
+    assert actions[0] == CloseSession(1)
+    assert call.bridge.deadline > call.now or call.bridge.state is CallState.ENDED
+    reopened = any(isinstance(action, OpenSession) for action in actions)
+    assert reopened is (ends is SessionEndKind.LOST)
+    if not reopened:
+        assert "going down" in str(actions[-1])
+
+
 def test_an_agent_that_goes_on_after_a_fault_is_not_hung_up_on() -> None:
     c = Conversation()
     c.says(AgentFault("out of something", SessionEndKind.LOST))
@@ -467,6 +485,17 @@ def test_a_lost_session_stops_neither_its_lookup_nor_a_transfer() -> None:
     c.says(ask("dsai_transfer"))
     assert CancelTool not in kinds(c.says(LOST))
     assert RunTool in kinds(c.wait(1))
+
+
+def test_a_silence_that_is_over_to_the_last_bit_of_a_float_is_over() -> None:
+    for frames in range(1, 140):
+        c = Conversation(CallRules(silence=NoInputRules(3.0, "Hello?")))
+        c.now = 125.0 + frames * 0.02  # and over at 128, where floats become coarser
+        c.says(UserTurn("Well."))
+        c.bridge.on_core(CallerAudio(LOUD), c.now)
+        for _ in range(3):
+            c.wait(c.bridge.deadlines[Deadline.NO_INPUT] - c.now)
+            assert c.bridge.deadlines[Deadline.NO_INPUT] > c.now, "it would be asked for again at once, for ever"
 
 
 def test_when_nothing_is_waited_for_but_the_end_there_is_one_deadline() -> None:

@@ -7,6 +7,7 @@ import contextvars
 import io
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import trio
 
 import sts_trio
 from sts_trio.logs import name_call, rename_call, set_up_logging
+from tests.unit.spellings import ODD_KEY, SPELLINGS
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
 SOURCE = Path(sts_trio.__file__).parent
@@ -283,3 +285,43 @@ def test_what_is_secret_is_starred_in_every_line_whoever_writes_it(logger: str, 
     assert "KeyError: ('***', 'tel:+***')" in text
     for form in ("sk-12", "secret", "171123"):
         assert form not in text.replace("what_is_secret", "").replace("KeyError(secret", "")
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+@pytest.mark.parametrize("style", ["json", "text"])
+def test_what_a_stranger_wrote_is_text_for_every_terminal_whoever_logs_it(style: str, stream: Any) -> None:
+    """Ours is cleaned where it comes in. A library, or the text of an exception, may quote anything."""
+    out = stream()
+    set_up_logging("info", style, out)
+    log = structlog.get_logger("ours")
+    odd = "\x1b[2J\u202e\u2028\x9b1m\x85\ufeff\x7f\x00\ud800"
+    log.warning("odd", one=odd, within=[{"a": (odd,)}], **{"a b": odd})
+    logging.getLogger("library").warning("it said %s", f"x\n2026-11-28 [error] forged {odd}")
+    try:
+        raise ValueError(f"words {odd}\nmore")
+    except ValueError:
+        log.exception("failed")
+    log.warning("endless", text="x" * 1_000_000)
+    written = out.getvalue()
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", written) if out.isatty() else written  # the renderer's own colours
+    assert not [character for character in shown if not character.isprintable() and character != "\n"]
+    assert not [line for line in shown.split("\n") if line.startswith("2026-11-28 [error] forged")]
+    assert max(map(len, shown.split("\n"))) < 50_000
+    if style == "json":
+        first = json.loads(written.split("\n")[0])
+        assert first["one"] == odd
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+@pytest.mark.parametrize("style", ["json", "text"])
+def test_what_is_secret_is_starred_in_every_spelling(style: str, name: str) -> None:
+    """A peer may say it in its own way: in a traceback, a refusal, the text of a library."""
+    stream = io.StringIO()
+    set_up_logging("info", style, stream, [ODD_KEY])
+    spelled = SPELLINGS[name](ODD_KEY)
+    structlog.get_logger().warning("refused", said=f"<{spelled}>")
+    logging.getLogger("library").warning("it said %s", spelled)
+    for line in stream.getvalue().splitlines():
+        assert "***" in line
+        assert spelled not in line
+        assert spelled[6:-6] not in line

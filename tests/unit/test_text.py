@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sts_trio.text import first_error, one_line
+from sts_trio.text import Stars, first_error, one_line
+from tests.unit.spellings import ODD_KEY, SPELLINGS
 
 
 @pytest.mark.parametrize(
@@ -53,3 +54,15 @@ def test_the_first_of_a_group_is_found_however_deep_it_lies() -> None:
     first = OSError("first")
     assert first_error(first) is first
     assert first_error(ExceptionGroup("a", [ExceptionGroup("b", [first]), ValueError("second")])) is first
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+@pytest.mark.parametrize("key", [ODD_KEY, "key-that-nobody-may-see", "schlüssel\n„\u202e“"])
+def test_a_secret_is_starred_however_it_is_spelled(name: str, key: str) -> None:
+    hidden = Stars(["another secret", key])(f"a {SPELLINGS[name](key)} b")
+    assert "***" in hidden
+    assert len(hidden) <= len("a *** b") + 12, hidden  # base64 shares some with what stands beside
+
+
+def test_without_secrets_nothing_is_starred() -> None:
+    assert Stars([])("\\u0041 %41 a") == "\\u0041 %41 a"

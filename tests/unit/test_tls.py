@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import socket as stdlib
 import ssl
+import subprocess
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,11 +22,12 @@ from sts_trio.settings import Settings
 from sts_trio.settings.parsers import Secret
 from sts_trio.websocket.fast_path import FastPath
 from sts_trio.websocket.frames import BINARY, TEXT, ClientFramer, FrameParser
-from sts_trio.websocket.tls import TlsStream
+from sts_trio.websocket.tls import TlsStream, client_context
 from sts_trio.wiring import trust
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
 AUTHORITY = trustme.CA()
 VERSIONS = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -353,5 +357,70 @@ async def test_a_lane_learns_of_the_end_of_tls_though_the_connection_stays_open(
         heard = [await fast_path.receive() for _ in range(2)]
         assert heard == (["bye", None] if how.startswith("words") else [None, None])
         assert await fast_path.receive_some() == b""
+    await trio.aclose_forcefully(fast_path)
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs OpenSSL's command")
+@pytest.mark.parametrize(
+    ("asks", "allowed"), [("", False), ("r", False), ("r", True)], ids=["never", "as we are", "where we allow it"]
+)
+async def test_a_server_that_renegotiates_keys_hears_us_or_the_stream_ends_within_a_second(
+    nursery: trio.Nursery, tmp_path: Path, asks: str, allowed: bool
+) -> None:
+    """OpenSSL's own server, told to renegotiate. What is never to happen: writes that go nowhere while reads go on."""
+    leaf = AUTHORITY.issue_cert("evi.example")
+    leaf.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
+    with stdlib.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = ["openssl", "s_server", "-tls1_2", "-accept", f"127.0.0.1:{port}", "-cert", str(tmp_path / "server.pem")]
+    run = partial(
+        trio.run_process, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
+    server: trio.Process = await nursery.start(run, command)
+    assert server.stdin is not None
+    assert server.stdout is not None
+    with trio.fail_after(10):
+        while b"ACCEPT" not in await server.stdout.receive_some():
+            pass
+        context = client_context()
+        AUTHORITY.configure_trust(context)
+        if allowed:
+            context.options &= ~ssl.OP_NO_RENEGOTIATION
+        client = TlsStream(await trio.open_tcp_stream("127.0.0.1", port), context, "evi.example")
+        await client.do_handshake()
+        fast_path = FastPath(client, FrameParser(masked=False, most=1000), queued=100, make=ClientFramer().frame)
+        fast_path.open()
+        ended = trio.Event()
+
+        async def listen() -> None:
+            while await fast_path.receive() is not None:
+                pass
+            ended.set()
+
+        nursery.start_soon(listen)
+        await trio.sleep(0.1)
+        await server.stdin.send_all(f"{asks}\n".encode())
+        heard = trio.Event()
+
+        async def watch(stream: trio.abc.ReceiveStream) -> None:
+            said = b""
+            while more := await stream.receive_some():
+                said += more
+                if said.count(b"renegotiated") > 20:
+                    heard.set()
+
+        nursery.start_soon(watch, server.stdout)
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            for number in range(60):
+                await fast_path.send(BINARY, b"\x00" * (number % 3))  # a frame's mask would hide words
+                await fast_path.send_all(b"renegotiated\n")
+                await trio.sleep(0.02)
+            await trio.sleep(0.2)
+        with trio.move_on_after(1):
+            await ended.wait()
+        assert heard.is_set() or ended.is_set()
+        assert asks or heard.is_set()
     await trio.aclose_forcefully(fast_path)
     nursery.cancel_scope.cancel()

@@ -6,6 +6,7 @@ import re
 from collections import deque
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -25,7 +26,7 @@ from sts_trio.providers.base import (
     UserTurn,
     never_ready,
 )
-from sts_trio.providers.dial import without_key
+from sts_trio.providers.dial import stars_for, without_key
 from sts_trio.providers.hume import wire
 from sts_trio.providers.hume.wire import SessionSettings, ToolDeclaration, closed, to_event
 from sts_trio.providers.reading import Reader, shown
@@ -148,6 +149,7 @@ _LONGEST_ID = 64
 _MOST_EARLY = 16  # odd messages before the chat has begun, kept to be counted
 _MOST_UNSPOKEN = 16  # texts that await their echo, and tool calls that are still to be answered
 _NO_SOUND = memoryview(b"")
+_LATE_SECONDS = 1.0  # after a pause: what EVI had said before it heard of that is here by then
 _GO_ON = "(The connection was interrupted. Go on with what you were saying; do not mention this.)"
 _RESULT = "(The function that you had asked for before the connection was interrupted says: {})"
 
@@ -173,6 +175,10 @@ class HumeProvider:
     voice_id: str | None = None
     instructions: str | None = field(default=None, repr=False)
     times: SocketTimes = field(default_factory=SocketTimes)
+
+    def __post_init__(self) -> None:
+        """Be ready to take the key out of a text: the first error must not hold up other calls."""
+        stars_for(self.api_key)
 
     def __call__(self, call: CallInfo) -> AbstractAsyncContextManager[HumeLink]:
         """Open a chat for `call`, ready for audio within `times.open`; leaving the context closes it.
@@ -221,6 +227,7 @@ class HumeLink:
         self._wav: Wav | None = None  # the format of the voice, good for samples without a header
         self._warnings_logged = 0
         self._paused = False
+        self._late_until = -inf  # what the agent says is from before the pause, until the text behind it is echoed
         self._asked: deque[str] = deque(maxlen=_MOST_UNSPOKEN)  # tool calls of this chat
         self._unspoken: deque[str] = deque(maxlen=_MOST_UNSPOKEN)  # told for the caller, who did not say it
 
@@ -280,9 +287,18 @@ class HumeLink:
             elif isinstance(event, UserTurn) and event.text in self._unspoken:
                 self._unspoken.remove(event.text)
                 continue
+            if self._late_until > -inf and self._is_late(heard, trio.current_time()):
+                continue
             if event is not None and not (self._is_ready and isinstance(event, AgentReady)):  # it may be said again
                 return event
             self._warn_of(heard)
+
+    def _is_late(self, heard: wire.HumeMessage | None, now: float) -> bool:
+        """Whether this is more of what a key has stopped: EVI gives each segment an id of its own."""
+        if now >= self._late_until or (isinstance(heard, wire.UserMessage) and heard.from_text is True):
+            self._late_until = -inf
+            return False
+        return isinstance(heard, wire.AudioOutput | wire.AssistantMessage | wire.AssistantEnd)
 
     def _warn_of(self, heard: wire.HumeMessage | None) -> None:
         """Log a warning that changes nothing in the call, at most `_MOST_WARNINGS` times a chat."""
@@ -326,7 +342,7 @@ class HumeLink:
 
     async def stop(self) -> None:
         """Pause EVI until the text that follows: nothing else stops it (docs/protocols/evi.md 5.3)."""
-        self._paused = True
+        self._paused, self._late_until = True, trio.current_time() + _LATE_SECONDS
         await self._send(wire.Pause())
 
     async def truncate(self, unheard: float) -> None:

@@ -59,6 +59,7 @@ class UserMessage(_FromHume, tag="user_message"):
     message: object = None
     models: object = None
     interim: object = False
+    from_text: object = False
 
 
 class AssistantMessage(_FromHume, tag="assistant_message"):

@@ -15,7 +15,7 @@ import trio
 from sts_trio.audio.pcm import FRAME_BYTES, FRAME_SECONDS
 from sts_trio.errors import ProviderError, ProviderLost, ProviderTimeout
 from sts_trio.providers.base import OddMessage, RateLimit, SessionEnd, TokensUsed
-from sts_trio.providers.dial import without_key
+from sts_trio.providers.dial import stars_for, without_key
 from sts_trio.providers.openai import wire
 from sts_trio.providers.openai.audio import open_codec
 from sts_trio.providers.openai.barge_in import BargeInGate
@@ -63,6 +63,10 @@ class RealtimeProvider:
     times: SocketTimes = field(default_factory=SocketTimes)
     safety_key: str | None = field(default=None, repr=False, kw_only=True)
     transcriber: Transcriber = field(default_factory=Transcriber, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Be ready to take the key out of a text: the first error must not hold up other calls."""
+        stars_for(self.api_key)
 
     def __call__(self, call: CallInfo) -> AbstractAsyncContextManager[RealtimeLink]:
         """Open a session for `call`, ready for audio within `times.open`; leaving the context closes it.

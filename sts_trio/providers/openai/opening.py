@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 _LOOKED_AT = 1000  # characters of what an error says
 _SETTINGS = "settings"  # the event id of our `session.update`
-_SHORTEST_SESSION = 300.0  # that any service gives; the known ones give 1800 seconds and more
+_SHORTEST_SESSION = 300  # seconds, that any service gives; the known ones give 1800 and more
+_LONGEST_SESSION = 30 * 24 * 3600  # no call lasts longer
 # What stands in place of a number that is not shown.
 _WITHHELD = {"anonymous", "unknown", "unavailable", "restricted", "private", "withheld", "none", "null", "undefined"}
 _REFUSED_SECONDS = 3600.0  # until a model that writes words down is asked for again
@@ -71,9 +72,10 @@ def safety_identifier(secret: str | None, number: str) -> dict[str, str]:
 def lasts(expires_at: object, now: float) -> float:
     """How many seconds a session lasts that ends at `expires_at`; both are Unix time. Infinity if it does not say.
 
-    A time that is less than `_SHORTEST_SESSION` away comes from a wrong clock, here or there, and says nothing.
+    A time that is less than `_SHORTEST_SESSION` away comes from a wrong clock, here or there, and says nothing; nor
+    does one that is more than `_LONGEST_SESSION` away, which may be in milliseconds.
     """
-    if not isinstance(expires_at, int | float) or expires_at < now + _SHORTEST_SESSION:
+    if not isinstance(expires_at, int | float) or not _SHORTEST_SESSION <= expires_at - int(now) <= _LONGEST_SESSION:
         return inf
     return expires_at - now
 

@@ -170,7 +170,7 @@ def other_format(updated: object, codec: Codec) -> str | None:
     for name, side in sides.items() if isinstance(sides, dict) else ():
         format_ = side.get("format") if name in ("input", "output") and isinstance(side, dict) else None
         if isinstance(format_, dict) and any(
-            format_.get(key, wanted) != wanted for key, wanted in codec.format.items()
+            format_.get(key) not in (None, wanted) for key, wanted in codec.format.items()
         ):
             return shown(" ".join(shown(format_.get(key), 40) for key in ("type", "rate")))
     return None
