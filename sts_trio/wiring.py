@@ -185,13 +185,14 @@ def open_provider(settings: Settings, dial: Dial | None = None) -> AgentProvider
     """
     chosen = settings.provider
     provider = find_provider(chosen.name)
-    if chosen.api_key is None:
+    if not chosen.has_credentials:
         raise ConfigError([f"{chosen.prefix}_API_KEY is not set; it is required"])
     calls = settings.calls
     times = SocketTimes(
         open=calls.ready_seconds, dead=calls.provider_dead_seconds, garbage=calls.provider_garbage_seconds
     )
-    return provider.open(chosen, chosen.api_key.reveal(), dial or TcpDial(trust(settings)), times)
+    key = chosen.api_key.reveal() if chosen.api_key else ""
+    return provider.open(chosen, key, dial or TcpDial(trust(settings)), times)
 
 
 def trust(settings: Settings) -> ssl.SSLContext:

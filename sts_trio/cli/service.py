@@ -79,15 +79,16 @@ def _serve(spec: tuple[int, int, int] | None, writer: LogWriter) -> None:
 
 
 @click.command()
-def check() -> None:
-    """Check settings, tools and instructions, then open a chat with the provider and say what answered."""
+@click.option("--call", is_flag=True, help="Then place a call, and wait for the first sound of the greeting.")
+def check(call: bool) -> None:
+    """Check settings, tools and instructions, then open a chat with the provider as a call does."""
     chosen = _settings_or_exit(1)
     click.echo("ok: settings")
     set_up_logging("warning", "text", sys.stderr)
 
     from sts_trio.check import check_all
 
-    if not run_command(partial(check_all, chosen, click.echo)):
+    if not run_command(partial(check_all, chosen, click.echo, call=call)):
         sys.exit(1)
 
 

@@ -6,6 +6,7 @@ When sessions cannot be opened, call after call, new calls fail at once, and one
 from __future__ import annotations
 
 import os
+import re
 import socket
 import ssl
 from contextlib import asynccontextmanager
@@ -41,12 +42,15 @@ if TYPE_CHECKING:
 _LONGEST_DETAIL = 200
 # A shorter key is a test's, and no secret; replacing it could replace parts of ordinary words.
 _SHORTEST_KEY = 8
+_LONGEST_KEY = 256
+_HEAD_OF_TOKEN = 64
+_REST_OF_TOKEN = re.compile(r"\*{3}[\w.~+/=%\\&#;-]+")
 _LONGEST_QUOTE = 10_000  # characters of a peer's text; what is shown of one is far less
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a provider listens, taken from a ``ws://`` or ``wss://`` URL. `path` includes the URL's own query."""
+    """Where a provider listens, taken from the URL of a WebSocket. `path` includes the URL's own query."""
 
     host: str
     port: int
@@ -55,13 +59,16 @@ class Endpoint:
 
     @classmethod
     def from_url(cls, url: str) -> Endpoint:
-        """Raises: ValueError, saying what the URL lacks."""
+        """``http://`` and ``https://`` mean the same: operators have the URL that clients of HTTP have.
+
+        Raises: ValueError, saying what the URL lacks.
+        """
         parts = urlsplit(url)
-        if parts.scheme not in ("ws", "wss"):
+        if parts.scheme not in ("ws", "wss", "http", "https"):
             raise ValueError("it must begin with ws:// or wss://")
         if not parts.hostname or not parts.hostname.isascii():
             raise ValueError("it names no host")
-        tls = parts.scheme == "wss"
+        tls = parts.scheme in ("wss", "https")
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         return cls(parts.hostname, parts.port or (443 if tls else 80), path, tls)
 
@@ -109,6 +116,25 @@ class TcpDial:
         return secured
 
 
+def hiding(*secrets: str | None) -> Callable[[str], str]:
+    """Make a function that takes these, and what stands behind a scheme in one, out of a text (`without_key`).
+
+    A long one (a token has thousands of characters) is found by how it begins, and goes with what follows.
+    """
+    whole = [secret for secret in secrets if secret]
+    keys = sorted({*whole, *(secret.rpartition(" ")[2] for secret in whole)}, key=len, reverse=True)  # `Bearer abc`
+
+    def hide(text: str) -> str:
+        for key in keys:
+            if len(key) > _LONGEST_KEY:
+                text = _REST_OF_TOKEN.sub("***", without_key(text, key[:_HEAD_OF_TOKEN]))
+            else:
+                text = without_key(text, key)
+        return text
+
+    return hide
+
+
 def without_key(text: str, key: str) -> str:
     """Replace the key by ``***``: a peer may repeat it in a refusal, an error or the reason of a close.
 
@@ -117,7 +143,7 @@ def without_key(text: str, key: str) -> str:
     return text if len(key) < _SHORTEST_KEY else stars_for(key)(text[:_LONGEST_QUOTE])
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)  # key and headers of a provider, and how tokens begin
 def stars_for(key: str) -> Stars:
     """Make what finds a key, once: a provider does so before its first call, which would wait for it otherwise."""
     return Stars([key])

@@ -42,6 +42,11 @@ class Get(Protocol):
         ...
 
 
+def log_failure(_: str, address: str, reason: str) -> None:
+    """Log that a source gave no instructions."""
+    log.warning("instructions not loaded", source=address, reason=reason)
+
+
 class _Unusable(StsError):
     """A source gave no instructions; the message says why, without the source's name."""
 
@@ -70,37 +75,40 @@ class InstructionSource:
         """Return the instructions for the call that Core calls `uuid`; None when no source has any."""
         return (await self.find(uuid))[0]
 
-    async def find(self, uuid: str | None) -> tuple[str | None, str]:
+    async def find(
+        self, uuid: str | None, tell: Callable[[str, str, str], object] = log_failure
+    ) -> tuple[str | None, str]:
         """Return the instructions, and their source: ``text``, ``url``, ``file`` or, if none has any, ``default``.
 
-        Each source that fails is logged, and the next one asked. Raises nothing but Cancelled.
+        Each source that fails is told (which, its address, why), and the next one asked. Raises nothing but Cancelled.
         """
         if self.text:
             return self.text, "text"
         until = trio.current_time() + self.seconds
         if self.url:
             url, url_until = self.url, until - (self.seconds * _FILE_SHARE if self.file else 0.0)
-            found = await self._ask(shown_url(url), url_until, lambda: self._fetch(url, uuid, url_until))
+            found, reason = await self._ask(url_until, lambda: self._fetch(url, uuid, url_until))
             if found is not None:
                 return found, "url"
+            tell("url", shown_url(url), reason)
         if self.file:
             path = Path(self.file)
-            found = await self._ask(str(path), until, lambda: self._read(path))
+            found, reason = await self._ask(until, lambda: self._read(path))
             if found is not None:
                 return found, "file"
+            tell("file", str(path), reason)
         return None, "default"
 
-    async def _ask(self, address: str, until: float, source: Callable[[], Awaitable[str]]) -> str | None:
+    async def _ask(self, until: float, source: Callable[[], Awaitable[str]]) -> tuple[str | None, str]:
+        """Return what a source has, or None and why not."""
         try:
             with trio.move_on_at(until):  # not `fail_at`: see `open_socket`
-                return _checked(await source())
-            reason = "no answer in time"
+                return _checked(await source()), ""
         except (HttpFailed, _Unusable) as exc:
-            reason = str(exc)
+            return None, str(exc)
         except Exception as exc:  # whatever a library may raise: a call without its own prompt is better than none
-            reason = first_line(exc)
-        log.warning("instructions not loaded", source=address, reason=reason)
-        return None
+            return None, first_line(exc)
+        return None, "no answer in time"
 
     async def _fetch(self, url: str, uuid: str | None, until: float) -> str:
         headers = {"X-DSAI-UUID": uuid} if uuid and _HEADER_VALUE.fullmatch(uuid) else {}

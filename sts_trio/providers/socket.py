@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import math
 import re
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -19,8 +18,9 @@ import trio_websocket as tws
 from wsproto.utilities import ProtocolError
 
 from sts_trio.errors import ProviderError, ProviderLost, ProviderTimeout
+from sts_trio.providers.advice import Advise, Refusal, find_location, no_advice
 from sts_trio.providers.dial import first_line
-from sts_trio.providers.refusal import SWITCHING_PROTOCOLS, HandshakeFailed, refusal
+from sts_trio.providers.refusal import SWITCHING_PROTOCOLS, HandshakeFailed, advised, refused
 from sts_trio.text import one_line
 from sts_trio.websocket.fast_path import FastPath
 from sts_trio.websocket.frames import BINARY, ClientFramer, TokenBucket
@@ -106,6 +106,11 @@ class _UpgradingFastPath(FastPath):
         status = self._first_status(0)
         return None if _is_interim(status) else status
 
+    @property
+    def location(self) -> str:
+        """Where the answer points to, if it does."""
+        return find_location(self._head.partition(_END_OF_HEAD)[0])
+
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """See `FastPath.receive_some`. The bytes that end the answer may hold the first frames."""
         if self._opened:
@@ -152,6 +157,7 @@ class ProviderSocket:
         self._fast_path = fast_path
         self._endpoint = endpoint
         self._dead = ""
+        self._keeping = trio.CancelScope()
         self._pinged_at = math.inf  # since when an answer to a ping is owed
 
     @property
@@ -190,9 +196,13 @@ class ProviderSocket:
         return self.ping_overdue
 
     async def keep_alive(self, stream: trio.abc.Stream, dead: float) -> None:
-        """Ping, and cut the connection when nothing answers for `dead` seconds; `receive` then tells of it."""
-        pause = dead / 2
-        try:
+        """Ping, and cut the connection when nothing answers for `dead` seconds; `receive` then tells of it.
+
+        It has a scope of its own, which `let_go` cancels: who leaves `open_socket` may be cancelled, and shields then.
+        For a task that was about to notice the first, and meets the second, trio raises an AssertionError.
+        """
+        with self._keeping, suppress(tws.ConnectionClosed):
+            pause = dead / 2
             while True:
                 await trio.sleep(pause)
                 self._pinged_at = trio.current_time()
@@ -205,10 +215,12 @@ class ProviderSocket:
                     break
                 else:
                     pause = 0.0  # we were away ourselves: the answer may have come, and is not read yet
-        except tws.ConnectionClosed:
-            return
-        self._dead = f"no answer to a ping for {dead:g} s"
-        await trio.aclose_forcefully(stream)
+            self._dead = f"no answer to a ping for {dead:g} s"
+            await trio.aclose_forcefully(stream)
+
+    def let_go(self) -> None:
+        """Ping no more."""
+        self._keeping.cancel()
 
 
 class _Reader:
@@ -246,13 +258,13 @@ async def open_socket(
     dial: Dial,
     times: SocketTimes,
     fits: Callable[[bytes], bool],
-    hints: Mapping[int, str] = MappingProxyType({}),
+    advise: Advise = no_advice,
     hide: Callable[[str], str] = str,
 ) -> AsyncIterator[ProviderSocket]:
     """Open a WebSocket to `endpoint` at `path`, and close it when the context is left, each in bounded time.
 
-    `fits` says of the beginning of a large message whether it is kept (`LenientParser`). `hints` says what an operator
-    can do about a refusal, by its HTTP status; `hide` takes secrets out of a text of the peer's.
+    `fits` says of the beginning of a large message whether it is kept (`LenientParser`). `advise` says what
+    an operator can do about a refusal; `hide` takes secrets out of a text of the peer's.
 
     Raises (on entry):
         ProviderRefused: it answered the upgrade with a status that will not change by itself (401, 404, ...).
@@ -265,7 +277,7 @@ async def open_socket(
         reader = _Reader(nursery)
         try:
             with trio.move_on_after(times.open) as opening:  # `fail_after` would make a ring: see below
-                stream = _UpgradingFastPath(await _dial(dial, endpoint), fits)
+                stream = _UpgradingFastPath(await _dial(dial, endpoint, advise), fits)
                 try:
                     connection = await _upgrade(reader, stream, endpoint, path, headers)
                 except BaseException:
@@ -277,9 +289,9 @@ async def open_socket(
         except trio.TooSlowError:
             failure = ProviderTimeout(f"{endpoint} did not complete the handshake within {times.open:g} s")
             if stream is not None and stream.status not in (None, SWITCHING_PROTOCOLS):
-                failure = refusal(endpoint, stream.status, "", hints)
+                failure = refused(endpoint, Refusal(stream.status, "", hide(stream.location)), advise)
         except HandshakeFailed as exc:
-            failure = exc.explain(endpoint, hints, hide)
+            failure = exc.explain(endpoint, advise, hide)
         except ProviderError as exc:
             failure = exc
         else:
@@ -293,6 +305,7 @@ async def open_socket(
                 # those of contextlib, which hold it: a ring, with the call in it, until the collector comes by.
                 failure = exc
             finally:
+                socket.let_go()
                 stream.close()  # from here on the library reads: the close handshake
                 nursery.cancel_scope.shield = True  # so that it does not raise `Cancelled` in place of ours
                 # A shield of its own: a cancelled `keep_alive` that ended before us has cancelled the nursery.
@@ -308,11 +321,14 @@ async def open_socket(
             del failure  # its traceback holds this frame: a ring, with the call in it, until the collector comes by
 
 
-async def _dial(dial: Dial, endpoint: Endpoint) -> trio.abc.Stream:
+async def _dial(dial: Dial, endpoint: Endpoint, advise: Advise) -> trio.abc.Stream:
     try:
         return await dial(endpoint)
     except (OSError, UnicodeError) as exc:  # UnicodeError: a host name that IDNA cannot encode
-        raise ProviderLost(f"cannot connect to {endpoint}: {first_line(exc.__cause__ or exc)}") from exc
+        text = f"cannot connect to {endpoint}: {first_line(exc.__cause__ or exc)}"
+        raise ProviderLost(advised(text, Refusal(None, text), advise)) from exc
+    except ProviderLost as exc:
+        raise ProviderLost(advised(str(exc), Refusal(None, str(exc)), advise)) from exc
 
 
 async def _upgrade(
@@ -334,5 +350,6 @@ async def _upgrade(
             receive_buffer_size=_READ_BYTES,
         )
     if isinstance(reader.failure, tws.ConnectionRejected):
-        raise HandshakeFailed(reader.failure, reader.failure.status_code, reader.failure.body or b"")
-    raise HandshakeFailed(reader.failure, stream.status)
+        status, body = reader.failure.status_code, reader.failure.body or b""
+        raise HandshakeFailed(reader.failure, status, stream.location, body)
+    raise HandshakeFailed(reader.failure, stream.status, stream.location)

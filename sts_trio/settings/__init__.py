@@ -22,6 +22,7 @@ import decouple
 from sts_trio.errors import ConfigError
 from sts_trio.settings.calls import CallSettings
 from sts_trio.settings.dotenv_file import DotenvFile
+from sts_trio.settings.headers import SecretHeaders
 from sts_trio.settings.parsers import HiddenValueError, Secret, url_secrets
 from sts_trio.settings.service import ServiceSettings, provider_variable
 from sts_trio.settings.variable import LONGEST_SHOWN, variables
@@ -75,6 +76,7 @@ class Settings:
         """Every text that no log may have, whatever quotes it: keys, and the secret parts of URLs."""
         values = list(self.values())
         keys = [value.reveal() for _, value in values if isinstance(value, Secret)]
+        keys += [text for _, value in values if isinstance(value, SecretHeaders) for text in value.secrets()]
         whole = [str(value) for variable, value in values if variable.is_url and value]
         whole += [rule.webhook for rule in self.calls.emotion_rules if rule.webhook]
         return keys + [text for url in whole for text in url_secrets(url)]
@@ -109,7 +111,7 @@ def load_settings(tables: Sequence[type[ProviderSettings]]) -> Settings:
 def _by_key(source: decouple.Config, tables: Sequence[type[ProviderSettings]], problems: list[str]) -> str | None:
     """Choose the provider whose key is set: the first of all, or the only one of the others."""
     keys = {table.name: variables(table)["api_key"] for table in tables}
-    found = [name for name, key in keys.items() if _first_set(source, key)[1] is not None]
+    found = [name for name, key in keys.items() if _first_set(source, key)[1] or _set(source, key.unless or key.name)]
     if found and (len(found) == 1 or found[0] == tables[0].name):
         return found[0]
     names = ", ".join(key.name for key in keys.values())
@@ -132,7 +134,7 @@ def _read(source: decouple.Config, variable: Variable, problems: list[str]) -> o
     """Return the value, or the default for what is unset or wrong; the latter is a line in `problems`."""
     name, text = _first_set(source, variable)
     if text is None:
-        if variable.required:
+        if variable.required and not _set(source, variable.unless or name):
             problems.append(f"{name} is not set; it is required: {variable.help}")
         return variable.default
     try:

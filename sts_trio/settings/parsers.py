@@ -214,20 +214,27 @@ def names(value: str) -> tuple[str, ...]:
     return found
 
 
+_WEB_SCHEMES = ("http", "https", "ws", "wss")
+
+
 def websocket_url(value: str) -> str:
-    """Take a `ws://` or `wss://` URL without a key in it."""
-    parts = _split(value, ("ws", "wss"), "a URL such as wss://host/path")
+    """Take the whole URL of a WebSocket, which may begin with `https://` as well, without a key in it."""
+    parts = _split(value, _WEB_SCHEMES, "a URL such as wss://host/path")
     if parts.username or parts.password or {"api_key", "access_token"} & {name for name, _ in parse_qsl(parts.query)}:
         raise HiddenValueError("a URL without a key in it; the key belongs in HUMEAI_API_KEY")
     return value
 
 
 def realtime_url(value: str) -> str:
-    """Take the base URL of a Realtime API: HTTP, as clients have it, or WebSocket. No slash is left at its end."""
-    parts = _split(value, ("http", "https", "ws", "wss"), "a URL such as https://host/v1")
-    if parts.username or parts.password or {"api_key", "api-key"} & {name for name, _ in parse_qsl(parts.query)}:
+    """Take the URL of a Realtime API: HTTP, as clients have it, or WebSocket, without a key in it."""
+    parts = _split(value, _WEB_SCHEMES, "a URL such as https://host/v1")
+    if (
+        parts.username
+        or parts.password
+        or {"api_key", "api-key", "subscription-key"} & {name.lower() for name, _ in parse_qsl(parts.query)}
+    ):
         raise HiddenValueError("a URL without a key in it")
-    return value.rstrip("/")
+    return value
 
 
 def http_url(value: str) -> str:

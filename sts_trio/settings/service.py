@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import date
 
+    from sts_trio.settings.headers import SecretHeaders
     from sts_trio.settings.parsers import Secret
 
 
@@ -106,6 +107,17 @@ class ProviderSettings:
     greet_with_config: bool = False
     ca_file: str | None = None
     max_session_seconds: float = 86_400.0
+    headers: SecretHeaders | None = None  # of the operator's own, for a gateway on the way
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether there is something to be let in by."""
+        return self.api_key is not None
+
+    @property
+    def own_headers(self) -> dict[str, str]:
+        """`headers`, as they are sent."""
+        return self.headers.reveal() if self.headers else {}
 
     @property
     def prefix(self) -> str:

@@ -21,6 +21,7 @@ class Variable:
     `parse` makes the value of the text, or raises a `ValueError` that says what the text must be. `show` makes of the
     value what a log may have; None is never given to it. With `empty_is_set` an empty text is a value. `example` are
     lines that `.env.example` has beneath the meaning. `forwarded`: compose passes it from outside into the container.
+    What is `required` is not where the variable `unless` is set.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Variable:
     show: Callable[[Any], str] = str
     example: tuple[str, ...] = ()
     forwarded: bool = True
+    unless: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -60,11 +62,12 @@ def setting(
     show: Callable[[Any], str] = str,
     example: tuple[str, ...] = (),
     forwarded: bool = True,
+    unless: str = "",
 ) -> Any:
     """Describe a field of a table by its `Variable`. One that is `REQUIRED` must be set, and is None before."""
     required = default is REQUIRED
     value = None if required else default
-    variable = Variable(name, value, parse, meaning, aliases, required, empty_is_set, show, example, forwarded)
+    variable = Variable(name, value, parse, meaning, aliases, required, empty_is_set, show, example, forwarded, unless)
     return field(metadata={"variable": variable}, repr=not variable.is_url, default=value)
 
 

@@ -28,6 +28,8 @@ from sts_trio.lab.emulator.evi.wire import (
     encode_server,
 )
 from sts_trio.lab.emulator.realtime import events
+from sts_trio.lab.emulator.realtime.items import Items
+from sts_trio.lab.emulator.realtime.replies import Replies
 from sts_trio.lab.emulator.voice import wav_file
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ EVI = [
 
 def _realtime() -> list[dict[str, Any]]:
     said = events.SpokenItem("resp_odd", "item_odd", "odd")
-    replies = events.Replies(lambda kind: f"{kind}_odd")
+    replies = Replies(lambda kind: f"{kind}_odd", Items(forces=False))
     call = ToolCall(
         name="lookup", parameters='{"a":1}', tool_call_id="odd", tool_type="function", response_required=True
     )
@@ -92,6 +94,7 @@ def _realtime() -> list[dict[str, Any]]:
         events.response_done("resp_odd", "incomplete", (), "max_output_tokens"),
         events.response_done("resp_odd", "failed", (), "odd"),
         *replies.tell(call),
+        *replies.close(),
         events.truncated("item_odd", 100),
         events.deleted("item_odd"),
         events.event("rate_limits.updated", rate_limits=[{"name": "tokens", "limit": 9, "remaining": 1}]),

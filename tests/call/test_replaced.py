@@ -115,7 +115,7 @@ async def test_an_answer_that_was_cut_off_is_gone_on_with(autojump_clock: trio.t
         assert 0 < len(text) <= len(long)
         assert note["role"] == "system"
         assert stage.emulator.sessions[1].realtime.items.context is not None
-        assert heard.agent[-1] == "How can I help you?", "what the emulator says where it is only asked to speak"
+        assert heard.agent[-1] == "As I was saying.", "what the emulator says where it is asked to go on"
         assert len(heard.agent) == 2
 
 

@@ -191,7 +191,10 @@ async def test_a_check_names_the_end_of_a_model_and_the_prompt_that_is_not_there
     gone = {"model": "gpt-realtime", "file_instructions": str(tmp_path / "gone.txt")}
     chosen = make_settings("openai", tools_dir=str(tmp_path), **gone)
     assert not await check_all(chosen, lines.append, to_emulator(nursery, "openai"))
-    assert lines[1].startswith("failed: no instructions from OPENAI_URL_INSTRUCTIONS or OPENAI_FILE_INSTRUCTIONS")
+    assert lines[1] == (
+        f"failed: OPENAI_FILE_INSTRUCTIONS: {tmp_path}/gone.txt: No such file or directory; "
+        "a call has the default in its place"
+    )
     assert lines[2] == "note: OPENAI_MODEL gpt-realtime ends on 20 January 2027 at OpenAI; gpt-realtime-2.1 replaces it"
     assert lines[3].startswith("ok: ")
 
@@ -249,7 +252,8 @@ async def test_a_check_names_the_configuration_that_it_opened(nursery: trio.Nurs
 async def test_a_check_fails_without_a_provider(tmp_path: Path) -> None:
     lines: list[str] = []
     assert not await check_all(make_settings(tools_dir=str(tmp_path)), lines.append, to_nowhere)
-    assert lines == ["ok: tools (none)", "failed: cannot connect to evi.test:443: no route to host"]
+    told = "failed: cannot connect to evi.test:443: no route to host (check HUMEAI_WS_URL)"
+    assert lines == ["ok: tools (none)", told]
 
 
 class FakeAmi:

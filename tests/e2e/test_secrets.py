@@ -52,7 +52,8 @@ def environment_of(provider: str, url: str) -> dict[str, str]:
     """What leads to a provider, with a secret wherever one may be."""
     prefix, address = ("HUMEAI", "WS_URL") if provider == "humeai" else (provider.upper(), "BASE_URL")
     prompt = f"http://user:{OTHER}@127.0.0.1:9/prompt?key={OTHER}"
-    own = {"API_KEY": KEY, address: url, "URL_INSTRUCTIONS": prompt}
+    headers = json.dumps({"X-Tenant": OTHER, "X-Gateway": f"Key {OTHER}"})
+    own = {"API_KEY": KEY, address: url, "URL_INSTRUCTIONS": prompt, "HEADERS": headers}
     return {"STS_PROVIDER": provider} | {f"{prefix}_{name}": value for name, value in own.items()}
 
 

@@ -193,6 +193,24 @@ def test_a_model_that_is_none_is_told_before_the_first_call_but_a_service_of_one
     assert provider.model == model
 
 
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("wss://api.openai.com/v1/", True),
+        ("https://API.openai.com/v1/realtime", True),
+        ("wss://api.openai.com/v1/realtime?model=gpt-realtime-2.1", False),
+        ("https://api.openai.com.example/v1", False),
+    ],
+)
+def test_a_url_that_names_the_model_stands_above_the_setting(load: Load, url: str, told: bool) -> None:
+    chosen = {"OPENAI_MODEL": "gpt-9", "OPENAI_BASE_URL": url}
+    if told:
+        with pytest.raises(ConfigError, match=NONE):
+            load("openai", chosen)
+    else:
+        load("openai", chosen)
+
+
 SPEECH, WORDS_END = "20 January 2027", "26 February 2027"
 
 

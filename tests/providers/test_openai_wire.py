@@ -13,16 +13,11 @@ from hypothesis import strategies as st
 
 from sts_trio.audio.resample import TelephoneResampler
 from sts_trio.providers.base import AgentFault, SessionConfig, SessionEndKind, ToolOffer
-from sts_trio.providers.dial import Endpoint
 from sts_trio.providers.openai import wire
 from sts_trio.providers.openai.audio import Cut, PlaybackEstimate, open_codec
 from sts_trio.providers.openai.dialect import OPENAI, XAI, closed, fault
 from sts_trio.providers.openai.history import History
-from sts_trio.providers.openai.opening import (
-    credentials,
-    lasts,
-    target,
-)
+from sts_trio.providers.openai.opening import lasts
 from sts_trio.providers.openai.session import Options, Transcription, TurnDetection, other_format, session
 from sts_trio.providers.reading import Reader
 from tests.call.fakes import tone
@@ -92,24 +87,6 @@ def test_xai_has_voice_and_turns_at_the_top_and_linear_audio() -> None:
         "format": {"type": "audio/pcm", "rate": 8000},
         "transcription": {"model": "grok-transcribe", "language_hint": "en-GB"},
     }
-
-
-@pytest.mark.parametrize(
-    ("url", "path", "header"),
-    [
-        ("wss://api.openai.com/v1", "/v1/realtime?model=m%201", "Authorization"),
-        ("wss://api.openai.com/v1/realtime/", "/v1/realtime?model=m%201", "Authorization"),
-        ("wss://x.openai.azure.com/openai/v1", "/openai/v1/realtime?model=m%201", "api-key"),
-        ("wss://x.openai.azure.us/openai/v1", "/openai/v1/realtime?model=m%201", "api-key"),
-        ("ws://own:8080/v1?model=pipeline&x=1", "/v1/realtime?model=pipeline&x=1", "Authorization"),
-    ],
-)
-def test_the_base_url_is_what_clients_of_the_service_have(url: str, path: str, header: str) -> None:
-    endpoint = Endpoint.from_url(url)
-    assert target(endpoint, Options(model="m 1"), None) == path
-    assert target(endpoint, Options(model="m 1"), "conv 1") == f"{path}&conversation_id=conv%201"
-    assert list(credentials(endpoint, "key")) == [header]
-    assert "key" not in target(endpoint, Options(model="m 1"), None)
 
 
 # Errors and closes.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
 import trio
@@ -13,7 +16,7 @@ import wsproto.utilities
 from sts_trio.errors import ProviderError, ProviderRefused, ProviderTimeout
 from sts_trio.lab.emulator import Emulator, EmulatorOptions, serve_stream
 from sts_trio.providers.base import CallInfo
-from sts_trio.providers.dial import without_key
+from sts_trio.providers.dial import hiding, without_key
 from sts_trio.wiring import open_provider
 from tests.call.stage import ALL, KEY, make_settings, open_stage
 from tests.unit.spellings import ODD_KEY, SPELLINGS
@@ -150,6 +153,19 @@ def test_a_key_is_starred_however_it_is_spelled(name: str, key: str) -> None:
     assert hidden.endswith(" is wrong")
 
 
+def test_a_long_secret_is_starred_whole_and_soon() -> None:
+    token = "eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9." + "aB3-_" * 400 + ".sig+/=="
+    hide = hiding(KEY, f"Bearer {token}", None, "", "short")
+    for spelled in (token, quote(token, safe=""), json.dumps({"token": token}), token[:100], f"Bearer {token}"):
+        hidden = hide(f"no: {spelled} and {KEY} in short")
+        assert not any(part in hidden for part in ("eyJ0", "aB3-", "sig", KEY))
+        assert hidden.endswith(" and *** in short")
+    began = time.perf_counter()
+    for number in range(10):
+        hiding(f"{number}{token}")("a refusal")
+    assert time.perf_counter() - began < 5, "a token of 2 kB holds up every call"
+
+
 def test_other_words_are_left_alone() -> None:
     text = 'error: {"code": "E0714", "at": "%41%42", "data": "c29tZXRoaW5nIGVsc2U="} \\u0041 &#65;'
     assert without_key(text, KEY) == text
@@ -225,3 +241,27 @@ async def test_a_write_that_fails_while_reads_work_has_the_session_replaced(
             assert len(service.sessions) == 2
             assert len(service.sessions[1].caller_audio) > 0
         nursery.cancel_scope.cancel()
+
+
+@ALL
+async def test_a_call_that_is_cancelled_as_a_ping_is_due_ends_quietly(
+    provider: str, nursery: trio.Nursery, autojump_clock: Clock
+) -> None:
+    service = Emulator(EmulatorOptions(service=provider, api_keys=frozenset({KEY}), seed=1))
+
+    async def dial(endpoint: Endpoint) -> trio.abc.Stream:
+        ours, theirs = trio.testing.memory_stream_pair()
+        nursery.start_soon(serve_stream, service, theirs)
+        return ours
+
+    for _ in range(20):  # trio runs tasks whose time has come in any order
+        async with trio.open_nursery() as call:
+
+            async def hang_up(call: trio.Nursery = call, due: float = trio.current_time() + 10) -> None:
+                await trio.sleep_until(due)
+                call.cancel_scope.cancel()
+
+            call.start_soon(hang_up)
+            async with open_provider(make_settings(provider), dial)(CallInfo("call-1")) as link:
+                while True:
+                    await link.receive()

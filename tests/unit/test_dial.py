@@ -23,6 +23,8 @@ from sts_trio.text import one_line
         ("ws://evi:443/", Endpoint("evi", 443, "/", tls=False), "evi:443"),
         ("wss://evi:80/", Endpoint("evi", 80, "/", tls=True), "evi:80"),
         ("wss://evi:443/", Endpoint("evi", 443, "/", tls=True), "evi"),
+        ("https://evi/x", Endpoint("evi", 443, "/x", tls=True), "evi"),
+        ("http://evi:8080/x", Endpoint("evi", 8080, "/x", tls=False), "evi:8080"),
         ("ws://[::1]/x", Endpoint("::1", 80, "/x", tls=False), "[::1]"),
         ("ws://[::1]:8000", Endpoint("::1", 8000, "/", tls=False), "[::1]:8000"),
         ("WSS://EVI.example/#part", Endpoint("evi.example", 443, "/", tls=True), "evi.example"),
@@ -36,7 +38,7 @@ def test_a_websocket_url_is_an_endpoint(url: str, endpoint: Endpoint, host_heade
 @pytest.mark.parametrize(
     ("url", "lacks"),
     [
-        ("https://api.hume.ai", "ws:// or wss://"),
+        ("ftp://api.hume.ai", "ws:// or wss://"),
         ("api.hume.ai/chat", "ws:// or wss://"),
         ("", "ws:// or wss://"),
         ("ws://", "no host"),

@@ -24,6 +24,7 @@ from sts_trio.providers import PROVIDERS, SETTINGS, find_provider
 from sts_trio.providers.hume.settings import HumeSettings
 from sts_trio.settings import Settings
 from sts_trio.settings.calls import EmotionRule, emotion_rules
+from sts_trio.settings.headers import SecretHeaders
 from sts_trio.settings.parsers import HiddenValueError, Secret, shown_url
 from sts_trio.settings.service import DEFAULT_INSTRUCTIONS
 from sts_trio.settings.variable import variables
@@ -41,6 +42,14 @@ RULES = f"""[
 ]"""
 VARIABLES = [variable for topic in document.topics(SETTINGS) for variable in topic.variables]
 
+HEADERS = [
+    ("{}", SecretHeaders()),
+    (
+        f'{{"X-Tenant": "clinic", "X-Key": "Key {KEY}"}}',
+        SecretHeaders((("X-Tenant", Secret("clinic")), ("X-Key", Secret(f"Key {KEY}")))),
+    ),
+]
+
 # Variable: its field, its default, then pairs of a text and what it means.
 GOOD: dict[str, tuple[str, Any, list[tuple[str, Any]]]] = {
     "OPENAI_API_KEY": ("api_key", None, [(KEY, KEY)]),
@@ -48,10 +57,19 @@ GOOD: dict[str, tuple[str, Any, list[tuple[str, Any]]]] = {
         "url",
         "https://api.openai.com/v1",
         [
-            ("https://x.openai.azure.com/openai/v1/", "https://x.openai.azure.com/openai/v1"),
+            ("https://x.openai.azure.com/openai/v1/", "https://x.openai.azure.com/openai/v1/"),
             ("ws://127.0.0.1:1/v1/realtime?model=m", "ws://127.0.0.1:1/v1/realtime?model=m"),
         ],
     ),
+    "OPENAI_KEY_HEADER": (
+        "key_header",
+        "auto",
+        [("BEARER", "bearer"), ("Authorization", "bearer"), ("api-key", "api-key"), ("X-API-Key", "X-API-Key")],
+    ),
+    "OPENAI_TOKEN_FILE": ("token_file", None, [("/run/entra/token", "/run/entra/token")]),
+    "OPENAI_HEADERS": ("headers", None, HEADERS),
+    "XAI_HEADERS": ("headers", None, HEADERS),
+    "HUMEAI_HEADERS": ("headers", None, HEADERS),
     "OPENAI_MODEL": ("model", "gpt-realtime-2.1", [("gpt-realtime-mini", "gpt-realtime-mini")]),
     "OPENAI_VOICE": (
         "voice",
@@ -276,7 +294,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "HUMEAI_WS_URL": (
         [
             *(
-                "https://api.hume.ai",
+                "ftp://api.hume.ai",
                 "api.hume.ai/chat",
                 "x",
                 "wss://",
@@ -446,6 +464,10 @@ A_VOICE = 'the name of a voice, its id, or {"id": "voice_..."}'
 TERMS = "at most 100 words or phrases of at most 50 characters, without < and >, with commas between them"
 REALTIME_WRONG = {
     "OPENAI_BASE_URL": (["api.openai.com", "ftp://x/v1"], "a URL such as https://host/v1"),
+    "OPENAI_KEY_HEADER": (
+        ["api key", "Host", "Sec-WebSocket-Key", "x:y", "schlüssel"],
+        "auto, bearer, or the name of a header such as api-key",
+    ),
     "OPENAI_TURN_DETECTION": (["none"], "one of server_vad, semantic_vad"),
     "OPENAI_TURN_DETECTION_THRESHOLD": (["1.1", "nan", "loud"], "a number from 0 to 1"),
     "OPENAI_LANGUAGE": (["english please", "e"], "a language such as en or pt-BR, or auto"),
@@ -480,6 +502,100 @@ def test_a_wrong_value_counts_only_where_its_provider_is_chosen(
     environment.setenv("STS_PROVIDER", provider)
     environment.setenv(f"{provider}_API_KEY", KEY)
     assert problems() == [f"{name} is {text[:60]!r}; it must be {wants}"]
+
+
+WRONG_HEADERS = {
+    "X-Tenant: clinic": "a JSON object of names and texts",
+    "[1]": "a JSON object of names and texts",
+    '"x"': "a JSON object of names and texts",
+    '{"X-Tenant": 7}': "a JSON object of names and texts",
+    '{"X-Tenant": {"a": "b"}}': "a JSON object of names and texts",
+    "[" * 100_000: "a JSON object of names and texts",
+    '{"X-Tenant": "a\\r\\nX-Other: b"}': "headers whose values are printable ASCII on one line",
+    '{"X-Tenant": "a\\nb"}': "headers whose values are printable ASCII on one line",
+    '{"X-Tenant": ""}': "headers whose values are printable ASCII on one line",
+    '{"X-Tenant": " a"}': "headers whose values are printable ASCII on one line",
+    '{"X-Tenant": "ü"}': "headers whose values are printable ASCII on one line",
+    '{"X Tenant": "a"}': "headers whose names are words without blanks",
+    '{"X-T\\r\\nX-O": "a"}': "headers whose names are words without blanks",
+    '{"": "a"}': "headers whose names are words without blanks",
+    '{"X-T": "a", "x-t": "b"}': "headers whose names are words without blanks, each there once",
+    '{"Host": "a"}': "headers beside the connection's own; host is not for you to set",
+    '{"upgrade": "a"}': "headers beside the connection's own; upgrade is",
+    '{"Sec-WebSocket-Protocol": "a"}': "headers beside the connection's own; sec-websocket-protocol is",
+    '{"Content-Length": "1"}': "headers beside the connection's own; content-length is",
+    '{"OpenAI-Beta": "realtime=v1"}': "headers beside the connection's own; openai-beta is",
+    json.dumps({f"X-{number}": "a" for number in range(17)}): "at most 16 headers",
+    json.dumps({"X-Tenant": "a" * 6001}): "at most 16 headers, of at most 6000 characters together",
+}
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("text", WRONG_HEADERS, ids=lambda text: text[:40])
+def test_headers_that_would_break_the_handshake_are_refused_and_not_repeated(
+    environment: pytest.MonkeyPatch, text: str, provider: str
+) -> None:
+    environment.setenv("STS_PROVIDER", provider)
+    environment.setenv(f"{provider.upper()}_API_KEY", KEY)
+    environment.setenv(f"{provider.upper()}_HEADERS", text)
+    [line] = problems()
+    assert line.startswith(f"{provider.upper()}_HEADERS has a value that is not shown here; it must be ")
+    assert WRONG_HEADERS[text] in line
+    assert "clinic'" not in line
+
+
+@pytest.mark.parametrize(
+    ("chosen", "line"),
+    [
+        ({"TOKEN_FILE": "/t", "API_KEY": ""}, None),
+        ({"TOKEN_FILE": "", "API_KEY": ""}, "OPENAI_API_KEY is not set; it is required"),
+        ({"TOKEN_FILE": "/t", "KEY_HEADER": "api-key"}, None),
+        (
+            {"TOKEN_FILE": "/t", "KEY_HEADER": "bearer"},
+            "OPENAI_KEY_HEADER is bearer, as which the token of OPENAI_TOKEN",
+        ),
+        (
+            {"TOKEN_FILE": "/t", "HEADERS": '{"authorization": "x"}'},
+            "OPENAI_HEADERS has Authorization, in which the tok",
+        ),
+        ({"HEADERS": '{"authorization": "x"}'}, "OPENAI_HEADERS has Authorization, in which OPENAI_API_KEY is sent"),
+        ({"HEADERS": '{"authorization": "x"}', "KEY_HEADER": "api-key"}, None),
+        (
+            {"HEADERS": '{"API-Key": "x"}', "KEY_HEADER": "api-key"},
+            "OPENAI_HEADERS has api-key, in which OPENAI_API_KEY",
+        ),
+        ({"HEADERS": '{"API-Key": "x"}'}, None),
+        (
+            {"HEADERS": '{"openai-safety-identifier": "x"}', "SAFETY_SECRET": "a-secret-of-ours-1"},
+            "OPENAI_HEADERS has OpenAI-Safety-Identifier, which OPENAI_SAFETY_SECRET makes",
+        ),
+        (
+            {"HEADERS": '{"API-Key": "x"}', "BASE_URL": "https://x.openai.azure.com/openai/v1"},
+            "OPENAI_HEADERS has api-key, in which OPENAI_API_KEY is sent",
+        ),
+    ],
+)
+def test_nothing_is_sent_twice_in_one_header_and_something_lets_us_in(
+    environment: pytest.MonkeyPatch, chosen: dict[str, str], line: str | None
+) -> None:
+    environment.setenv("STS_PROVIDER", "openai")
+    for name, value in ({"API_KEY": KEY} | chosen).items():
+        environment.setenv(f"OPENAI_{name}", value)
+    if line is None:
+        load_settings()
+    else:
+        [problem] = problems()
+        assert problem.startswith(line)
+
+
+def test_headers_are_secrets_in_a_log(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("HUMEAI_HEADERS", f'{{"X-Tenant": "clinic", "X-Key": "Key {KEY}x"}}')
+    settings = load_settings()
+    assert {"clinic", f"Key {KEY}x", f"{KEY}x"} <= set(settings.secrets())
+    assert settings.shown()["HUMEAI_HEADERS"] == "X-Tenant: ***, X-Key: ***"
+    for words in (str(settings.shown()), repr(settings)):
+        assert "clinic" not in words
+        assert KEY not in words
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
@@ -591,9 +707,9 @@ def test_the_name_beats_its_alias(environment: pytest.MonkeyPatch) -> None:
 
 
 def test_a_wrong_value_of_an_alias_is_told_by_the_name_that_was_used(environment: pytest.MonkeyPatch) -> None:
-    environment.setenv("HUMEAI_ENDPOINT", "https://evi")
+    environment.setenv("HUMEAI_ENDPOINT", "ftp://evi")
     [line] = problems()
-    assert line.startswith("HUMEAI_ENDPOINT is 'https://evi'")
+    assert line.startswith("HUMEAI_ENDPOINT is 'ftp://evi'")
 
 
 def test_no_name_that_the_panel_refuses_is_without_an_alias_that_it_takes() -> None:

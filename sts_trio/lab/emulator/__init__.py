@@ -16,6 +16,19 @@ from sts_trio.lab.emulator.faults import (
     SlowHandshake,
 )
 from sts_trio.lab.emulator.options import EmulatorOptions, FaultsError, FaultsFile, parse_faults
+from sts_trio.lab.emulator.realtime.steps import (
+    AsksForTool,
+    LateCancel,
+    LateDone,
+    LateEvents,
+    MissingEvents,
+    MoreCalls,
+    OddFields,
+    OddResponses,
+    RefusedTranscription,
+    SlowAnswers,
+    Transcripts,
+)
 from sts_trio.lab.emulator.server import serve_emulator, serve_stream
 from sts_trio.lab.emulator.steps import (
     CloseWith,
@@ -43,6 +56,7 @@ from sts_trio.lab.emulator.steps import (
 
 __all__ = [
     "Accept",
+    "AsksForTool",
     "CloseWith",
     "Cut",
     "Delay",
@@ -56,14 +70,22 @@ __all__ = [
     "Flood",
     "GarbageOnly",
     "HalfOpen",
+    "LateCancel",
     "LateChunks",
+    "LateDone",
+    "LateEvents",
     "LateMetadata",
+    "MissingEvents",
+    "MoreCalls",
     "Mute",
     "NoEnds",
     "NoMetadata",
     "OddArguments",
+    "OddFields",
+    "OddResponses",
     "Outage",
     "Refuse",
+    "RefusedTranscription",
     "Reset",
     "ResetInFrame",
     "SameIds",
@@ -74,9 +96,11 @@ __all__ = [
     "SendJunk",
     "SendRaw",
     "Session",
+    "SlowAnswers",
     "SlowHandshake",
     "SlowReader",
     "SwappedChunks",
+    "Transcripts",
     "parse_faults",
     "serve_emulator",
     "serve_stream",

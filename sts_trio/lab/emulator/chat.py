@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from sts_trio.lab.emulator.evi.wire import AudioOutput, Cancelled, ChatMetadata, Event, ServerMessage
+from sts_trio.lab.emulator.evi.wire import AudioOutput, ChatMetadata, Ended, Event, ServerMessage, Written
 from sts_trio.lab.emulator.faults import End, Said
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sts_trio.lab.emulator.evi.wire import ToolError, ToolResponse
     from sts_trio.lab.emulator.malformed import Odd
     from sts_trio.lab.emulator.options import EmulatorOptions
+    from sts_trio.lab.emulator.realtime.steps import RealtimeStep
 
 KEPT_SECONDS = 120  # caller audio kept for tests to look at: 1.9 MB at 8 kHz mono
 KEPT_TEXTS = 100  # each of what the client typed and of what its tools answered
@@ -39,15 +40,16 @@ class Late:
     by: float
 
 
-Item = ServerMessage | Event | Cancelled | Close | Said | End | Late
+Item = ServerMessage | Event | Ended | Written | Close | Said | End | Late
 Turn = Iterator[tuple[float, Item]]  # (seconds of speech since its beginning, what to send)
 
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Send these one after another, each not before its time."""
+    """Send these one after another, each not before its time; the first `after` seconds from now."""
 
     turn: Turn
+    after: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Flush:
 
 
 Action = Item | Say | Flush
-ToClient = ServerMessage | Event | Cancelled
+ToClient = ServerMessage | Event | Ended | Written
 
 
 class ChatProtocol(ABC):
@@ -131,6 +133,14 @@ class ChatProtocol(ABC):
     # What the server does with it.
 
     @property
+    def memory(self) -> object:
+        """What is left of its conversation, for one that resumes it (`take_up`)."""
+        return None
+
+    def take_up(self, memory: object) -> None:  # noqa: B027  # EVI keeps a conversation to itself
+        """Go on with an earlier conversation."""
+
+    @property
     @abstractmethod
     def deadline(self) -> float:
         """When `tick` has something to do."""
@@ -152,5 +162,9 @@ class ChatProtocol(ABC):
         """Keep the limits of time."""
 
     @abstractmethod
-    def encode(self, message: ToClient) -> list[str]:
-        """Return the text frames of a message."""
+    def encode(self, message: ToClient, now: float) -> list[str]:
+        """Return the text frames of a message that is sent now."""
+
+    def befall(self, step: RealtimeStep) -> None:
+        """Have a bad day from now on. Options refuse a file with one that the protocol cannot have."""
+        raise TypeError(f"this protocol has no {step.name}")

@@ -13,10 +13,19 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from sts_trio.lab.emulator.chat import Action, Close, Item, Late
-from sts_trio.lab.emulator.evi.wire import AssistantMessage, AudioOutput, ChatMetadata, ErrorMessage, Event, ToolCall
+from sts_trio.lab.emulator.evi.wire import (
+    AssistantMessage,
+    AudioOutput,
+    ChatMetadata,
+    ErrorMessage,
+    Event,
+    ToolCall,
+    UserMessage,
+)
 from sts_trio.lab.emulator.malformed import flood_of, half_a_frame, malformed_frame
 from sts_trio.lab.emulator.oddness import Oddness
 from sts_trio.lab.emulator.outbox import DelayLine, Outbox
+from sts_trio.lab.emulator.realtime.steps import RealtimeStep
 from sts_trio.lab.emulator.steps import (
     CloseWith,
     Cut,
@@ -100,9 +109,12 @@ class Conversation:
 
     async def run(self, steps: Iterable[AnyStep]) -> None:
         """Talk until one side ends it; `steps` are the faults, each at its moment."""
+        first, rest = _split(steps)
+        for step in first:
+            self._strike(step)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._read, nursery.cancel_scope)
-            for (at, nth), group in groupby(sorted(steps, key=_moment), key=_moment):
+            for (at, nth), group in groupby(sorted(rest, key=_moment), key=_moment):
                 nursery.start_soon(self._make_trouble, at, nth, sorted(group, key=lambda step: step.after))
             await self._end(await self._write())
             nursery.cancel_scope.cancel(reason="the chat is over")
@@ -171,6 +183,8 @@ class Conversation:
                 self._moments.note("agent_speaking")
             case ToolCall():
                 self._moments.note("tool_call")
+            case UserMessage(interim=False) | Event(fields={"type": "input_audio_buffer.committed"}):
+                self._moments.note("turn_over")
 
     async def _write_out(self, item: Item) -> None:
         match item:
@@ -186,7 +200,7 @@ class Conversation:
             case Late() | Close() | CloseWith() | Cut() | Reset() | ResetInFrame():
                 raise AssertionError(item)  # `_write` and `DelayLine` have taken these
             case message:
-                for text in self._session.chat.encode(message):
+                for text in self._session.chat.encode(message, trio.current_time()):
                     await self._connection.send_message(text)
 
     async def _make_trouble(self, at: Moment, nth: int, steps: list[AnyStep]) -> None:
@@ -194,13 +208,16 @@ class Conversation:
         begin = trio.current_time()
         for step in steps:
             await trio.sleep_until(begin + step.after)
-            log.info("emulator: fault", connection=self._session.connection, fault=step.name, at=at)
-            self._emulator.note(step, self._session)
-            self._do(step)
+            self._strike(step)
         babble = next((step for step in steps if isinstance(step, GarbageOnly)), None)
         while babble is not None:
             self.put([SendJunk(kind=babble.kind)])
             await trio.sleep(babble.every)
+
+    def _strike(self, step: AnyStep) -> None:
+        log.info("emulator: fault", connection=self._session.connection, fault=step.name, at=step.at)
+        self._emulator.note(step, self._session)
+        self._do(step)
 
     def _do(self, step: AnyStep) -> None:
         match step:
@@ -219,6 +236,8 @@ class Conversation:
                 self._outbox.disturb(step)
             case GarbageOnly() | SameIds() | OddArguments() | NoEnds():
                 self._oddness.add(step)
+            case _ if isinstance(step, RealtimeStep):
+                self._session.chat.befall(step)
             case _:
                 self.put([step])
 
@@ -244,3 +263,13 @@ class Conversation:
 
 def _moment(step: AnyStep) -> tuple[Moment, int]:
     return step.at, step.nth
+
+
+def _split(steps: Iterable[AnyStep]) -> tuple[list[AnyStep], list[AnyStep]]:
+    """Those that are in force before the first message is sent, and the rest."""
+    first: list[AnyStep] = []
+    rest: list[AnyStep] = []
+    for step in steps:
+        begins = isinstance(step, RealtimeStep) and (step.at, step.nth, step.after) == ("accepted", 1, 0)
+        (first if begins else rest).append(step)
+    return first, rest

@@ -117,7 +117,7 @@ class Emulator:
         self._places: set[int] = set()
         self._live: dict[int, Session] = {}
         self._ended: deque[Session] = deque(maxlen=KEPT_SESSIONS)
-        self._groups: dict[str, None] = {}
+        self._groups: dict[str, object] = {}  # with what is left of each
 
     @property
     def protocol(self) -> type[EviChat | RealtimeChat]:
@@ -180,7 +180,7 @@ class Emulator:
         """Begin a chat, resumed when the query names a known group."""
         asked = query.resumed_chat_group_id
         chat = self.protocol(self.options, query, self._rng.spawn(1)[0], asked if asked in self._groups else None, now)
-        self._groups[chat.group_id] = None
+        chat.take_up(self._groups.setdefault(chat.group_id, None))
         if len(self._groups) > KEPT_GROUPS:
             del self._groups[next(iter(self._groups))]
         session = self._live[connection] = Session(connection, chat)
@@ -193,4 +193,6 @@ class Emulator:
             session.closed_by_server = by_server
             session.ended.set()
             del self._live[session.connection]
+            if session.chat.group_id in self._groups:
+                self._groups[session.chat.group_id] = session.chat.memory
             self._ended.append(session)

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from sts_trio.lab.emulator.realtime.steps import RealtimeStep
 from sts_trio.lab.emulator.steps import (
     CloseWith,
     Cut,
@@ -93,7 +94,7 @@ Said = SendRaw | SendBinary | SendGarbage | SendJunk | Flood
 End = CloseWith | Cut | Reset | ResetInFrame
 Disorder = LateChunks | SwappedChunks | DoubledChunks
 Oddness = GarbageOnly | SameIds | OddArguments | NoEnds
-AnyStep = Said | SendError | End | HalfOpen | SlowReader | Delay | Disorder | Oddness
+AnyStep = Said | SendError | End | HalfOpen | SlowReader | Delay | Disorder | Oddness | RealtimeStep
 AnyFault = Handshake | SlowHandshake | NoMetadata | LateMetadata | AnyStep
 
 

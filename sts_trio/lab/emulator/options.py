@@ -16,6 +16,7 @@ import msgspec
 from sts_trio.lab.emulator.evi.malformed import MALFORMED as EVI
 from sts_trio.lab.emulator.faults import AnyFault, Outage, Script, faithful
 from sts_trio.lab.emulator.realtime.malformed import MALFORMED as REALTIME
+from sts_trio.lab.emulator.realtime.steps import RealtimeStep
 from sts_trio.lab.emulator.steps import Fault, GarbageOnly, NoEnds, Number, SendJunk
 from sts_trio.lab.providers import PROVIDERS, WireProtocol, find_provider
 
@@ -87,6 +88,8 @@ class EmulatorOptions:
         match fault:
             case NoEnds() if not evi:
                 return "assistant_end"
+            case _ if evi and isinstance(fault, RealtimeStep):
+                return f"fault of the kind {fault.name}"
             case SendJunk(kind=kind) | GarbageOnly(kind=kind) if kind != "utf8" and kind not in (
                 EVI if evi else REALTIME
             ):

@@ -127,7 +127,7 @@ class Outbox:
     def __init__(self, speed: float) -> None:
         self._speed = speed
         self._urgent: deque[Item] = deque()
-        self._turns: deque[Turn] = deque()
+        self._turns: deque[Say] = deque()
         self._turn: Turn | None = None
         self._started = 0.0
         self._next: tuple[float, Item] | None = None
@@ -144,8 +144,8 @@ class Outbox:
         late: list[Late] = []
         for action in actions:
             match action:
-                case Say(turn):
-                    self._turns.append(turn)
+                case Say():
+                    self._turns.append(action)
                     if len(self._turns) > MAX_TURNS:
                         self._turns.popleft()
                 case Flush():
@@ -181,10 +181,11 @@ class Outbox:
             if self._turn is None:
                 if not self._turns:
                     return
-                self._turn = self._turns.popleft()
+                say = self._turns.popleft()
+                self._turn = say.turn
                 for disorder in self._disorders:
                     self._turn = disturbed(self._turn, disorder)
-                self._started = now
+                self._started = now + say.after
             if (paced := next(self._turn, None)) is None:
                 self._turn = None
             else:

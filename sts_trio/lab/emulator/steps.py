@@ -15,8 +15,9 @@ from msgspec import Meta
 from sts_trio.lab.emulator.malformed import JunkKind  # noqa: TC001  # msgspec reads it
 
 # `accepted`: the upgrade was answered. `ready`: `chat_metadata` has been sent. `user_speaking`: 30 ms into one.
-# `agent_speaking`: the first audio of a segment has been sent. `tool_call`: one has been sent.
-Moment = Literal["accepted", "ready", "user_speaking", "agent_speaking", "tool_call"]
+# `turn_over`: the caller has spoken, and the client been told. `agent_speaking`: the first audio of a segment has been
+# sent. `tool_call`: one has been sent.
+Moment = Literal["accepted", "ready", "user_speaking", "turn_over", "agent_speaking", "tool_call"]
 Number = Annotated[int, Meta(ge=0)]
 # Connections count from 0, as in the emulator's log. No `Meta(pattern=…)`: it may crash msgspec 0.22 at exit (its
 # issue 717); `Fault` looks itself.

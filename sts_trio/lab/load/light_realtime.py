@@ -19,6 +19,7 @@ from sts_trio.lab.emulator.realtime.events import (
     deleted,
     error,
     event,
+    rate_limits,
     response_created,
     response_done,
     speech_started,
@@ -213,11 +214,10 @@ class LightRealtime:
         self._reply = None
         reply.words = " ".join(self._said)
         item_status = "incomplete" if reason else "completed"
-        limits = [{"name": "tokens", "limit": 800_000, "remaining": 799_000, "reset_seconds": 0.075}]
         return [
             *reply.end(item_status),
             response_done(reply.response, status, [reply.message(item_status)], reason),
-            event("rate_limits.updated", rate_limits=limits),
+            rate_limits(),
         ]
 
     def _audio(self, reply: SpokenItem, audio: bytes) -> bytes:

@@ -15,6 +15,7 @@ import trio
 
 from sts_trio.audio.pcm import RATE
 from sts_trio.errors import ProviderLost, ProviderTimeout
+from sts_trio.providers.advice import common_advice
 from sts_trio.providers.base import (
     AgentAudio,
     AgentFault,
@@ -26,7 +27,7 @@ from sts_trio.providers.base import (
     UserTurn,
     never_ready,
 )
-from sts_trio.providers.dial import stars_for, without_key
+from sts_trio.providers.dial import hiding
 from sts_trio.providers.hume import wire
 from sts_trio.providers.hume.wire import SessionSettings, ToolDeclaration, closed, to_event
 from sts_trio.providers.reading import Reader, shown
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from sts_trio.audio.pcm import Wav
+    from sts_trio.providers.advice import Refusal
     from sts_trio.providers.base import AgentEvent, CallInfo, ToolOffer
     from sts_trio.providers.dial import Dial, Endpoint
     from sts_trio.providers.socket import ProviderSocket
@@ -154,16 +156,24 @@ _GO_ON = "(The connection was interrupted. Go on with what you were saying; do n
 _RESULT = "(The function that you had asked for before the connection was interrupted says: {})"
 
 _HINTS = {
+    400: "check HUMEAI_CONFIG_ID, HUMEAI_VOICE_ID and HUMEAI_WS_URL",
     401: "check HUMEAI_API_KEY",
     403: "check HUMEAI_API_KEY",
-    404: "check HUMEAI_WS_URL",
+    404: "check HUMEAI_WS_URL; its path is /v0/evi/chat at Hume",
     410: "Hume announced the end of its public EVI API; point HUMEAI_WS_URL at a service that speaks its protocol",
 }
 
 
+def advise(refusal: Refusal, endpoint: Endpoint) -> str:
+    """Say which setting to look at after a refusal; see `advice.Advise`."""
+    return common_advice(refusal, endpoint, endpoint.path.partition("?")[0], "HUMEAI_WS_URL") or _HINTS.get(
+        refusal.status or 0, ""
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class HumeProvider:
-    """How to open chats: an `OpenAgent`. `api_key` stays out of URLs, logs, errors and `repr`.
+    """How to open chats: an `OpenAgent`. Key and headers stay out of URLs, logs, errors and `repr`.
 
     `config_id`, `voice_id` and `instructions` are for calls that bring none of their own (`handshake.chat_request`).
     """
@@ -175,10 +185,11 @@ class HumeProvider:
     voice_id: str | None = None
     instructions: str | None = field(default=None, repr=False)
     times: SocketTimes = field(default_factory=SocketTimes)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        """Be ready to take the key out of a text: the first error must not hold up other calls."""
-        stars_for(self.api_key)
+        """Be ready to take secrets out of a text: the first error must not hold up other calls."""
+        hiding(self.api_key, *self.headers.values())("")
 
     def __call__(self, call: CallInfo) -> AbstractAsyncContextManager[HumeLink]:
         """Open a chat for `call`, ready for audio within `times.open`; leaving the context closes it.
@@ -192,17 +203,18 @@ class HumeProvider:
     @asynccontextmanager
     async def _open(self, opening: Opening) -> AsyncIterator[HumeLink]:
         ready_by = trio.current_time() + self.times.open
+        hide = hiding(self.api_key, *self.headers.values())
         async with open_socket(
             self.endpoint,
             path=opening.target,
-            headers={"X-Hume-Api-Key": self.api_key},
+            headers={**self.headers, "X-Hume-Api-Key": self.api_key},
             dial=self.dial,
             times=self.times,
-            hints=_HINTS,
+            advise=lambda refusal: advise(refusal, self.endpoint),
             fits=wire.LANGUAGE.fits,
-            hide=self._without_key,
+            hide=hide,
         ) as socket:
-            link = HumeLink(socket, Reader(wire.LANGUAGE, "Hume", self.times.garbage), self._without_key)
+            link = HumeLink(socket, Reader(wire.LANGUAGE, "Hume", self.times.garbage), hide)
             with trio.move_on_at(ready_by) as waiting:
                 await link.wait_ready(opening.late)
             if waiting.cancelled_caught:
@@ -210,9 +222,6 @@ class HumeProvider:
                     f"{self.endpoint} took the connection but sent no chat_metadata within {self.times.open:g} s"
                 )
             yield link
-
-    def _without_key(self, text: str) -> str:
-        return without_key(text, self.api_key)
 
 
 class HumeLink:

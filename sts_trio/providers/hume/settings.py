@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sts_trio.settings import headers as header_parsers
 from sts_trio.settings import parsers
 from sts_trio.settings.service import DEFAULT_INSTRUCTIONS, DEFAULT_WELCOME_MESSAGE, ProviderSettings
 from sts_trio.settings.variable import REQUIRED, setting
@@ -12,6 +13,7 @@ from sts_trio.settings.variable import REQUIRED, setting
 if TYPE_CHECKING:
     from sts_trio.providers.dial import AgentProvider, Dial
     from sts_trio.providers.socket import SocketTimes
+    from sts_trio.settings.headers import SecretHeaders
     from sts_trio.settings.parsers import Secret
 
 SPOKEN_RATES = (24_000, 48_000)  # Hz of the agent's voice: seen, and documented (docs/protocols/evi.md 4.2)
@@ -46,9 +48,15 @@ class HumeSettings(ProviderSettings):
         "HUMEAI_WS_URL",
         "wss://api.hume.ai/v0/evi/chat",
         parsers.websocket_url,
-        "Where the chat API listens: `ws://` or `wss://`, any host that speaks the EVI protocol",
+        "Where the chat API listens: the whole URL, of any host that speaks the EVI protocol",
         "HUMEAI_ENDPOINT",
         show=parsers.shown_url,
+    )
+    headers: SecretHeaders | None = setting(
+        "HUMEAI_HEADERS",
+        None,
+        header_parsers.headers,
+        'More headers, for a gateway, as JSON: `{"X-Tenant": "..."}`; their values are never logged',
     )
     config_id: str | None = setting(
         "HUMEAI_CONFIG_ID",
@@ -114,4 +122,5 @@ def open_hume(settings: HumeSettings, key: str, dial: Dial, times: SocketTimes) 
         voice_id=settings.voice_id,
         instructions=DEFAULT_INSTRUCTIONS,
         times=times,
+        headers=settings.own_headers,
     )

@@ -5,6 +5,7 @@ Errors and closes: docs/protocols/realtime.md 8; the differences: 9.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ _FATAL = {
     "model_not_found": "check {prefix}_MODEL; {current} is current",
     "missing_model": "set {prefix}_MODEL; {current} is current",
     "invalid_model": "check {prefix}_MODEL; {current} is current",
+    "DeploymentNotFound": "{prefix}_MODEL must be the name of a deployment there, which is not the model's",
     "beta_api_shape_disabled": "",
     "unsupported_country_region_territory": "the service is not offered where this runs",
 }
@@ -39,11 +41,26 @@ _HARMLESS = {
 }
 # The same in words, for services that have no codes.
 _HARMLESS_WORDS = ("no active response", "is already shorter than")
-_LIMITS = {"rate_limit_exceeded", "inference_rate_limit_exceeded"}
+_LIMITS = {"rate_limit_exceeded", "inference_rate_limit_exceeded", "session_limit_reached"}
 _BUSY = ("conversation_already_has_active_response", "already has an active response")
 _BROKEN = ("server_error", "internal_error", "timeout")
 _WORTH_RESUMING = frozenset({1001, 1005, 1006, 1011, 1012, 1013, 1014, 1015})
 _BROKEN_FRAMES = frozenset({1002, 1007, 1009})  # it is mostly we who find one, and fail the connection
+# Fields of the session, inner ones first, and the settings that they are made of.
+_SETTINGS = {
+    "transcription": "TRANSCRIPTION_MODEL",
+    "turn_detection": "TURN_DETECTION",
+    "noise_reduction": "NOISE_REDUCTION",
+    "voice": "VOICE",
+    "format": "AUDIO_FORMAT",
+    "instructions": "INSTRUCTIONS",
+    "reasoning": "REASONING_EFFORT",
+    "max_output_tokens": "MAX_TOKENS",
+    "tools": "TOOLS_DIR",
+    "model": "MODEL",
+}
+_SERVICE_SETTINGS = {"TOOLS_DIR"}
+_ONLY_OPENAIS = {"AUDIO_FORMAT", "MAX_TOKENS", "NOISE_REDUCTION", "REASONING_EFFORT"}
 _LONGEST_DETAIL = 200
 _LOOKED_AT = 1000  # characters of what an error says, for words that we know
 
@@ -83,12 +100,6 @@ XAI = Dialect(
 )
 
 
-def hints(dialect: Dialect) -> dict[int, str]:
-    """What an operator can do about an HTTP status in answer to the upgrade."""
-    key, url = f"check {dialect.prefix}_API_KEY", f"check {dialect.prefix}_BASE_URL"
-    return {400: f"check {dialect.prefix}_MODEL and {dialect.prefix}_BASE_URL", 401: key, 403: key, 404: url}
-
-
 def fault(cause: Cause, dialect: Dialect) -> AgentFault | None:
     """What an `error` means to a call; None for one that changes nothing."""
     code, kind, said = shown(cause.code), shown(cause.type), shown(cause.message, _LOOKED_AT)
@@ -106,7 +117,7 @@ def fault(cause: Cause, dialect: Dialect) -> AgentFault | None:
 
 def is_busy(cause: Cause) -> bool:
     """Whether a response was refused only because another is under way."""
-    return shown(cause.code) == _BUSY[0] or _BUSY[1] in shown(cause.message, _LOOKED_AT)
+    return _BUSY[0] in (shown(cause.code), shown(cause.type)) or _BUSY[1] in shown(cause.message, _LOOKED_AT)
 
 
 def is_limit(cause: Cause) -> bool:
@@ -126,6 +137,15 @@ def describe(cause: Cause) -> str:
     name = " ".join(part for part in (shown(cause.code) or shown(cause.type), shown(cause.param)) if part)
     name = name[:_LONGEST_DETAIL]
     return f"{said} ({name})" if said and name else said or name or "no details given"
+
+
+def setting_of(cause: Cause, dialect: Dialect) -> str:
+    """Name the setting behind a field of the session that a service does not take."""
+    fields = re.split(r"[.\[\]]+", shown(cause.param))
+    name = next((name for field, name in _SETTINGS.items() if field in fields), None)
+    if name is None or (dialect.flat and name in _ONLY_OPENAIS):
+        return f"the {dialect.prefix}_ settings"
+    return name if name in _SERVICE_SETTINGS else f"{dialect.prefix}_{name}"
 
 
 def closed(code: int, reason: str, dialect: Dialect) -> SessionEnd:

@@ -15,14 +15,16 @@ import trio
 from sts_trio.audio.pcm import FRAME_BYTES, FRAME_SECONDS
 from sts_trio.errors import ProviderError, ProviderLost, ProviderTimeout
 from sts_trio.providers.base import OddMessage, RateLimit, SessionEnd, TokensUsed
-from sts_trio.providers.dial import stars_for, without_key
+from sts_trio.providers.dial import hiding
 from sts_trio.providers.openai import wire
 from sts_trio.providers.openai.audio import open_codec
 from sts_trio.providers.openai.barge_in import BargeInGate
-from sts_trio.providers.openai.dialect import closed, describe, hints
+from sts_trio.providers.openai.dialect import closed, describe
+from sts_trio.providers.openai.gateway import Access, advise, beta_advice, credentials, target
 from sts_trio.providers.openai.history import History
-from sts_trio.providers.openai.opening import SessionSetup, Transcriber, credentials, safety_identifier, target
+from sts_trio.providers.openai.opening import SessionSetup, Transcriber, safety_identifier
 from sts_trio.providers.openai.protocol import RealtimeProtocol
+from sts_trio.providers.openai.token_file import new_readers, read_token
 from sts_trio.providers.reading import Reader
 from sts_trio.providers.socket import SocketEnd, SocketTimes, open_socket
 from sts_trio.websocket.frames import TEXT
@@ -51,7 +53,7 @@ _SILENCE_BYTES = int(_GAP_SECONDS / FRAME_SECONDS) * FRAME_BYTES
 
 @dataclass(frozen=True, slots=True)
 class RealtimeProvider:
-    """How to open sessions: an `OpenAgent`. `api_key` stays out of URLs, logs, errors and `repr`.
+    """How to open sessions: an `OpenAgent`. Key, token and headers stay out of URLs, logs, errors and `repr`.
 
     `safety_key`: what callers' numbers are hashed with for the service.
     """
@@ -61,12 +63,14 @@ class RealtimeProvider:
     dial: Dial = field(repr=False)
     options: Options
     times: SocketTimes = field(default_factory=SocketTimes)
+    access: Access = field(default_factory=Access)
     safety_key: str | None = field(default=None, repr=False, kw_only=True)
     transcriber: Transcriber = field(default_factory=Transcriber, init=False, repr=False)
+    _readers: trio.CapacityLimiter = field(default_factory=new_readers, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Be ready to take the key out of a text: the first error must not hold up other calls."""
-        stars_for(self.api_key)
+        """Be ready to take secrets out of a text: the first error must not hold up other calls."""
+        hiding(self.api_key, *self.access.headers.values())("")
 
     def __call__(self, call: CallInfo) -> AbstractAsyncContextManager[RealtimeLink]:
         """Open a session for `call`, ready for audio within `times.open`; leaving the context closes it.
@@ -104,30 +108,34 @@ class RealtimeProvider:
         setup = SessionSetup(options, codec, history, call.session_config, resumed=number > 1, transcribes=transcribes)
         protocol = RealtimeProtocol(options.dialect, codec, history, number, interrupts=options.turns.interrupts)
         ready_by = trio.current_time() + self.times.open
+        token = await self._token(ready_by)
+        hide = hiding(self.api_key, token, *self.access.headers.values())
         async with open_socket(
             self.endpoint,
             path=target(self.endpoint, options, history.conversation),
             headers={
-                **credentials(self.endpoint, self.api_key),
+                **credentials(self.endpoint, self.api_key, self.access, token),
                 **safety_identifier(self.safety_key, call.query.get(_NUMBER, "")),
             },
             dial=self.dial,
             times=self.times,
-            hints=hints(options.dialect),
+            advise=lambda refusal: advise(refusal, self.endpoint, options, self.api_key, self.access),
             fits=wire.LANGUAGE.fits,
-            hide=self._without_key,
+            hide=hide,
         ) as socket:
             reader = Reader(wire.LANGUAGE, options.dialect.name, self.times.garbage)
-            link = RealtimeLink(socket, reader, options.dialect, codec, protocol, self._without_key)
+            link = RealtimeLink(socket, reader, options.dialect, codec, protocol, hide)
             try:
                 with trio.move_on_at(ready_by) as waiting:
                     await link.wait_ready(setup)
                 if waiting.cancelled_caught:
                     text = f"{self.endpoint} took the connection but sent no session.updated within"
                     raise ProviderTimeout(setup.complaint(f"{text} {self.times.open:g} s"))
-            except ProviderError:
+            except ProviderError as exc:
                 history.conversation = None  # it may be the conversation that cannot be resumed
-                raise
+                if not (advice := beta_advice(self.endpoint, options.dialect)):
+                    raise
+                raise type(exc)(f"{exc}; {advice}") from exc
             finally:
                 self._note(setup)
             if options.barge_in or not options.greeting_stops:
@@ -155,12 +163,15 @@ class RealtimeProvider:
                 setting=f"{prefix}_TRANSCRIPTION_MODEL",
             )
 
-    def _without_key(self, text: str) -> str:
-        return without_key(text, self.api_key)
+    async def _token(self, until: float) -> str | None:
+        file = self.access.token_file
+        if file is None:
+            return None
+        return await read_token(file, f"{self.options.dialect.prefix}_TOKEN_FILE", until, time(), self._readers)
 
 
 class RealtimeLink:
-    """An open session; see `providers.base.AgentLink`. `hide` takes the key out of what the service may repeat."""
+    """An open session; see `providers.base.AgentLink`. `hide` takes secrets out of what the service may repeat."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""How a session is opened: URL, headers, and its settings (`session`) brought into force. Pure.
+"""How a session is opened: its settings (`session`) brought into force. Pure.
 
 The order of an opening: docs/protocols/realtime.md 7.5.
 """
@@ -10,18 +10,16 @@ import hmac
 from collections import deque
 from math import inf
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, quote
 
 from sts_trio.errors import ProviderRefused
 from sts_trio.providers.base import AgentReady, SessionEnd, SessionEndKind, never_ready
 from sts_trio.providers.openai import wire
-from sts_trio.providers.openai.dialect import describe, fault, is_limit
+from sts_trio.providers.openai.dialect import describe, fault, is_limit, setting_of
 from sts_trio.providers.openai.session import other_format, session, without_transcription
 from sts_trio.providers.reading import shown
 
 if TYPE_CHECKING:
     from sts_trio.providers.base import SessionConfig
-    from sts_trio.providers.dial import Endpoint
     from sts_trio.providers.openai.audio import Codec
     from sts_trio.providers.openai.history import History
     from sts_trio.providers.openai.session import Options
@@ -29,31 +27,12 @@ if TYPE_CHECKING:
 
 _LOOKED_AT = 1000  # characters of what an error says
 _SETTINGS = "settings"  # the event id of our `session.update`
+_BETA = "the service speaks the beta of this protocol, which has no session.type; the general release is needed"
 _SHORTEST_SESSION = 300  # seconds, that any service gives; the known ones give 1800 and more
 _LONGEST_SESSION = 30 * 24 * 3600  # no call lasts longer
 # What stands in place of a number that is not shown.
 _WITHHELD = {"anonymous", "unknown", "unavailable", "restricted", "private", "withheld", "none", "null", "undefined"}
 _REFUSED_SECONDS = 3600.0  # until a model that writes words down is asked for again
-_AZURE = (".azure.com", ".azure.us", ".azure.cn")
-
-
-def target(endpoint: Endpoint, options: Options, conversation: str | None) -> str:
-    """The path and query of the upgrade: what the base URL has, and what it lacks."""
-    path, _, query = endpoint.path.partition("?")
-    path = path.rstrip("/")
-    if not path.endswith(options.dialect.path):
-        path += options.dialect.path
-    pairs = [query] if query else []
-    if "model" not in dict(parse_qsl(query)):
-        pairs.append(f"model={quote(options.model, safe='')}")
-    if conversation is not None:
-        pairs.append(f"conversation_id={quote(conversation, safe='')}")
-    return f"{path}?{'&'.join(pairs)}"
-
-
-def credentials(endpoint: Endpoint, key: str) -> dict[str, str]:
-    """The header that carries the key: Azure's keys have one of their own (docs/protocols/realtime.md 9)."""
-    return {"api-key": key} if endpoint.host.endswith(_AZURE) else {"Authorization": f"Bearer {key}"}
 
 
 def safety_identifier(secret: str | None, number: str) -> dict[str, str]:
@@ -186,9 +165,9 @@ class SessionSetup:
         if told is not None and told.ends is not None:
             raise never_ready(SessionEnd(told.message, told.ends))
         if told is not None and cause.event_id == _SETTINGS:
+            hint = _BETA if shown(cause.param) == "session.type" else f"check {setting_of(cause, self._dialect)}"
             raise ProviderRefused(
-                f"{self._dialect.name} did not take the session's settings: {describe(cause)}; "
-                f"check the {self._dialect.prefix}_ settings"
+                f"{self._dialect.name} did not take the session's settings: {describe(cause)}; {hint}"
             )
         self._reported, self._limited = describe(cause), is_limit(cause)
 

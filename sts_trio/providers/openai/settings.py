@@ -9,10 +9,13 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, ClassVar, cast
+from urllib.parse import urlsplit
 
 from sts_trio.providers.openai.dialect import OPENAI
+from sts_trio.providers.openai.gateway import AUTO, Access, clash, names_model
 from sts_trio.providers.openai.models import CURRENT, CURRENT_TRANSCRIBER, end_notice, is_gone, is_openai, takes_several
 from sts_trio.providers.openai.session import Options, Transcription, Truncation, TurnDetection
+from sts_trio.settings import headers as header_parsers
 from sts_trio.settings import parsers
 from sts_trio.settings.service import DEFAULT_INSTRUCTIONS, DEFAULT_WELCOME_MESSAGE, ProviderSettings
 from sts_trio.settings.variable import LONGEST_SHOWN, REQUIRED, setting
@@ -24,11 +27,11 @@ if TYPE_CHECKING:
     from sts_trio.providers.dial import AgentProvider, Dial
     from sts_trio.providers.openai.audio import Format
     from sts_trio.providers.socket import SocketTimes
+    from sts_trio.settings.headers import SecretHeaders
     from sts_trio.settings.parsers import Secret
 
 SPOKEN_RATES = (24_000,)  # Hz of the agent's voice, where it is PCM; G.711 and PCM at 8000 are the telephone's own
 _OPENAI_URL = "https://api.openai.com/v1"
-_WEBSOCKET_SCHEMES = {"http": "ws", "https": "wss"}
 _OFF = "off"
 
 
@@ -37,10 +40,9 @@ class RealtimeSettings(ProviderSettings):
     """What the tables of these providers have in common."""
 
     @property
-    def websocket_url(self) -> str:
-        """`url` for a WebSocket: operators give the HTTP URL that clients of such a service have."""
-        scheme, _, rest = self.url.partition("://")
-        return f"{_WEBSOCKET_SCHEMES.get(scheme.lower(), scheme)}://{rest}"
+    def access(self) -> Access:
+        """How sessions are let in."""
+        return Access(headers=self.own_headers)
 
     @property
     def safety_key(self) -> str | None:
@@ -61,15 +63,41 @@ class OpenAiSettings(RealtimeSettings):
     ignored: ClassVar[Mapping[str, str]] = {"OPENAI_TEMPERATURE": "the Realtime API has no temperature any more"}
 
     api_key: Secret | None = setting(
-        "OPENAI_API_KEY", REQUIRED, parsers.secret, "Key of the OpenAI account; sent as a header, never logged"
+        "OPENAI_API_KEY",
+        REQUIRED,
+        parsers.secret,
+        "Key of the OpenAI account; sent as a header, never logged. Not needed with `OPENAI_TOKEN_FILE`",
+        unless="OPENAI_TOKEN_FILE",
     )
     url: str = setting(
         "OPENAI_BASE_URL",
         _OPENAI_URL,
         parsers.realtime_url,
-        "Where the Realtime API listens; `/realtime` is added. Azure: `https://NAME.openai.azure.com/openai/v1`",
+        "Where the Realtime API listens. `/realtime` is added where the URL ends in a version, as `/v1`, and names no "
+        "model; any other is taken as it stands. Azure: `https://NAME.openai.azure.com/openai/v1`",
         "OPENAI_ENDPOINT",
         show=parsers.shown_url,
+    )
+    # For Azure, and for gateways on the way (docs/protocols/realtime.md 9.2).
+    key_header: str = setting(
+        "OPENAI_KEY_HEADER",
+        AUTO,
+        header_parsers.key_header,
+        "Which header carries the key: `bearer` (`Authorization: Bearer`), or a name such as `api-key` or "
+        "`Ocp-Apim-Subscription-Key`; `auto`: `api-key` at hosts of Azure's, else `bearer`",
+    )
+    token_file: str | None = setting(
+        "OPENAI_TOKEN_FILE",
+        None,
+        parsers.text,
+        "A file with a token, such as one of Microsoft Entra's, read anew for each session and sent as bearer. The key "
+        "is then sent only if `OPENAI_KEY_HEADER` names its header",
+    )
+    headers: SecretHeaders | None = setting(
+        "OPENAI_HEADERS",
+        None,
+        header_parsers.headers,
+        'More headers, for a gateway, as JSON: `{"X-Tenant": "..."}`; their values are never logged',
     )
     model: str = setting("OPENAI_MODEL", CURRENT, parsers.text, "The model")
     voice: str = setting(
@@ -236,14 +264,28 @@ class OpenAiSettings(RealtimeSettings):
         "How old a session may get; then, in a quiet moment, another takes over; sooner if the service says so",
     )
 
+    @property
+    def has_credentials(self) -> bool:
+        """See `ProviderSettings.has_credentials`."""
+        return self.api_key is not None or self.token_file is not None
+
+    @property
+    def access(self) -> Access:
+        """See `RealtimeSettings.access`."""
+        return Access(self.key_header, self.token_file, self.own_headers)
+
     def problem(self) -> str | None:
-        """Say what is wrong with a model that OpenAI's own service no longer has, or never had.
+        """Say what is wrong with two settings that clash, or with a model."""
+        if self.context_tokens is not None and self.retention_ratio is None:
+            return "OPENAI_CONTEXT_TOKENS needs OPENAI_RETENTION_RATIO beside it, such as 0.8"
+        return clash(urlsplit(self.url).hostname or "", self.access, bool(self.safety_secret)) or self._no_model()
+
+    def _no_model(self) -> str | None:
+        """What is wrong with a model that OpenAI's own service no longer has, or never had.
 
         The service itself would say so only when a call is there. Other services may call their models as they like.
         """
-        if self.context_tokens is not None and self.retention_ratio is None:
-            return "OPENAI_CONTEXT_TOKENS needs OPENAI_RETENTION_RATIO beside it, such as 0.8"
-        if not is_openai(self.url):
+        if not is_openai(self.url) or names_model(urlsplit(self.url).query):
             return None
         model, transcriber = self.model[:LONGEST_SHOWN], self.transcription_model[:LONGEST_SHOWN]
         if is_gone(model):
@@ -305,8 +347,9 @@ def open_realtime(settings: RealtimeSettings, key: str, dial: Dial, times: Socke
     from sts_trio.providers.dial import Endpoint
     from sts_trio.providers.openai.link import RealtimeProvider
 
-    endpoint = Endpoint.from_url(settings.websocket_url)
-    return RealtimeProvider(endpoint, key, dial, settings.options(), times, safety_key=settings.safety_key)
+    endpoint = Endpoint.from_url(settings.url)
+    options, safety_key = settings.options(), settings.safety_key
+    return RealtimeProvider(endpoint, key, dial, options, times, settings.access, safety_key=safety_key)
 
 
 def unless_off(value: str) -> str | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from sts_trio.providers.openai.dialect import XAI
 from sts_trio.providers.openai.session import Options, TurnDetection
 from sts_trio.providers.openai.settings import RealtimeSettings, transcription
+from sts_trio.settings import headers as header_parsers
 from sts_trio.settings import parsers
 from sts_trio.settings.service import DEFAULT_INSTRUCTIONS, DEFAULT_WELCOME_MESSAGE
 from sts_trio.settings.variable import REQUIRED, setting
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import date
 
+    from sts_trio.settings.headers import SecretHeaders
     from sts_trio.settings.parsers import Secret
 
 _FILE_SEARCH = "file_search"
@@ -38,9 +40,12 @@ class XaiSettings(RealtimeSettings):
         "XAI_BASE_URL",
         "https://api.x.ai/v1",
         parsers.realtime_url,
-        "Where Grok Voice listens; `/realtime` is added",
+        "Where Grok Voice listens; what is added to it: as at `OPENAI_BASE_URL`",
         "XAI_ENDPOINT",
         show=parsers.shown_url,
+    )
+    headers: SecretHeaders | None = setting(
+        "XAI_HEADERS", None, header_parsers.headers, "More headers, for a gateway: as `OPENAI_HEADERS`"
     )
     model: str = setting("XAI_MODEL", XAI.current, parsers.text, "The model")
     voice: str = setting(

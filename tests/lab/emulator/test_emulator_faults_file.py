@@ -23,6 +23,7 @@ from sts_trio.lab.emulator import (
     FaultsError,
     FaultsFile,
     GarbageOnly,
+    LateDone,
     Mute,
     NoEnds,
     Outage,
@@ -104,7 +105,10 @@ def one(**fields: Any) -> bytes:
         (b'{"seed":-1}', "seed: Expected `int` >= 0"),
         (b'{"outages":[{"seconds":-1}]}', "outages[0].seconds: Expected `float` >= 0"),
         (one(), "faults[1]: Object missing required field `fault`"),
-        (one(fault="lightning"), "faults[1].fault: Invalid value 'lightning' (known: binary, bytes, close, cut, "),
+        (
+            one(fault="lightning"),
+            "faults[1].fault: Invalid value 'lightning' (known: asks_for_tool, binary, bytes, close, cut, ",
+        ),
         (one(fault="close", cod=1011), "faults[1]: Object contains unknown field `cod`"),
         (one(fault="close", code="1011"), "faults[1].code: Expected `int`, got `str`"),
         (one(fault="close", code=999), "faults[1].code: Expected `int` >= 1000"),
@@ -192,6 +196,7 @@ def test_the_docs_have_every_kind_of_junk_and_what_has_it() -> None:
         ("openai", SendJunk(kind="scores_nan"), "junk of the kind scores_nan"),
         ("xai", GarbageOnly(kind="wav_rate_0"), "junk of the kind wav_rate_0"),
         ("xai", NoEnds(), "assistant_end"),
+        ("humeai", LateDone(), "fault of the kind late_done"),
     ],
 )
 def test_what_a_protocol_does_not_have_is_refused(service: str, fault: Any, lack: str) -> None:

@@ -19,8 +19,8 @@ from sts_trio.lab.emulator.evi.wire import (
     AssistantInput,
     AudioInput,
     BadAnswer,
-    Cancelled,
     ChatMetadata,
+    Ended,
     ErrorMessage,
     Event,
     Pause,
@@ -29,6 +29,7 @@ from sts_trio.lab.emulator.evi.wire import (
     ToolResponse,
     UserInput,
     WireError,
+    Written,
     encode_server,
     parse_client,
 )
@@ -142,9 +143,9 @@ class EviChat(ChatProtocol):
             actions += self._parrot.say(self.settings.filled(greeting), now, from_text=False)
         return actions
 
-    def encode(self, message: ToClient) -> list[str]:
+    def encode(self, message: ToClient, now: float) -> list[str]:  # noqa: ARG002  # `ChatProtocol` has it
         """Return the text frames of a message."""
-        if isinstance(message, Event | Cancelled):
+        if isinstance(message, Event | Ended | Written):
             raise TypeError(f"EVI has no {message}")
         return [encode_server(message, self.custom_session_id)]
 

@@ -258,8 +258,22 @@ class Event(msgspec.Struct, frozen=True):
     ready: bool = False
 
 
-class Cancelled(msgspec.Struct, frozen=True):
-    """A reply was interrupted. EVI has no such message; the Realtime protocol ends the response by it."""
+class Ended(msgspec.Struct, frozen=True):
+    """A response is over, and not by its last word: EVI has no such message, the Realtime protocol has several.
+
+    `reason` and `cause` are those of its `status_details` (docs/protocols/realtime.md 6.1).
+    """
+
+    status: Literal["completed", "cancelled", "failed", "incomplete"]
+    reason: str | None = None
+    cause: dict[str, Any] | None = None
+
+
+class Written(msgspec.Struct, frozen=True):
+    """A reply in text alone, without a voice: of the Realtime protocol, too."""
+
+    id: str
+    text: str
 
 
 _encoder = msgspec.json.Encoder()

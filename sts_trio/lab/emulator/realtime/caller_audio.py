@@ -14,7 +14,7 @@ from sts_trio.lab.sample_formats import PCM, to_pcm
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sts_trio.lab.emulator.realtime.wire import FlatSession, Session
+    from sts_trio.lab.emulator.realtime.session import FlatSession, Session
 
 SPEECH_MS = 100  # of loud sound, until the service says that the caller speaks
 
@@ -58,7 +58,9 @@ class CallerAudio:
         format_, detection = session.audio.input.format, session.detection
         self._kind = format_.type
         self.rate = (format_.rate or 24_000) if format_.type == PCM else 8000
-        if self._detector is None and detection is not None:
+        if detection is None:
+            self._detector = None
+        elif self._detector is None:
             self._detector = TurnDetector(self.rate, detection.silence_duration_ms)
 
     def hear(self, data: bytes) -> list[SpeechBegan | SpeechEnded]:

@@ -1,28 +1,36 @@
 """The Realtime protocol's server events (docs/protocols/realtime.md 6.1). Pure.
 
-The emulator and the light provider of the load both send these. `Replies` turns what the parrot says into them.
+The emulator and the light provider of the load both send these.
 """
 
 from __future__ import annotations
 
-import io
 import uuid
-import wave
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sts_trio.lab.emulator.evi.wire import AssistantEnd, AssistantMessage, AudioOutput, Cancelled, Event, ToolCall
-from sts_trio.lab.sample_formats import from_pcm
+from sts_trio.lab.emulator.evi.wire import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import numpy as np
 
-    from sts_trio.lab.emulator.chat import ToClient
-
 Fields = dict[str, Any]
-KEPT_ITEMS = 1000  # whose lengths are known, for truncation
+# What a response costs where nobody counts.
+USAGE: Fields = {
+    "total_tokens": 30,
+    "input_tokens": 20,
+    "output_tokens": 10,
+    "input_token_details": {
+        "text_tokens": 15,
+        "audio_tokens": 5,
+        "image_tokens": 0,
+        "cached_tokens": 0,
+        "cached_tokens_details": {"text_tokens": 0, "audio_tokens": 0, "image_tokens": 0},
+    },
+    "output_token_details": {"text_tokens": 2, "audio_tokens": 8},
+}
 
 
 def event(kind: str, **fields: Any) -> Event:
@@ -51,10 +59,10 @@ def new_id(rng: np.random.Generator) -> str:
 # Items, and the caller's turns.
 
 
-def added(item: Fields) -> list[Event]:
-    """An item is in the conversation now, and complete."""
+def added(item: Fields, before: str | None = None) -> list[Event]:
+    """An item is in the conversation now, behind the item `before`, and complete."""
     kinds = ("conversation.item.added", "conversation.item.done")
-    return [event(kind, previous_item_id=None, item=item) for kind in kinds]
+    return [event(kind, previous_item_id=before, item=item) for kind in kinds]
 
 
 def deleted(item: str) -> Event:
@@ -72,19 +80,24 @@ def speech_started(item: str, begin_ms: int) -> Event:
     return event("input_audio_buffer.speech_started", audio_start_ms=begin_ms, item_id=item)
 
 
-def committed(item: str) -> list[Event]:
-    """The caller's audio so far has become an item."""
+def committed(item: str, before: str | None = None) -> list[Event]:
+    """The caller's audio so far has become an item, behind the item `before`."""
     content = [{"type": "input_audio", "transcript": None}]
     message = {"id": item, "object": "realtime.item", "type": "message", "role": "user", "status": "completed"}
     return [
-        event("input_audio_buffer.committed", item_id=item, previous_item_id=None),
-        *added({**message, "content": content}),
+        event("input_audio_buffer.committed", item_id=item, previous_item_id=before),
+        *added({**message, "content": content}, before),
     ]
+
+
+def speech_stopped(item: str, end_ms: int) -> Event:
+    """The caller has stopped speaking."""
+    return event("input_audio_buffer.speech_stopped", audio_end_ms=end_ms, item_id=item)
 
 
 def turn_over(item: str, end_ms: int) -> list[Event]:
     """The caller has stopped speaking, and the turn has become an item."""
-    return [event("input_audio_buffer.speech_stopped", audio_end_ms=end_ms, item_id=item), *committed(item)]
+    return [speech_stopped(item, end_ms), *committed(item)]
 
 
 def transcribed(item: str, words: str | None) -> Event:
@@ -98,161 +111,122 @@ def transcribed(item: str, words: str | None) -> Event:
     )
 
 
+def transcription_failed(item: str) -> Event:
+    """Nobody could write down what the caller said."""
+    cause = {"type": "transcription_error", "code": "audio_unintelligible", "message": "No words could be made out."}
+    kind = "conversation.item.input_audio_transcription.failed"
+    return event(kind, item_id=item, content_index=0, error={**cause, "param": None})
+
+
 # Responses.
 
 
-def response_created(id_: str) -> Event:
-    """A response begins."""
-    return event("response.created", response=_response(id_, "in_progress", ()))
+def response_created(id_: str, metadata: Fields | None = None) -> Event:
+    """A response begins; `metadata` is what the client asked for it with."""
+    return event("response.created", response=_response(id_, "in_progress", (), metadata, None))
 
 
-def response_done(id_: str, status: str, output: Sequence[Fields] = (), reason: str | None = None) -> Event:
-    """A response is over; `reason` says why one that is not completed is."""
-    response = _response(id_, status, output)
-    if reason is not None:
-        response["status_details"] = {"type": status, "reason": reason}
+def response_done(
+    id_: str,
+    status: str,
+    output: Sequence[Fields] = (),
+    reason: str | None = None,
+    *,
+    cause: Fields | None = None,
+    metadata: Fields | None = None,
+    usage: Fields = USAGE,
+) -> Event:
+    """A response is over; `reason`, or `cause` of a failure, say why one that is not completed is."""
+    response = _response(id_, status, output, metadata, usage)
+    if reason is not None or cause is not None:
+        why = {"reason": reason} if reason is not None else {"error": cause}
+        response["status_details"] = {"type": status, **why}
     return event("response.done", response=response)
 
 
-def item_added(response: str, item: Fields) -> list[Event]:
-    """A response has begun an item."""
+def rate_limits(remaining: int = 799_000, limit: int = 800_000) -> Event:
+    """How many tokens are left of those a minute (docs/protocols/realtime.md 6.1)."""
+    full_in = round((limit - remaining) * 60 / limit, 3)
+    tokens = {"name": "tokens", "limit": limit, "remaining": remaining, "reset_seconds": full_in}
+    return event("rate_limits.updated", rate_limits=[tokens])
+
+
+def item_added(response: str, item: Fields, index: int = 0, before: str | None = None) -> list[Event]:
+    """A response has begun an item, its number `index`, behind the item `before`."""
     return [
-        event("response.output_item.added", response_id=response, output_index=0, item=item),
-        event("conversation.item.added", previous_item_id=None, item=item),
+        event("response.output_item.added", response_id=response, output_index=index, item=item),
+        event("conversation.item.added", previous_item_id=before, item=item),
     ]
 
 
-def item_done(response: str, item: Fields, index: int = 0) -> list[Event]:
+def item_done(response: str, item: Fields, index: int = 0, before: str | None = None) -> list[Event]:
     """A response has completed an item."""
     return [
-        event("conversation.item.done", previous_item_id=None, item=item),
+        event("conversation.item.done", previous_item_id=before, item=item),
         event("response.output_item.done", response_id=response, output_index=index, item=item),
     ]
 
 
 @dataclass(slots=True)
 class SpokenItem:
-    """What a response says: `item` is its id, `words` what has been said of it so far, or all of it."""
+    """What a response says: `item` is its id, `words` what has been said of it so far, or all of it.
+
+    `before` is the item in front of it. Without a `voice` it is said in text.
+    """
 
     response: str
     item: str
     words: str = ""
+    before: str | None = None
+    voice: bool = True
 
     @property
     def ids(self) -> Fields:
         """What each event of it has."""
         return {"response_id": self.response, "item_id": self.item, "output_index": 0, "content_index": 0}
 
+    @property
+    def _part(self) -> Fields:
+        return {"type": "audio", "transcript": self.words} if self.voice else {"type": "text", "text": self.words}
+
     def begin(self) -> list[Event]:
         """The response and its item begin."""
-        part = {"type": "audio", "transcript": ""}
+        return [response_created(self.response), *self.begin_item()]
+
+    def begin_item(self) -> list[Event]:
+        """The item begins."""
+        part = {"type": "audio", "transcript": ""} if self.voice else {"type": "text", "text": ""}
         return [
-            response_created(self.response),
-            *item_added(self.response, self.message("in_progress")),
+            *item_added(self.response, self.message("in_progress"), 0, self.before),
             event("response.content_part.added", **self.ids, part=part),
         ]
 
     def say(self, words: str) -> Event:
         """More of its words."""
-        return event("response.output_audio_transcript.delta", **self.ids, delta=words)
+        kind = "response.output_audio_transcript.delta" if self.voice else "response.output_text.delta"
+        return event(kind, **self.ids, delta=words)
 
     def end(self, status: str) -> list[Event]:
         """All has been said (``completed``), or nothing more will be (``incomplete``)."""
-        return [
+        said = [
             event("response.output_audio.done", **self.ids),
             event("response.output_audio_transcript.done", **self.ids, transcript=self.words),
-            event("response.content_part.done", **self.ids, part={"type": "audio", "transcript": self.words}),
-            *item_done(self.response, self.message(status)),
+        ]
+        return [
+            *(said if self.voice else [event("response.output_text.done", **self.ids, text=self.words)]),
+            event("response.content_part.done", **self.ids, part=self._part),
+            *item_done(self.response, self.message(status), 0, self.before),
         ]
 
     def message(self, status: str) -> Fields:
         """The item as events have it."""
-        content = [] if status == "in_progress" else [{"type": "output_audio", "transcript": self.words}]
+        whole = {"type": "output_audio", "transcript": self.words}
+        written = {"type": "output_text", "text": self.words}
+        content = [] if status == "in_progress" else [whole if self.voice else written]
         head = {"id": self.item, "object": "realtime.item", "type": "message", "role": "assistant"}
         return {**head, "status": status, "content": content}
 
 
-def _response(id_: str, status: str, output: Sequence[Fields]) -> Fields:
-    done = {"usage": {"total_tokens": 30, "input_tokens": 20, "output_tokens": 10}} if status == "completed" else {}
+def _response(id_: str, status: str, output: Sequence[Fields], metadata: Fields | None, usage: Fields | None) -> Fields:
     head = {"id": id_, "object": "realtime.response", "status": status, "status_details": None}
-    return {**head, "output": output, "metadata": None, **done}
-
-
-class Replies:
-    """Follows what is sent. `lengths` is the voice that was sent, in ms, by item; `kind` the format of the session.
-
-    `active` is the response that has been begun and is not done.
-    """
-
-    def __init__(self, new_id: Callable[[str], str]) -> None:
-        self.kind = "audio/pcm"
-        self.lengths: dict[str, float] = {}
-        self.active: str | None = None
-        self._new_id = new_id
-        self._saying: SpokenItem | None = None
-
-    def tell(self, message: ToClient) -> list[Event]:
-        """Return the events that a message of the parrot's becomes."""
-        match message:
-            case AssistantMessage(id=segment, message=words):
-                self.active = f"resp_{segment}"
-                self._saying = SpokenItem(self.active, f"item_{segment}", words.content or "")
-                return [*self._saying.begin(), self._saying.say(self._saying.words)]
-            case AudioOutput(id=segment, data=data):
-                return [self._audio(segment, data)]
-            case AssistantEnd():
-                return [*self._finish_words("completed"), *self._done("completed")]
-            case ToolCall():
-                return self._call(message)
-            case Cancelled():
-                return [*self._finish_words("incomplete"), *self._done("cancelled", "turn_detected")]
-            case _:
-                return []
-
-    def _audio(self, segment: str, data: bytes) -> Event:
-        with wave.open(io.BytesIO(data)) as file:
-            pcm = file.readframes(file.getnframes())
-            ms = file.getnframes() * 1000 / file.getframerate()
-        item = SpokenItem(f"resp_{segment}", f"item_{segment}")
-        self.lengths[item.item] = self.lengths.get(item.item, 0.0) + ms
-        if len(self.lengths) > KEPT_ITEMS:
-            del self.lengths[next(iter(self.lengths))]
-        return event("response.output_audio.delta", **item.ids, delta=from_pcm(pcm, self.kind))
-
-    def _finish_words(self, status: str) -> list[Event]:
-        said, self._saying = self._saying, None
-        return said.end(status) if said else []
-
-    def _call(self, call: ToolCall) -> list[Event]:
-        events = self._finish_words("completed")
-        if self.active is None:
-            self.active = self._new_id("resp")
-            events.append(response_created(self.active))
-        item_id = self._new_id("item")
-        item = {
-            "id": item_id,
-            "object": "realtime.item",
-            "type": "function_call",
-            "name": call.name,
-            "call_id": call.tool_call_id,
-        }
-        arguments = event(
-            "response.function_call_arguments.done",
-            response_id=self.active,
-            item_id=item_id,
-            output_index=1,
-            call_id=call.tool_call_id,
-            name=call.name,
-            arguments=call.parameters,
-        )
-        return [
-            *events,
-            *item_added(self.active, {**item, "status": "in_progress", "arguments": ""}),
-            arguments,
-            *item_done(self.active, {**item, "status": "completed", "arguments": call.parameters}, 1),
-            *self._done("completed"),
-        ]
-
-    def _done(self, status: str, reason: str | None = None) -> list[Event]:
-        done, self.active = self.active, None
-        return [response_done(done, status, reason=reason)] if done else []
+    return {**head, "output": list(output), "metadata": metadata, "usage": usage}

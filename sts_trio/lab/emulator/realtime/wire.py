@@ -1,12 +1,12 @@
-"""The Realtime protocol as its server reads it: the upgrade request, client messages, the session they ask for. Pure.
+"""The Realtime protocol as its server reads it: the upgrade request, and what a client says. Pure.
 
-Unknown fields are errors, as in the real service: an update with one is refused as a whole
-(docs/protocols/realtime.md 2). This codec is the emulator's own: one shared with the client would hide a mistake made
-on both sides.
+Unknown fields, types and sizes are errors, as in the real service (docs/protocols/realtime.md 5.1). This codec is the
+emulator's own: one shared with the client would hide a mistake made on both sides. `session` has the session.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -50,6 +50,10 @@ class ItemCreate(_FromClient, frozen=True, tag="conversation.item.create"):
     previous_item_id: str | None = None
 
 
+class ItemRetrieve(_FromClient, frozen=True, tag="conversation.item.retrieve"):
+    item_id: str
+
+
 class ItemDelete(_FromClient, frozen=True, tag="conversation.item.delete"):
     item_id: str
 
@@ -60,15 +64,37 @@ class Truncate(_FromClient, frozen=True, tag="conversation.item.truncate"):
     audio_end_ms: int
 
 
+class Clear(_FromClient, frozen=True, tag="input_audio_buffer.clear"):
+    """Forget the caller's audio that is no turn yet."""
+
+
+class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a response is to be, in place of what the session says."""
+
+    instructions: str | None = None
+    input: list[dict[str, Any]] | None = None
+    conversation: Literal["auto", "none"] | None = None
+    metadata: dict[str, str] | None = None
+    output_modalities: list[Literal["audio", "text"]] | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    audio: dict[str, Any] | None = None
+    max_output_tokens: Annotated[int, msgspec.Meta(ge=1, le=4096)] | Literal["inf"] | None = None
+    reasoning: dict[str, str] | None = None
+    parallel_tool_calls: bool | None = None
+
+
 class ResponseCreate(_FromClient, frozen=True, tag="response.create"):
-    response: dict[str, Any] | None = None
+    response: Wanted | None = None
 
 
 class ResponseCancel(_FromClient, frozen=True, tag="response.cancel"):
     response_id: str | None = None
 
 
-ClientMessage = SessionUpdate | Append | ItemCreate | ItemDelete | Truncate | ResponseCreate | ResponseCancel
+ClientMessage = (
+    SessionUpdate | Append | Clear | ItemCreate | ItemRetrieve | ItemDelete | Truncate | ResponseCreate | ResponseCancel
+)
 
 _client: msgspec.json.Decoder[ClientMessage] = msgspec.json.Decoder(ClientMessage)
 
@@ -95,106 +121,26 @@ def parse_client(data: str | bytes) -> ClientMessage:
             event_id = _any_message.decode(data).event_id
         except msgspec.MsgspecError:
             event_id = None
-        raise ClientError("unknown_parameter", str(exc), event_id) from exc
+        raise refusal(exc, event_id) from exc
     except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
         raise ClientError("invalid_json", "The message is not valid JSON.") from exc
 
 
-# The session, as the two services have it.
+_PLACE = re.compile(r"(?s)(.*) - at `(?:key )?\$\.?(.*?)`.*")
+_FIELD = re.compile(r".*field `(.+)`")
 
 
-class Format(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    type: Literal["audio/pcm", "audio/pcmu", "audio/pcma"]
-    rate: int | None = None
-
-
-class Detection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    type: Literal["server_vad", "semantic_vad"]
-    threshold: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
-    prefix_padding_ms: int = 300
-    silence_duration_ms: int = 500
-    idle_timeout_ms: int | None = None
-    eagerness: Literal["low", "medium", "high", "auto"] = "auto"
-    create_response: bool = True
-    interrupt_response: bool = True
-
-
-class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    format: Format = Format("audio/pcm", 24_000)
-    noise_reduction: dict[str, Any] | None = None
-    transcription: dict[str, Any] | None = None
-    turn_detection: Detection | None = None
-
-
-class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    format: Format = Format("audio/pcm", 24_000)
-    voice: str = "alloy"
-    speed: float = 1.0
-
-
-class Audio(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    input: Input = Input()
-    output: Output = Output()
-
-
-class FunctionTool(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    type: Literal["function"]
-    name: str
-    parameters: dict[str, Any]
-    description: str = ""
-
-
-class Session(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The session of OpenAI."""
-
-    type: Literal["realtime"]
-    instructions: str = ""
-    output_modalities: tuple[Literal["audio", "text"], ...] = ("audio",)
-    audio: Audio = Audio()
-    tools: list[FunctionTool] = []
-    tool_choice: Literal["auto", "none", "required"] = "auto"
-    max_output_tokens: int | Literal["inf"] = "inf"
-    truncation: Literal["auto", "disabled"] = "auto"
-    reasoning: dict[str, str] | None = None
-
-    @property
-    def detection(self) -> Detection | None:
-        """When a turn is over."""
-        return self.audio.input.turn_detection
-
-
-class FlatSession(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The session of xAI: voice and turn detection are top fields."""
-
-    instructions: str = ""
-    voice: str = "eve"
-    turn_detection: Detection | None = None
-    audio: Audio = Audio()
-    tools: list[FunctionTool] = []
-    resumption: dict[str, bool] = {}
-
-    @property
-    def detection(self) -> Detection | None:
-        """When a turn is over."""
-        return self.turn_detection
-
-
-def read_session(fields: dict[str, Any], *, flat: bool, event_id: str | None) -> Session | FlatSession:
-    """Read a session.
-
-    Raises:
-        ClientError: a field is unknown or wrong, or the service has no such format.
-    """
-    try:
-        session = msgspec.convert(fields, FlatSession) if flat else msgspec.convert(fields, Session)
-    except msgspec.ValidationError as exc:
-        text, _, place = str(exc).partition(" - at `$.")
-        code = "unknown_parameter" if "unknown field" in text else "invalid_value"
-        raise ClientError(code, text, event_id, f"session.{place.rstrip('`')}") from exc
-    for side, format_ in (("input", session.audio.input.format), ("output", session.audio.output.format)):
-        if format_.type == "audio/pcm" and not flat and format_.rate != 24_000:
-            raise ClientError("invalid_value", "PCM has 24000 Hz.", event_id, f"session.audio.{side}.format")
-    return session
+def refusal(exc: msgspec.ValidationError, event_id: str | None, root: str = "") -> ClientError:
+    """Say what is wrong with a message as the service does: a code, a text, and the field below `root`."""
+    text, place = found.groups() if (found := _PLACE.fullmatch(str(exc))) else (str(exc), "")
+    named = found[1] if (found := _FIELD.fullmatch(text)) else ""
+    param = ".".join(part for part in (root, place, named) if part)
+    if "unknown field" in text:
+        return ClientError("unknown_parameter", f"Unknown parameter: '{param}'.", event_id, param)
+    if "missing required" in text:
+        return ClientError("missing_required_parameter", f"Missing required parameter: '{param}'.", event_id, param)
+    code = "invalid_type" if text.startswith("Expected") and ", got" in text else "invalid_value"
+    return ClientError(code, f"Invalid '{param or 'event'}': {text}", event_id, param or None)
 
 
 def parse_realtime(target: str, headers: Iterable[tuple[bytes, bytes]]) -> Handshake:
