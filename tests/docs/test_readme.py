@@ -20,8 +20,8 @@ import yaml
 from sts_trio.audio.pcm import RATE
 from sts_trio.cli import main
 from sts_trio.lab.emulator import Emulator, EmulatorOptions, serve_emulator
+from tests.fakes.programs import compose
 from tests.tools.http_server import free_port
-from tests.unit.test_dotenv_file import compose
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import socket
 import subprocess
 from contextlib import asynccontextmanager
@@ -24,6 +23,7 @@ from tests.call.fakes import tone
 from tests.call.stage import BOTH, ONE, as_heard, make_settings
 from tests.e2e.evi import keeps, open_evi, until
 from tests.fakes.http_caller import HttpCaller
+from tests.fakes.programs import NEEDS_CURL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from sts_trio.lab.harness.script import Step
 
 PATH = "/speech-to-speech-stream"
-# The client that Core's own HTTP streaming is most like; what it shows is shown with clients of ours, too.
-CURL = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed; .ci/run installs it")
 
 
 @pytest.fixture(autouse=True)
@@ -124,7 +122,7 @@ async def open_curl(port: int, *options: str) -> AsyncIterator[trio.Process]:
         yield await nursery.start(partial(trio.run_process, command, check=False, **pipes))
 
 
-@CURL
+@NEEDS_CURL
 @ONE
 async def test_curl_streams_both_ways(provider: str) -> None:
     up, down, heard = random.Random(3).randbytes(50 * 321 + 1), tone(0.7), bytearray()
@@ -159,7 +157,7 @@ async def test_curl_streams_both_ways(provider: str) -> None:
     assert "content-type: application/octet-stream" in head
 
 
-@CURL
+@NEEDS_CURL
 @ONE
 async def test_curl_hears_why_there_is_no_call(provider: str, nursery: trio.Nursery) -> None:
     """A key that is refused is final; what may pass is tried again, and by then the head of the response is out."""
