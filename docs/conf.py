@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS))
+
+from pages import tables_of_contents  # noqa: E402
+
 _LINK = re.compile(r"\]\((\.\./[^)#]+)(#[^)]*)?\)")
 
 project = "sts_trio"
@@ -37,16 +42,18 @@ html_static_path = ["_static"]
 html_css_files = ["narrow.css"]
 
 
-def as_files(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Links to what is beside these pages (CHANGELOG.md, examples) become links to copies of those files."""
+def for_the_site(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Change what is only for forges: a link to a file beside these pages becomes one to a copy of it."""
 
     def changed(link: re.Match[str]) -> str:
         inside = (app.srcdir / docname).parent.joinpath(link[1]).resolve().is_relative_to(DOCS)
         return link[0] if inside else f"](path:{link[1]})"
 
     source[0] = _LINK.sub(changed, source[0])
+    if docname == "index":
+        source[0] += tables_of_contents()
 
 
 def setup(app: Sphinx) -> None:
     """Sphinx calls this."""
-    app.connect("source-read", as_files)
+    app.connect("source-read", for_the_site)
