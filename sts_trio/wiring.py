@@ -189,7 +189,10 @@ def open_provider(settings: Settings, dial: Dial | None = None) -> AgentProvider
         raise ConfigError([f"{chosen.prefix}_API_KEY is not set; it is required"])
     calls = settings.calls
     times = SocketTimes(
-        open=calls.ready_seconds, dead=calls.provider_dead_seconds, garbage=calls.provider_garbage_seconds
+        open=calls.ready_seconds,
+        dead=calls.provider_dead_seconds,
+        garbage=calls.provider_garbage_seconds,
+        answer=calls.answer_seconds,
     )
     key = chosen.api_key.reveal() if chosen.api_key else ""
     return provider.open(chosen, key, dial or TcpDial(trust(settings)), times)
