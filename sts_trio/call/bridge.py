@@ -192,7 +192,7 @@ class Bridge:
             case UserSpeaks() | UserWords():
                 return self._user_says(event, now)
             case ToolCall():
-                return self._tools.ask(event, now)
+                return (*self._unanswered.tool_asked(), *self._tools.ask(event, now))
 
     def on_tool_done(self, id_: str, result: ToolResult, now: float) -> Actions:
         """A tool that was run has come to its end."""
