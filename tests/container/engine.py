@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 # As Compose calls it. Podman would else look for it under localhost/ only.
 IMAGE = f"docker.io/library/dsai-sts-humeai:{__version__}"
 _BASE = "localhost/sts-trio-base:latest"
-_PACKAGES = "podman buildah runc netavark aardvark-dns catatonit iptables mmdebstrap"
+_PACKAGES = "podman buildah runc netavark aardvark-dns catatonit iptables mmdebstrap debian-archive-keyring"
 _BUILD_SECONDS = 600
 _SECONDS = 120
 _SOCKET_SECONDS = 10
@@ -43,7 +43,8 @@ class Ended:
 
     code: int
     raw: bytes
-    """What it said, errors as well."""
+    """What it printed; Podman's complaints about a machine without systemd are in `errors`."""
+    errors: str
     seconds: float
 
     @property
@@ -90,13 +91,12 @@ class Engine:
             cwd=self.project,
             env={**self.environment, **given},
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            capture_output=True,
             timeout=seconds,
             check=False,
         )
-        ended = Ended(done.returncode, done.stdout, time.monotonic() - began)
-        assert not check or ended.code == 0, f"{' '.join(command)}: {ended.code}\n{ended.out}"
+        ended = Ended(done.returncode, done.stdout, done.stderr.decode(errors="replace"), time.monotonic() - began)
+        assert not check or ended.code == 0, f"{' '.join(command)}: {ended.code}\n{ended.out}{ended.errors}"
         return ended
 
 
@@ -112,7 +112,12 @@ def open_engine(folder: Path, made: Path) -> Iterator[Engine]:
         lacking = f"no {', '.join(missing)}" if missing else "not root"
         raise Unavailable(f"no container engine: {lacking} (as root: apt-get install {_PACKAGES})")
     if not (made / "base.tar").exists():
-        subprocess.run(["bash", ROOT / ".ci/base", made], check=True, timeout=_BUILD_SECONDS)
+        done = subprocess.run(
+            ["bash", ROOT / ".ci/base", made], stderr=subprocess.PIPE, timeout=_BUILD_SECONDS, check=False
+        )
+        if done.returncode != 0:
+            last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+            raise Unavailable(f"no base for the image can be made of Debian's packages (.ci/base): {last}")
     engine = Engine(_environment(folder), made / "docker-compose", folder / "project")
     _copy_project(engine.project)
     if (told := engine_works(engine)) is not None:
@@ -142,7 +147,7 @@ def open_engine(folder: Path, made: Path) -> Iterator[Engine]:
 def engine_works(engine: Engine) -> str | None:
     """Return what Podman says against starting at all; None: nothing."""
     told = engine.podman("info", check=False)
-    return None if told.code == 0 else told.out.strip().splitlines()[-1]
+    return None if told.code == 0 else told.errors.strip().splitlines()[-1]
 
 
 def _environment(folder: Path) -> dict[str, str]:
@@ -186,5 +191,5 @@ def _copy_project(folder: Path) -> None:
 def _build(engine: Engine, base: Path) -> None:
     """Build the image as `docker build` does: the Dockerfile, and what the repository lets into it."""
     engine.podman("import", str(base), _BASE)
-    words = ("--pull=never", "--build-arg", f"BASE={_BASE}", "--tag", IMAGE, str(ROOT))
+    words = ("--pull=never", "--network=host", "--build-arg", f"BASE={_BASE}", "--tag", IMAGE, str(ROOT))
     engine.podman("build", *words, seconds=_BUILD_SECONDS)
