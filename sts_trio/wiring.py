@@ -32,6 +32,8 @@ from sts_trio.tools.custom import LoadedTools, load_tools
 from sts_trio.websocket.tls import client_context
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sts_trio.call.handler import Registry
     from sts_trio.providers.base import CallInfo
     from sts_trio.providers.dial import AgentProvider, Dial
@@ -189,7 +191,10 @@ def open_provider(settings: Settings, dial: Dial | None = None) -> AgentProvider
         raise ConfigError([f"{chosen.prefix}_API_KEY is not set; it is required"])
     calls = settings.calls
     times = SocketTimes(
-        open=calls.ready_seconds, dead=calls.provider_dead_seconds, garbage=calls.provider_garbage_seconds
+        open=calls.ready_seconds,
+        dead=calls.provider_dead_seconds,
+        garbage=calls.provider_garbage_seconds,
+        answer=calls.answer_seconds,
     )
     key = chosen.api_key.reveal() if chosen.api_key else ""
     return provider.open(chosen, key, dial or TcpDial(trust(settings)), times)
@@ -213,8 +218,13 @@ def trust(settings: Settings) -> ssl.SSLContext:
 # The tools. What is wrong with one is told, and ends nothing.
 
 
-def find_tools(settings: Settings, ami: AmiClient | None) -> LoadedTools:
-    """Gather what agents may ask for: call control, if there is a service for it, and the operator's own tools."""
+def find_tools(
+    settings: Settings, ami: AmiClient | None, on_fault: Callable[[BaseException], object] | None = None
+) -> LoadedTools:
+    """Gather what agents may ask for: call control, if there is a service for it, and the operator's own tools.
+
+    `on_fault` is shown what one of those raises.
+    """
     directory = settings.calls.tools_dir
     log.debug("loading tools", directory=directory)  # files are run: if one never ends, this is the last line
     control = call_control_tools(ami) if ami else ()
@@ -223,6 +233,7 @@ def find_tools(settings: Settings, ami: AmiClient | None) -> LoadedTools:
         explicit=directory != DEFAULT_TOOLS_DIR,
         seconds=settings.calls.tool_seconds,
         taken=_TAKEN,
+        on_fault=on_fault,
     )
     return LoadedTools((*control, *own.tools), own.problems)
 

@@ -44,6 +44,7 @@ from sts_trio.providers.base import (
     AgentAudio,
     AgentFault,
     AgentReady,
+    AgentRetry,
     AgentText,
     AgentTurnEnd,
     OddMessage,
@@ -170,8 +171,8 @@ class Bridge:
             return self._moved(self._session_ended(event, session, now))
         if session != self._lifeline.current:
             return ()
-        if isinstance(event, AgentFault | OddMessage):
-            return self._unusable.by_provider(event) if isinstance(event, OddMessage) else self._reported(event, now)
+        if isinstance(event, AgentFault | AgentRetry | OddMessage):
+            return self._trouble(event, now)
         if not self._agent_heard:
             self._agent_heard = True
             self._lifeline.on_event()
@@ -191,7 +192,7 @@ class Bridge:
             case UserSpeaks() | UserWords():
                 return self._user_says(event, now)
             case ToolCall():
-                return self._tools.ask(event, now)
+                return (*self._unanswered.tool_asked(), *self._tools.ask(event, now))
 
     def on_tool_done(self, id_: str, result: ToolResult, now: float) -> Actions:
         """A tool that was run has come to its end."""
@@ -217,11 +218,16 @@ class Bridge:
         keys = self._keys.tell() if self._keys.entries else ()
         return (*actions, *self._unanswered.resume(keys, awaits_tool=self._tools.awaited))
 
-    def _reported(self, fault: AgentFault, now: float) -> Actions:
-        self.counts.provider_faults += 1
-        if self._last_fault.report(fault, now):
-            self._ending.tell(fault.message)
-        return self._moved(())
+    def _trouble(self, told: AgentFault | AgentRetry | OddMessage, now: float) -> Actions:
+        match told:
+            case AgentFault():
+                if self._last_fault.report(told, now):
+                    self._ending.tell(told.message)
+                return self._moved(self._unusable.fault(told))
+            case AgentRetry():
+                return self._unusable.answer(told)
+            case OddMessage():
+                return self._unusable.by_provider(told)
 
     def _session_ended(self, end: SessionEnd, session: int, now: float) -> Actions:
         in_use = session == self._lifeline.current
@@ -273,7 +279,7 @@ class Bridge:
     def _user_says(self, event: UserSpeaks | UserWords, now: float) -> Actions:
         if isinstance(event, UserSpeaks):
             return self._unanswered.caller_speaks()
-        self._speech.caller_words(event.text, now)
+        self._speech.caller_words(event.text, now, event.turn)
         return self._unanswered.caller_words(event.text)
 
     def _user_turn(self, turn: UserTurn, now: float) -> Actions:
@@ -284,7 +290,7 @@ class Bridge:
         self.deadlines[Deadline.ANSWER] = now + self._rules.answer_seconds
         self._playout.audit.user_turn(now)
         emotions = strongest(turn.emotions, STRONGEST) if self._rules.emotions else None
-        self._speech.caller_turn(turn.text, emotions or None, now)
+        self._speech.caller_turn(turn.text, emotions or None, now, turn.turn)
         if self._tools.work:
             self._tools.user_turn()
         known = self._unanswered.caller_turn(turn.text)

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 
 from sts_trio.errors import ProviderError, ProviderLost, ProviderRefused, ProviderTimeout
-from sts_trio.providers.base import TOKEN_KINDS, OddKind, RateLimit, TokensUsed
+from sts_trio.providers.base import TOKEN_KINDS, OddKind, RateLimit, RetryKind, TokensUsed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -124,6 +124,9 @@ _REPLACED = Series(
 _LATE_ANSWERS = Series(
     "sts_late_answers", "Turns of callers that the agent had not begun to answer after ANSWER_SECONDS"
 )
+_RETRIES = Series(
+    "sts_provider_retries", "Answers of the agent that were asked for again, since nothing of them was heard", "kind"
+)
 _FAULTS = Series("sts_provider_faults", "Errors that the provider reported")
 _NOT_UNDERSTOOD = Series("sts_not_understood", "Messages of Core that were not understood")
 _ODD = Series(
@@ -162,6 +165,14 @@ class CallCounts:
     resumes: int = field(default=0, metadata=_shown(_REPLACED, "resume"))
     renewals: int = field(default=0, metadata=_shown(_REPLACED, "renewal"))
     late_answers: int = field(default=0, metadata=_shown(_LATE_ANSWERS))
+    retries_empty: int = field(default=0, metadata=_shown(_RETRIES, RetryKind.EMPTY))
+    retries_text: int = field(default=0, metadata=_shown(_RETRIES, RetryKind.TEXT))
+    retries_filtered: int = field(default=0, metadata=_shown(_RETRIES, RetryKind.FILTERED))
+    retries_incomplete: int = field(default=0, metadata=_shown(_RETRIES, RetryKind.INCOMPLETE))
+    retries_failed: int = field(default=0, metadata=_shown(_RETRIES, RetryKind.FAILED))
+    retries_limit: int = field(default=0, metadata=_shown(_RETRIES, RetryKind.LIMIT))
+    retries_unheard: int = field(default=0, metadata=_shown(_RETRIES, RetryKind.UNHEARD))
+    retries_no_answer: int = field(default=0, metadata=_shown(_RETRIES, RetryKind.NO_ANSWER))
     provider_faults: int = field(default=0, metadata=_shown(_FAULTS))
     not_understood: int = field(default=0, metadata=_shown(_NOT_UNDERSTOOD))
     odd_empty: int = field(default=0, metadata=_shown(_ODD, OddKind.EMPTY))
@@ -173,9 +184,19 @@ class CallCounts:
     odd_size: int = field(default=0, metadata=_shown(_ODD, OddKind.SIZE))
 
     @property
+    def retries(self) -> int:
+        """How many answers were asked for again."""
+        return sum(getattr(self, f"retries_{kind}") for kind in RetryKind)
+
+    @property
     def odd(self) -> int:
         """How many messages of the provider could not be used."""
         return sum(getattr(self, f"odd_{kind}") for kind in OddKind)
+
+    def count_retry(self, kind: RetryKind) -> None:
+        """The agent was asked once more for an answer."""
+        name = f"retries_{kind}"
+        setattr(self, name, getattr(self, name) + 1)
 
     def count_odd(self, kind: OddKind) -> None:
         """The provider sent a message that cannot be used."""

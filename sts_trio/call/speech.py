@@ -208,21 +208,23 @@ class AgentSpeech:
         else:
             self._tell_heard(now)
 
-    def caller_turn(self, text: str, emotions: dict[str, float] | None, now: float) -> None:
+    def caller_turn(self, text: str, emotions: dict[str, float] | None, now: float, turn: str = "") -> None:
         """The caller's turn is over; without `text` its words may follow."""
         if said := text.strip()[:_MOST_CHARACTERS]:
             self._transcripts.caller(Transcript("user", said, emotions), now, during=self.speaking)
         elif not text:
-            self._transcripts.caller_turn(now, during=self.speaking)
+            self._transcripts.caller_turn(now, turn, during=self.speaking)
         self._told_segments.clear()
         self.user_turn()
         self._tell_heard(now)
 
-    def caller_words(self, text: str, now: float) -> None:
-        """Words of the caller have come after their turn."""
+    def caller_words(self, text: str, now: float, turn: str = "") -> None:
+        """Words of the caller have come after their turn; none, if there will be none."""
         if said := text.strip()[:_MOST_CHARACTERS]:
-            self._transcripts.caller_words(Transcript("user", said), now, during=self.speaking)
-            self._tell_heard(now)
+            self._transcripts.caller_words(Transcript("user", said), now, turn, during=self.speaking)
+        elif turn:
+            self._transcripts.no_words(turn)
+        self._tell_heard(now)
 
     def finish(self, now: float) -> None:
         """The call is over: tell what has been said, and how much of it was heard."""

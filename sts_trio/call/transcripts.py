@@ -51,6 +51,7 @@ class _Place:
     """A turn of the caller whose words are still to come; `until` then they are waited for."""
 
     until: float
+    turn: str = ""
 
 
 class Transcripts:
@@ -79,27 +80,39 @@ class Transcripts:
         self._order += self._behind
         self._behind.clear()
 
-    def caller_turn(self, now: float, *, during: bool) -> None:
+    def caller_turn(self, now: float, turn: str, *, during: bool) -> None:
         """A turn of the caller is over, whose words may follow. `during`: in the middle of a turn of the agent."""
         wait = _WORDS_SECONDS if self._missed < _MOST_MISSED else 0.0
-        self._caller(_Place(now + wait), during=during)
+        self._caller(_Place(now + wait, turn), during=during)
 
     def caller(self, said: Transcript, now: float, *, during: bool) -> None:
         """A turn of the caller is over, with its words."""
         if not self._is_repeat(said.text, now):
             self._caller(said, during=during)
 
-    def caller_words(self, said: Transcript, now: float, *, during: bool) -> None:
-        """The words of the oldest turn that has none have come; or some that no turn was announced for."""
-        if self._is_repeat(said.text, now):
+    def caller_words(self, said: Transcript, now: float, turn: str, *, during: bool) -> None:
+        """The words of a turn have come: of the oldest that has none, if they do not say which."""
+        if not turn and self._is_repeat(said.text, now):
             return
+        places = [
+            (entries, at, entry.turn)
+            for entries in (self._order, self._behind)
+            for at, entry in enumerate(entries)
+            if isinstance(entry, _Place) and (not turn or entry.turn in ("", turn))
+        ]
+        if not places:
+            self._caller(said, during=during)
+            return
+        entries, at, _ = min(places, key=lambda place: place[2] != turn)
+        entries[at] = said
+        self._missed = 0
+
+    def no_words(self, turn: str) -> None:
+        """None will come of this turn."""
         for entries in (self._order, self._behind):
-            for at, entry in enumerate(entries):
-                if isinstance(entry, _Place):
-                    entries[at] = said
-                    self._missed = 0
-                    return
-        self._caller(said, during=during)
+            for entry in entries:
+                if isinstance(entry, _Place) and entry.turn == turn:
+                    entry.until = -inf
 
     def _is_repeat(self, text: str, now: float) -> bool:
         before, at = self._last

@@ -73,6 +73,10 @@ class Unanswered:
         """All of it has been said."""
         self.cut_off = False
 
+    def tool_asked(self) -> Actions:
+        """The agent asks for a tool: that is what the caller's words have led to, and they must not do so again."""
+        return () if self._turn is CallerTurn.SPOKEN else self._move(CallerTurn.NONE)
+
     def typed(self, told: Actions) -> Actions:
         """The agent is told this, which may be the caller's words. Returns it, and what is to be done besides."""
         released: Actions = ()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-@click.command()
+@click.command(short_help="Run the service until SIGTERM.")
 @click.option("--worker", "spec", nargs=3, type=int, hidden=True)
 def serve(spec: tuple[int, int, int] | None) -> None:
     """Run the service on PORT (6039) until SIGTERM."""
@@ -78,8 +78,8 @@ def _serve(spec: tuple[int, int, int] | None, writer: LogWriter) -> None:
     run_command(serving, "" if spec else trouble)
 
 
-@click.command()
-@click.option("--call", is_flag=True, help="Then place a call, and wait for the first sound of the greeting.")
+@click.command(short_help="Would a call work with these settings?")
+@click.option("--call", is_flag=True, help="Then place a call, until its greeting is heard.")
 def check(call: bool) -> None:
     """Check settings, tools and instructions, then open a chat with the provider as a call does."""
     chosen = _settings_or_exit(1)
@@ -92,14 +92,14 @@ def check(call: bool) -> None:
         sys.exit(1)
 
 
-@click.command()
+@click.command(short_help="Print every setting and its meaning.")
 @click.option(
     "--format",
     "form",
     default="markdown",
-    show_default=True,
+    metavar="FORM",
     type=click.Choice(list(FORMATS)),
-    help="As README's tables, as .env.example, or as the environment in compose.yml.",
+    help="markdown (README), env (.env.example) or compose.",
 )
 def settings(form: str) -> None:
     """Print every setting with its default and meaning."""

@@ -1,47 +1,149 @@
-"""The commands to try it with, `emulate`, `call` and `demo`, and `load`. None needs a key, or Core."""
+"""The commands to try it with: `demo`, `call` and `emulate`. None needs a key, or Core."""
 
 from __future__ import annotations
 
-import math
 import signal
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from sts_trio.cli.running import check_directory, fail, run_command
+from sts_trio.cli.options import Number, output, provider
+from sts_trio.cli.running import fail, open_console, require_writable, run_command, told_to_stop
 from sts_trio.logs import set_up_logging
 from sts_trio.providers import PROVIDERS
 from sts_trio.settings.variable import variables
 
-_provider = click.option(
-    "--provider",
-    default=next(iter(PROVIDERS)),
-    show_default=True,
-    type=click.Choice(list(PROVIDERS)),
-    help="Whose protocol the agent speaks.",
-)
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
+    from sts_trio.lab.harness.report import CallReport
+    from sts_trio.lab.harness.script import Key
+
+_BROKEN_OFF = 130  # as a shell has it, for what Ctrl-C has ended
 
 
-@click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.command(short_help="Hear a call through service and emulator.")
+@output("--out", default=Path("demo.wav"), help="Write the call here.")
+@output("--html", "page", help="Write the call as a page to look at.")
+@provider
+def demo(out: Path, page: Path | None, provider: str) -> None:
+    """Place a call through service and emulator on this machine: no key, no network, half a minute.
+
+    The recording has the caller left and the agent right. Ctrl-C hangs up, and shows and records what there is.
+    """
+    set_up_logging("warning", "text", sys.stderr)
+    require_writable(out, page)
+
+    from sts_trio.lab.demo import demo as place_demo_call
+    from sts_trio.lab.page.call_page import call_page
+
+    console = open_console()
+    result = run_command(partial(place_demo_call, console, provider, told_to_stop))
+    _keep(console, result.report, out, page, partial(call_page, result.report, provider=provider, checks=result.checks))
+    _exit(result.report, result.passed)
+
+
+class _Keys(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks only
+    """Keys of the telephone, and when they are pressed."""
+
+    name = "KEYS@S"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Key, ...]:
+        """See `click.ParamType`."""
+        from sts_trio.lab.harness.script import parse_keys
+
+        try:
+            return parse_keys(value)
+        except ValueError as exc:
+            self.fail(str(exc), param, ctx)
+
+
+@click.command(short_help="Place one call to any connector.")
+@click.argument("url")
+@click.option("--wav", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="What the caller says.")
+@click.option("--keys", multiple=True, type=_Keys(), help="Press keys: 0@3 is 0 after 3 s; 12#@4,9@8.")
+@output("--out", help="Write a WAV: caller left, agent right.")
+@output("--html", "page", help="Write the call as a page to look at.")
+def call(url: str, wav: Path | None, keys: tuple[tuple[Key, ...], ...], out: Path | None, page: Path | None) -> None:
+    """Place one call to any STS connector at URL (ws:// or http://), as Core does, and show what comes back.
+
+    Over http:// only audio is heard, and keys cannot be pressed. Ctrl-C hangs up, and shows and records what there is.
+    Exit code 1: no call came about, or it went wrong.
+    """
+    from sts_trio.lab.harness.address import CallFailed, parse_address
+    from sts_trio.lab.harness.show import call_and_show
+    from sts_trio.lab.harness.speech import SpeechError, speech_from_wav
+    from sts_trio.lab.page.call_page import call_page
+
+    pressed = tuple(key for given in keys for key in given)
+    try:
+        address = parse_address(url)
+        speech = speech_from_wav(wav) if wav else None
+    except (CallFailed, SpeechError) as exc:
+        fail(str(exc), 2)
+    if pressed and address.is_http:
+        fail("--keys needs a ws:// address: over http:// there is no way to send a key", 2)
+    require_writable(out, page)
+
+    console = open_console()
+    placing = partial(call_and_show, url, console, speech=speech, keys=pressed, hang_up=told_to_stop)
+    report = run_command(placing)
+    _keep(console, report, out, page, partial(call_page, report, address=str(address)))
+    _exit(report, report.went_through)
+
+
+def _keep(
+    console: Console, report: CallReport, out: Path | None, page: Path | None, make_page: Callable[[], bytes]
+) -> None:
+    """Write what was asked for. All has been shown by now, and one file that fails is none of the other's business."""
+    from rich.text import Text
+
+    from sts_trio.lab.harness.recording import stereo_wav
+    from sts_trio.lab.keeping import CannotWrite, keep
+
+    problems = []
+    for file, make, told in (
+        (out, partial(stereo_wav, report.recording), "Recording (caller left, agent right)"),
+        (page, make_page, "Page"),
+    ):
+        if file is None:
+            continue
+        try:
+            keep(file, make())
+            console.print(Text(f"{told}: {file}"))
+        except CannotWrite as exc:
+            problems.append(str(exc))
+    if problems:
+        fail("; ".join(problems))
+
+
+def _exit(report: CallReport, passed: bool) -> None:
+    if report.ended == "caller":
+        sys.exit(_BROKEN_OFF)
+    if not passed:
+        sys.exit(1)
+
+
+@click.command(short_help="Run a provider's server that gives your words back.")
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Address to listen on.")
+@click.option("--port", default=6049, show_default=True, type=Number(0, 65535, whole=True), help="Port; 0: a free one.")
+@provider
 @click.option(
-    "--port",
-    default=6049,
-    show_default=True,
-    type=click.IntRange(0, 65535),
-    help="Port to listen on; 0 takes a free one.",
-)
-@_provider
-@click.option(
-    "--rate", default=48_000, show_default=True, type=click.Choice([48_000, 24_000]), help="Hz of its voice (EVI)."
+    "--rate",
+    default=48_000,
+    metavar="HZ",
+    type=click.Choice([48_000, 24_000]),
+    help="EVI's voice: 48000 (default) or 24000.",
 )
 @click.option(
     "--faults",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="What is to go wrong, as JSON or TOML (docs/faults.md).",
+    help="What is to go wrong (docs/faults.md).",
 )
 def emulate(host: str, port: int, provider: str, rate: int, faults: Path | None) -> None:
     """Run a provider's server whose agent is a parrot; point HUMEAI_WS_URL, or the like, at it."""
@@ -56,9 +158,9 @@ def emulate(host: str, port: int, provider: str, rate: int, faults: Path | None)
         try:
             options = parse_faults(faults.read_bytes(), str(faults)).applied(options)
         except OSError as exc:
-            fail(f"cannot read {faults}: {exc.strerror}")
+            fail(f"cannot read {faults}: {exc.strerror}", 2)
         except FaultsError as exc:
-            fail(str(exc))
+            fail(str(exc), 2)
 
     async def serve_until_told() -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -71,166 +173,3 @@ def emulate(host: str, port: int, provider: str, rate: int, faults: Path | None)
                 nursery.cancel_scope.cancel()
 
     run_command(serve_until_told, f"cannot listen on {host} port {port}: ")
-
-
-@click.command()
-@click.argument("url")
-@click.option("--wav", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="What the caller says.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write what was said and heard (stereo).")
-def call(url: str, wav: Path | None, out: Path | None) -> None:
-    """Place one call to any STS connector at URL (ws:// or http://), as Core does, and show what comes back.
-
-    Over http:// only audio is heard.
-    """
-    from rich.console import Console
-
-    from sts_trio.lab.harness.show import call_and_show
-
-    check_directory(out)
-    if not run_command(partial(call_and_show, url, Console(), wav=wav, out=out)):
-        sys.exit(1)
-
-
-@click.command()
-@click.option(
-    "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=Path("demo.wav"),
-    show_default=True,
-    help="Write the call here: caller left, agent right.",
-)
-@_provider
-def demo(out: Path, provider: str) -> None:
-    """Place a call through service and emulator on this machine: no key, no network, half a minute."""
-    set_up_logging("warning", "text", sys.stderr)
-
-    from rich.console import Console
-
-    from sts_trio.lab.demo import demo as place_demo_call
-
-    check_directory(out)
-    if not run_command(partial(place_demo_call, Console(), out, provider)).passed:
-        sys.exit(1)
-
-
-class _Number(click.FloatRange):
-    """A range that NaN is not in."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """See `click.ParamType`."""
-        number = super().convert(value, param, ctx)
-        return self.fail(f"{value} is no number", param, ctx) if math.isnan(number) else number
-
-
-_WITH_TLS = """With --tls the connector needs wss:// in that address, and HUMEAI_CA_FILE=FILE or OPENAI_CA_FILE=FILE
-(one in Node: NODE_EXTRA_CA_CERTS=FILE). FILE is made so:
-
-\b
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 \\
-  -nodes -days 365 -subj /CN=127.0.0.1 -keyout FILE -out FILE \\
-  -addext subjectAltName=IP:127.0.0.1 \\
-  -addext keyUsage=critical,digitalSignature,keyCertSign
-"""
-
-
-@click.command(epilog=_WITH_TLS)
-@click.argument("url", required=False)
-@click.option("--serve", is_flag=True, help="Start `sts-trio serve` for it, in place of a URL.")
-@click.option(
-    "--pin", type=click.IntRange(0), metavar="CORE", help="With --serve: it on this core, the load on others."
-)
-@click.option("--calls", default=10, show_default=True, type=click.IntRange(1, 10_000), help="Calls at once.")
-@click.option("--seconds", default=20.0, show_default=True, type=_Number(0.5, 86_400), help="Measured time.")
-@click.option("--ramp", default=50.0, show_default=True, type=_Number(0.1, 1000), help="New calls a second.")
-@click.option(
-    "--settle",
-    default=2.0,
-    show_default=True,
-    type=_Number(0, 3600),
-    help="Seconds between the last new call and the measured time.",
-)
-@click.option(
-    "--profile",
-    default="talk",
-    show_default=True,
-    type=click.Choice(["talk", "listen", "chatty", "silent"]),
-    help="Who talks: both, mostly the agent, in short turns with barge-ins, nobody.",
-)
-@click.option(
-    "--rate", default=48_000, show_default=True, type=click.Choice([48_000, 24_000]), help="Hz of EVI's voice."
-)
-@click.option(
-    "--provider",
-    default=next(iter(PROVIDERS)),
-    show_default=True,
-    type=click.Choice(list(PROVIDERS)),
-    help="Whose protocol the agents speak.",
-)
-@click.option(
-    "--agents",
-    "--evi",
-    "agents",
-    default="127.0.0.1:6050",
-    show_default=True,
-    metavar="HOST:PORT",
-    help="Where the agents listen.",
-)
-@click.option(
-    "--tls",
-    metavar="FILE",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The agents behind TLS (wss://); FILE (PEM) has their key and certificate.",
-)
-@click.option("--pid", type=click.IntRange(1), help="The server's process, if its port on this machine does not tell.")
-@click.option(
-    "--versus", metavar="URL2", help="Another connector, measured in turns with the first; ratios at the end."
-)
-@click.option("--versus-pid", type=click.IntRange(1), help="The other's process.")
-@click.option("--rounds", type=click.IntRange(1, 100), help="How often; medians count.  [default: 1; 3 with --versus]")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write all figures there.")
-@click.option("--max-p99-ms", type=_Number(0), help="Limit: latency up, p99.")
-@click.option("--max-first-p99-ms", type=_Number(0), help="Limit: the agent's first audio, p99.")
-@click.option("--max-stop-ms", type=_Number(0), help="Limit: the longest stop after a barge-in.")
-@click.option("--max-lost", type=_Number(0), help="Limit: frames lost, doubled, reordered or damaged.")
-@click.option("--max-stale", type=_Number(0), help="Limit: frames of an interrupted turn.")
-@click.option("--max-failed", type=_Number(0), help="Limit: calls that failed.")
-@click.option("--max-cpu", type=_Number(0), help="Limit: CPU per call, in thousandths of a core.")
-@click.option("--max-memory-kb", type=_Number(0), help="Limit: memory per call over the idle process.")
-@click.option("--max-cpu-ratio", type=_Number(0), help="Limit: CPU per call over that of --versus.")
-def load(url: str | None, serve: bool, agents: str, json_file: Path | None, rounds: int | None, **rest: Any) -> None:
-    """Hold many calls at once through the connector at URL (ws://), and measure what it adds.
-
-    Plays both ends, Core's and the provider's: start the connector with HUMEAI_WS_URL=ws://127.0.0.1:6050/v0/evi/chat,
-    or with OPENAI_BASE_URL=ws://127.0.0.1:6050/v1 for --provider openai, or say --serve. Exit code 1: a limit was
-    exceeded. 2: the load could not be run.
-    """
-    from rich.console import Console
-
-    from sts_trio.lab.load.command import LoadOptions, parse_place
-    from sts_trio.lab.load.command import load as run_load
-    from sts_trio.lab.load.limits import Limits
-
-    if serve == (url is not None):
-        fail("load needs either the URL of a connector, such as ws://127.0.0.1:6039, or --serve", 2)
-    for name, value, needed, there in (
-        ("--pid", rest["pid"], "a URL", not serve),
-        ("--pin", rest["pin"], "--serve", serve),
-        ("--versus-pid", rest["versus_pid"], "--versus", rest["versus"]),
-    ):
-        if value is not None and not there:
-            fail(f"{name} has a meaning only with {needed}", 2)
-    check_directory(json_file, 2)
-    limits = {name.removeprefix("max_"): rest.pop(name) for name in list(rest) if name.startswith("max_")}
-    place = parse_place(agents)
-    if place is None:
-        fail(f"--agents is {agents}; it must be HOST:PORT, such as 127.0.0.1:6050", 2)
-    options = LoadOptions(
-        url=url,
-        agents=place,
-        json=json_file,
-        rounds=rounds or (3 if rest["versus"] else 1),
-        limits=Limits(**limits),
-        **rest,
-    )
-    if not run_command(partial(run_load, options, Console()), code=2):
-        sys.exit(1)

@@ -26,7 +26,9 @@ class LabProvider:
     `path`: of its WebSocket. `url_setting`: the service's setting for its address, which ends in `url_path`.
     `bit_exact`: caller audio comes in the samples that the caller sent, in no other rate and format.
     `companded`: its audio is G.711. `flat_session`: voice and turn detection are top fields of its session, and its
-    conversations have an id by which they can be resumed (xAI).
+    conversations have an id by which they can be resumed (xAI). `spoken`: protocol and audio, for people. The
+    provider's own share of an answer and of a barge-in, by its defaults: `end_of_turn` seconds of silence end a turn,
+    `min_interruption` seconds of speech interrupt.
     """
 
     name: str
@@ -37,6 +39,9 @@ class LabProvider:
     bit_exact: bool = False
     companded: bool = False
     flat_session: bool = False
+    spoken: str = ""
+    end_of_turn: float = 0.8
+    min_interruption: float = 0.8
 
 
 _TABLE = (
@@ -47,6 +52,7 @@ _TABLE = (
         url_setting="HUMEAI_WS_URL",
         url_path="/v0/evi/chat",
         bit_exact=True,
+        spoken="Hume's EVI protocol; PCM, 8 kHz up, 48 kHz down",
     ),
     LabProvider(
         name="openai",
@@ -55,6 +61,9 @@ _TABLE = (
         url_setting="OPENAI_BASE_URL",
         url_path="/v1",
         companded=True,
+        spoken="OpenAI's Realtime protocol; G.711 µ-law",
+        end_of_turn=0.5,
+        min_interruption=0.1,
     ),
     LabProvider(
         name="xai",
@@ -63,6 +72,9 @@ _TABLE = (
         url_setting="XAI_BASE_URL",
         url_path="/v1",
         flat_session=True,
+        spoken="xAI's Realtime protocol; PCM, 8 kHz",
+        end_of_turn=0.5,
+        min_interruption=0.1,
     ),
 )
 _BY_NAME = {provider.name: provider for provider in _TABLE}

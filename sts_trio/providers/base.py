@@ -45,18 +45,23 @@ class UserSpeaks:
 class UserTurn:
     """What the caller said, as the provider understood it (final text only), with emotion scores by name.
 
-    Without `text` the turn is over, and its words may follow as `UserWords`.
+    Without `text` the turn is over, and its words may follow as `UserWords` of the same `turn`.
     """
 
     text: str
     emotions: Mapping[str, float] = field(default_factory=dict)
+    turn: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class UserWords:
-    """The words of a turn that came without them: another model writes them down, in its own time."""
+    """The words of a turn that came without them: another model writes them down, in its own time.
+
+    Without `text` none will come. Without a `turn` they are of the oldest that has none.
+    """
 
     text: str
+    turn: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +133,27 @@ class AgentFault:
     ends: SessionEndKind | None = None
 
 
+class RetryKind(StrEnum):
+    """Why an agent is asked once more for an answer. One word for one thing in metrics."""
+
+    EMPTY = "empty"  # an answer of nothing at all
+    TEXT = "text"  # it was written, and not spoken
+    FILTERED = "filtered"  # by the provider's rules for content
+    INCOMPLETE = "incomplete"  # it ended before it had a voice
+    FAILED = "failed"
+    LIMIT = "limit"  # too many requests, or tokens, in too short a time
+    UNHEARD = "unheard"  # it was taken for one over the caller's words, and dropped
+    NO_ANSWER = "no_answer"  # nothing came in time
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRetry:
+    """The caller would have heard nothing, and the agent is asked once more. `about` says why, for a person."""
+
+    kind: RetryKind
+    about: str
+
+
 class OddKind(StrEnum):
     """What is wrong with a message that is of no use. One word for one thing in metrics."""
 
@@ -182,6 +208,7 @@ AgentEvent = (
     | UserInterruption
     | ToolCall
     | AgentFault
+    | AgentRetry
     | OddMessage
     | SessionEnd
 )

@@ -60,12 +60,14 @@ class SocketTimes:
     """Limits in seconds: the opening handshake, silence that makes a peer dead, the closing handshake.
 
     `garbage`: who sends only what nobody understands for so long is taken for broken (`providers.reading`).
+    `answer`: for so long an agent's answer is waited for, where the provider tells too little of it to wait otherwise.
     """
 
     open: float = 10.0
     dead: float = 20.0
     close: float = 1.0
     garbage: float = 5.0
+    answer: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)

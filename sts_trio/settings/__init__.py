@@ -82,6 +82,19 @@ class Settings:
         return keys + [text for url in whole for text in url_secrets(url)]
 
 
+def load_call_settings() -> CallSettings:
+    """Read what holds for every provider's calls: no key is needed for that.
+
+    Raises:
+        ConfigError: with a line for each variable that is wrong.
+    """
+    problems: list[str] = []
+    calls = _read_table(_open_source(), CallSettings, problems)
+    if problems:
+        raise ConfigError(problems)
+    return calls
+
+
 def load_settings(tables: Sequence[type[ProviderSettings]]) -> Settings:
     """Read the environment and `.env`. `tables` are those of the providers that there are.
 

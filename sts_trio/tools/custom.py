@@ -39,11 +39,19 @@ class _Unusable(Exception):
         self.line = line
 
 
-def load_tools(directory: Path, *, explicit: bool, seconds: float, taken: Collection[str] = ()) -> LoadedTools:
+def load_tools(
+    directory: Path,
+    *,
+    explicit: bool,
+    seconds: float,
+    taken: Collection[str] = (),
+    on_fault: Callable[[BaseException], object] | None = None,
+) -> LoadedTools:
     """Load every file of `directory` that ends in ``.py`` and begins with neither ``_`` nor ``.``, by name.
 
     `explicit`: the operator named the directory, so that it must exist. `seconds`: what a run may take. `taken`: names
     that no tool may have. Files run as they are loaded, and what one does wrong is a problem of that one only.
+    `on_fault` is shown what a tool raises when it is run.
     """
     directory = directory.absolute()  # as Python names files in tracebacks
     try:
@@ -63,7 +71,7 @@ def load_tools(directory: Path, *, explicit: bool, seconds: float, taken: Collec
         if path.name.startswith(("_", ".")) or path.suffix not in (".py", ".js") or path.is_dir():
             continue
         try:
-            tool = _load(path, seconds)
+            tool = _load(path, seconds, on_fault)
             if tool.name in taken:
                 raise _Unusable(f"{tool.name} is the name of a built-in tool: rename the function")
             if tool.name in tools:
@@ -75,14 +83,14 @@ def load_tools(directory: Path, *, explicit: bool, seconds: float, taken: Collec
     return LoadedTools(tuple(tools.values()), tuple(problems))
 
 
-def _load(path: Path, seconds: float) -> Tool:
+def _load(path: Path, seconds: float, on_fault: Callable[[BaseException], object] | None) -> Tool:
     if path.suffix == ".js":
         raise _Unusable("JavaScript is not run here: write the tool in Python")
     if not path.is_file():
         raise _Unusable("this is no file, or it is gone")
     name, function = _only_function(_run_file(path), path.stem)
     try:
-        return threaded_tool(function, describe(function, name), path, seconds=seconds)
+        return threaded_tool(function, describe(function, name), path, seconds=seconds, on_fault=on_fault)
     except NotATool as exc:
         raise _Unusable(str(exc), inspect.unwrap(function).__code__.co_firstlineno) from exc
 

@@ -42,8 +42,12 @@ def threaded_tool(
     *,
     seconds: float,
     most_threads: int = MOST_THREADS,
+    on_fault: Callable[[BaseException], object] | None = None,
 ) -> Tool:
-    """Make a tool of `function`, which was defined in `file`; an answer takes at most `seconds`."""
+    """Make a tool of `function`, which was defined in `file`; an answer takes at most `seconds`.
+
+    `on_fault` is shown what the function raised, which no log may hold.
+    """
     limiter = trio.CapacityLimiter(most_threads)
 
     async def run(arguments: str, call: CallContext) -> ToolResult:
@@ -66,6 +70,8 @@ def threaded_tool(
         if isinstance(came, ToolResult):
             return came
         if isinstance(came, _Fault):
+            if on_fault is not None:
+                on_fault(came.cause)
             log.warning("tool failed", tool=schema.name, error=came.kind, where=came.where(file))
             return ToolResult(f"{schema.name} failed", failed=True)
         log.warning("tool too slow", tool=schema.name, seconds=seconds, threads=limiter.borrowed_tokens)

@@ -47,7 +47,6 @@ from sts_trio.lab.emulator.malformed import ESCAPES
 from sts_trio.lab.emulator.realtime.malformed import MALFORMED as REALTIME
 from tests.call.bench import Bench
 from tests.call.fakes import tone
-from tests.call.realtime_line import CLOSES
 from tests.call.stage import ALL, KEY, open_stage
 
 if TYPE_CHECKING:
@@ -122,21 +121,23 @@ ONCE = {f"close {code}" for code in (1012, 1013, 1014, 1007, 1008, 1009)}
 SELDOM = {*ONCE, "close 1002"} - {"close 1012", "close 1008"}  # EVI: what a row beside them stands for
 # What a service of the Realtime protocol is tried with each time; the other rows are for the whole matrix.
 OFTEN = {("openai", "reset"), ("openai", "close 1000"), ("openai", "garbage only"), ("xai", "reset")}
-# No service of the Realtime protocol says good-bye by a close: these are losses (docs/protocols/realtime.md 8.2).
-LOSSES = {"close 1000", "close 4000"}
+# Hume says good-bye by a close, and ends a chat by others. No service of the Realtime protocol does: there these are
+# losses, but for one in place of a session.
+OF_HUME = {"close 1000", "close 1008", "close 4000"}
 
 
-def told_by(provider: str, name: str, fault: tuple[Any, dict[str, Any], str]) -> Row:
-    """A row of `FAULTS`, as this provider means it."""
+def as_meant(provider: str, name: str, fault: tuple[type[Fault], dict[str, Any], str]) -> Row:
+    """A row of `FAULTS` as a provider means it."""
     kind, arguments, expected = fault
-    return provider, name, (kind, arguments, RESUMED if name in LOSSES and provider != "humeai" else expected)
+    lost = provider != "humeai" and name in OF_HUME
+    return provider, name, (kind, arguments, RESUMED if lost else expected)
 
 
 MATRIX: list[Row] = [
     *((provider, f"junk: {kind}", (SendJunk, {"kind": kind}, GOES_ON)) for provider in JUNK for kind in JUNK[provider]),
     ("humeai", "no assistant_end", (NoEnds, {}, GOES_ON)),
     *(
-        told_by(provider, *row)
+        as_meant(provider, *row)
         for provider in ERRORS
         for row in FAULTS.items()
         if provider == "humeai" or row[0] not in ONCE
@@ -181,9 +182,7 @@ def is_repeated(provider: str, name: str) -> bool:
 def as_parameters(row: Row) -> ParameterSet:
     """Name a row by its provider and its fault, and mark it."""
     provider, name, _ = row
-    marks: list[Any] = [pytest.mark.matrix] if is_repeated(provider, name) else []
-    if name in LOSSES and provider != "humeai":
-        marks.append(pytest.mark.xfail(strict=False, reason=CLOSES))
+    marks = [pytest.mark.matrix] if is_repeated(provider, name) else []
     return pytest.param(
         *row,
         marks=marks,
@@ -343,7 +342,7 @@ async def test_a_fault_at_every_moment(
         found = {line.moment: line.outcome(stage) for line in lines}
         print(f"{provider} {name:20}" + "".join(f"| {moment}: {outcome} " for moment, outcome in found.items()))
         wanted = dict.fromkeys((*MOMENTS, "beside"), expected) | {"beside": GOES_ON}
-        if expected not in (GOES_ON, RESUMED):
+        if expected not in (GOES_ON, RESUMED) or (provider != "humeai" and name in OF_HUME):
             wanted["before ready"] = FAILED
         wanted |= {moment: GOES_ON for error, moment in SPEAKS_ON if error == name}
         wanted |= {moment: FAILED for row, moment in MUTE if row == name}

@@ -66,6 +66,7 @@ async def census(stage: Stage, *, collect: bool = True) -> Counter[str]:
     await trio.sleep(_ALL_DEADLINES)
     assert (stage.registry.live, stage.wire.live, stage.emulator.live) == (0, 0, ())
     stage.emulator._ended.clear()  # it keeps some for tests to look at
+    stage.emulator._groups.clear()  # and what can be resumed
     urllib.parse.clear_cache()  # type: ignore[attr-defined]  # it is there, and documented nowhere
     if collect:
         gc.collect()

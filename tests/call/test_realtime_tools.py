@@ -23,7 +23,7 @@ from sts_trio.lab.emulator import (
     SlowAnswers,
 )
 from tests.call.bench import Bench
-from tests.call.realtime_line import AIR, ANSWER, BOTH, CLOSES, GREETING, KEYED, ONCE, Line
+from tests.call.realtime_line import ANSWER, BOTH, CLOSES, GREETING, KEYED, Line
 from tests.call.stage import KEY, open_stage
 
 if TYPE_CHECKING:
@@ -50,19 +50,19 @@ TOOLS = [
     ToolRow("at once", (), seconds=0.0),
     ToolRow("two in one response", (MoreCalls(),), runs=2, said="shipped shipped"),
     ToolRow("two at once", (MoreCalls(),), seconds=0.0, runs=2, said="shipped shipped"),
-    ToolRow("done late, tool at once", (LateDone(),), seconds=0.0, todo=ONCE),
-    ToolRow("done late, two at once", (LateDone(), MoreCalls()), 0.0, runs=2, said="shipped shipped", todo=ONCE),
-    ToolRow("done very late, tool slow", (LateDone(seconds=3.0),), seconds=1.0, todo=ONCE),
-    ToolRow("done is missing", (MissingEvents(event="response.done", at="user_speaking", count=1),), todo=ONCE),
+    ToolRow("done late, tool at once", (LateDone(),), seconds=0.0),
+    ToolRow("done late, two at once", (LateDone(), MoreCalls()), 0.0, runs=2, said="shipped shipped"),
+    ToolRow("done very late, tool slow", (LateDone(seconds=3.0),), seconds=1.0),
+    ToolRow("done is missing", (MissingEvents(event="response.done", at="user_speaking", count=1),)),
     ToolRow("done is late, and the service knows it not", (LateEvents(),)),
     ToolRow("arguments.done is missing", (MissingEvents(event="response.function_call_arguments.done"),)),
     ToolRow("output_item.done is missing", (MissingEvents(event="response.output_item.done"),)),
     ToolRow("ids are numbers", (OddFields(how="ids_numbers"),)),
     ToolRow("its answer fails", (OddResponses(at="tool_call"),)),
-    ToolRow("its answer is empty", (OddResponses(how="empty", at="tool_call"),), todo=AIR),
-    ToolRow("its answer is in text", (OddResponses(how="text", at="tool_call"),), todo=AIR),
-    ToolRow("its answer is rate limited", (OddResponses(how="rate_limited", at="tool_call"),), todo=AIR),
-    ToolRow("its answer never comes", (OddResponses(how="unanswered", at="tool_call"),), todo=AIR),
+    ToolRow("its answer is empty", (OddResponses(how="empty", at="tool_call"),)),
+    ToolRow("its answer is in text", (OddResponses(how="text", at="tool_call"),)),
+    ToolRow("its answer is rate limited", (OddResponses(how="rate_limited", at="tool_call"),)),
+    ToolRow("its answer never comes", (OddResponses(how="unanswered", at="tool_call"),)),
     *(
         ToolRow(f"{name} while it runs", (fault,), seconds=3.0, sessions=2, todo=todo)
         for name, fault, todo in (
@@ -81,7 +81,7 @@ TOOLS = [
 
 
 def as_tool_parameters(provider: str, row: ToolRow) -> ParameterSet:
-    marks: list[Any] = [pytest.mark.xfail(strict=False, reason=row.todo)] if row.todo else []
+    marks: list[Any] = []
     if provider == "xai" and row.name != "as ever":
         marks.append(pytest.mark.matrix)
     return pytest.param(provider, row, marks=marks, id=f"{provider}-{row.name}")

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import io
-import wave
-from typing import TYPE_CHECKING, Any
+import re
+from typing import Any
 
 import pytest
+import trio
+import trio.testing
 from rich.console import Console
 
 from sts_trio.lab.demo import run_demo
 from sts_trio.lab.harness.caller import place_call
-from sts_trio.lab.harness.script import Speak, WaitForAgent
+from sts_trio.lab.harness.script import Press, Speak, WaitForAgent, parse_keys
 from sts_trio.lab.harness.show import LiveCall, call_and_show, printable, show_summary, strongest
 from tests.lab.harness.harness_parrot import Parrot, voice
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import trio
-    import trio.testing
 
 URL = "ws://connector:6039/"
 SPEECH = voice(1.5, seed=1), voice(3.0, seed=2)
@@ -34,20 +30,58 @@ def printed(on: Console) -> str:
     return on.file.getvalue()
 
 
-async def test_a_good_call_passes_and_is_shown(
-    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, tmp_path: Path
-) -> None:
-    screen, out = console(), tmp_path / "demo.wav"
-    result = await run_demo(URL, screen, out=out, speech=SPEECH, dial=Parrot().dial(nursery))
+async def test_a_good_call_passes_and_is_shown(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
+    screen = console()
+    result = await run_demo(URL, screen, speech=SPEECH, dial=Parrot().dial(nursery))
     shown = printed(screen)
     assert result.passed, shown
     assert result.report.duration < 25
     for words in ("agent  speaks", "what you said", "Joy 0.61, Doubt 0.50, Calmness 0.40", "is interrupted"):
         assert words in shown
     assert "Awe" not in shown
-    with wave.open(str(out)) as file:
-        assert file.getnchannels() == 2
-        assert file.getnframes() / 8000 == pytest.approx(result.report.duration, abs=0.05)
+    assert "The call went through." in shown
+
+
+@pytest.mark.parametrize(("provider", "own", "bound"), [("humeai", "800", "1400"), ("xai", "500", "1100")])
+async def test_the_bounds_are_those_of_the_protocol(
+    provider: str, own: str, bound: str, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    result = await run_demo(URL, console(), speech=SPEECH, dial=Parrot().dial(nursery), provider=provider)
+    (answer,) = [check for check in result.checks if check.name.startswith("answer after")]
+    assert answer.name == f"answer after the caller ({own} ms are the agent's)"
+    assert answer.bound == f"≤ {bound} ms"
+
+
+async def test_a_demo_that_is_broken_off_shows_what_there_is(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    screen, parrot = console(), Parrot()
+
+    async def soon() -> None:
+        await trio.sleep(3.0)
+
+    result = await run_demo(URL, screen, speech=SPEECH, dial=parrot.dial(nursery), hang_up=soon)
+    shown = printed(screen)
+    assert result.broken_off
+    assert result.report.duration == pytest.approx(3.0, abs=0.03)
+    assert result.report.recording.seconds == pytest.approx(3.0, abs=0.05)
+    assert parrot.closed == 1000
+    assert "The call was broken off after 3.0 s." in shown
+    assert "FAILED" not in shown
+    (greeting,) = [check for check in result.checks if check.name == "greeting"]
+    assert greeting.passed
+
+
+async def test_a_narrow_terminal_stays_readable(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
+    screen = Console(file=io.StringIO(), width=60, color_system=None)
+    result = await run_demo(URL, screen, speech=SPEECH, dial=Parrot().dial(nursery))
+    lines = printed(screen).splitlines()
+    assert max(map(len, lines)) <= 60
+    for check in result.checks:  # no figure is cut: it stands on a line of its own row, folded at blanks at most
+        assert any(check.figure.split()[0] in line for line in lines)
+    assert not any("…" in line for line in lines)
+    said = next(n for n, line in enumerate(lines) if "Joy" in line)
+    assert lines[said + 1].startswith(" " * 18)  # folded beneath itself
 
 
 async def test_the_bundled_sample_suits_a_parrot(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
@@ -135,16 +169,41 @@ async def test_a_call_is_shown_and_summed_up(nursery: trio.Nursery, autojump_clo
     ],
 )
 async def test_the_call_command_knows_whether_the_call_went_through(
-    nursery: trio.Nursery,
-    autojump_clock: trio.testing.MockClock,
-    tmp_path: Path,
-    fault: dict[str, Any],
-    through: bool,
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, fault: dict[str, Any], through: bool
 ) -> None:
-    screen, out = console(), tmp_path / "call.wav"
-    assert await call_and_show(URL, screen, out=out, dial=Parrot(**fault).dial(nursery)) is through
-    assert str(out) in printed(screen)
-    assert out.stat().st_size > 16000
+    report = await call_and_show(URL, console(), dial=Parrot(**fault).dial(nursery))
+    assert report.went_through is through
+
+
+async def test_keys_are_pressed_at_their_seconds(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
+    screen, parrot = console(), Parrot()
+    keys = (*parse_keys("0@1, 1#@2"), *parse_keys("9@20"))
+    report = await call_and_show(URL, screen, speech=voice(0.5), keys=keys, dial=parrot.dial(nursery))
+    pressed = [(event.at, event.what.digit) for event in report.events if isinstance(event.what, Press)]
+    assert [digit for _, digit in pressed] == ["0", "1", "#", "9"]
+    assert [at for at, _ in pressed] == pytest.approx([1.0, 2.0, 2.25, 20.0], abs=0.021)
+    assert [heard["digit"] for heard in parrot.heard if heard["type"] == "dtmf_digit"] == ["0", "1", "#", "9"]
+    assert report.duration > 23  # an answer to the last one is waited for
+    assert "presses 9" in printed(screen)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "is not KEYS@SECONDS"),
+        ("0", "is not KEYS@SECONDS"),
+        ("@3", "is not KEYS@SECONDS"),
+        ("0@-1", "is not KEYS@SECONDS"),
+        ("0@nan", "is not KEYS@SECONDS"),
+        ("0@241", "seconds up to 240"),
+        ("0@3,", "is not KEYS@SECONDS"),
+        ("E@3", "'E' is no key"),
+        ("1é@3", "is no key"),
+    ],
+)
+def test_keys_that_cannot_be_read(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)):
+        parse_keys(text)
 
 
 def test_a_far_end_does_not_steer_the_terminal() -> None:

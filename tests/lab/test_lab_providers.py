@@ -58,6 +58,6 @@ async def test_an_unknown_name_is_played_as_nobody(name: str) -> None:
     with pytest.raises(UnknownProviderError):
         provider_settings(LoadOptions(provider=name))
     with pytest.raises(UnknownProviderError):
-        await demo(Console(file=io.StringIO()), None, name)
+        await demo(Console(file=io.StringIO()), name)
     with pytest.raises(ValueError, match="cannot play"):
         decode_plan(encode(plan("humeai")).replace(b'"humeai"', f'"{name}"'.encode()))

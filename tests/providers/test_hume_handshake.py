@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sts_trio.providers.base import CallInfo, SessionConfig, ToolOffer
-from sts_trio.providers.hume.link import ChatRequest, chat_request, plan_opening
+from sts_trio.providers.hume.opening import ChatRequest, chat_request, plan_opening
 from sts_trio.providers.hume.wire import SessionSettings, ToolDeclaration
 
 PATH = "/v0/evi/chat"

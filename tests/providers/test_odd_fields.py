@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from sts_trio.providers.base import AgentReady, AgentTurnEnd, SessionConfig, SessionEnd
+from sts_trio.providers.base import AgentFault, AgentReady, AgentTurnEnd, SessionConfig, SessionEnd
 from sts_trio.providers.hume import wire as evi
 from sts_trio.providers.hume.link import HumeLink
 from sts_trio.providers.openai import wire as realtime
@@ -38,8 +38,8 @@ OPENING = {
     "openai": ('{"type":"session.created","session":{"id":"s"}}', '{"type":"session.updated","session":{}}'),
 }
 OPENING["xai"] = OPENING["openai"]
-# The last that is said: it makes an `AgentTurnEnd`, whatever came before.
-LAST = {"humeai": '{"type":"assistant_end"}', "openai": '{"type":"response.done","response":{"id":"last"}}'}
+# The last that is said: it makes an event of these kinds, whatever came before.
+LAST = {"humeai": '{"type":"assistant_end"}', "openai": '{"type":"error","error":{"message":"the last"}}'}
 LAST["xai"] = LAST["openai"]
 
 
@@ -76,11 +76,11 @@ async def _open_realtime(socket: Any, provider: str) -> Callable[[], Awaitable[A
 
 
 async def _hear(provider: str, messages: Sequence[str]) -> list[AgentEvent | AgentNews]:
-    """What a call would hear of these messages, up to the end of the agent's turn that the last of them tells."""
+    """What a call would hear of these messages, up to what the last of them makes."""
     socket = Script(messages)
     receive = await (_open_evi(socket) if provider == "humeai" else _open_realtime(socket, provider))
     heard: list[AgentEvent | AgentNews] = []
-    while not (socket._messages == deque() and heard and isinstance(heard[-1], AgentTurnEnd)):
+    while not (socket._messages == deque() and heard and isinstance(heard[-1], AgentTurnEnd | AgentFault)):
         heard.append(await receive())
     return heard
 

@@ -2,100 +2,48 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import msgspec
 import pytest
 
 from sts_trio.providers.base import (
     AgentAudio,
     AgentFault,
+    AgentRetry,
     AgentText,
     AgentTurnEnd,
+    RetryKind,
     SessionEndKind,
     ToolCall,
     UserInterruption,
-    UserSpeaks,
     UserTurn,
     UserWords,
 )
 from sts_trio.providers.openai import wire
 from sts_trio.providers.openai.audio import open_codec
-from sts_trio.providers.openai.dialect import OPENAI, XAI, Dialect
+from sts_trio.providers.openai.dialect import OPENAI, XAI
 from sts_trio.providers.openai.history import History
 from sts_trio.providers.openai.protocol import RealtimeProtocol
-
-if TYPE_CHECKING:
-    from sts_trio.providers.base import AgentEvent
-
-
-class Bench:
-    """The protocol of one session, and what came of it since the last look."""
-
-    def __init__(self, dialect: Dialect = OPENAI, *, interrupts: bool = True) -> None:
-        self.dialect = dialect
-        self.history = History()
-        session, codec = self.history.begin_session(), open_codec("pcmu", 24_000)
-        self.protocol = RealtimeProtocol(dialect, codec, self.history, session, interrupts=interrupts)
-
-    def hear(self, *messages: wire.FromService, now: float = 0.0) -> list[AgentEvent]:
-        for message in messages:
-            self.protocol.take(message, now)
-        told = self.protocol.events
-        events: list[AgentEvent] = [event for event in told if not isinstance(event, AgentAudio | UserSpeaks)]
-        self.protocol.events.clear()
-        return events
-
-    def sent(self) -> list[wire.ToService]:
-        sent = list(self.protocol.out)
-        self.protocol.out.clear()
-        return sent
-
-    def kinds(self) -> list[str]:
-        return [str(message.__struct_config__.tag).rpartition(".")[2] for message in self.sent()]
-
-
-def created(id_: str) -> wire.ResponseCreated:
-    return wire.ResponseCreated({"id": id_})
-
-
-def done(id_: str, status: str = "completed", **error: Any) -> wire.ResponseDone:
-    details = {"error": error} if error else None
-    return wire.ResponseDone(wire.Response(id_, status, details))
-
-
-def voice(response: str, item: str, seconds: float = 1.0) -> wire.AudioDelta:
-    return wire.AudioDelta(b"\xff" * int(8000 * seconds), response, item)
-
-
-def asks(response: str, id_: str, name: str = "weather") -> wire.ItemDone:
-    item = wire.Item(type="function_call", call_id=id_, name=name, arguments="{}", status="completed")
-    return wire.ItemDone(item, response)
-
-
-def refused(bench: Bench, request: wire.ToService) -> wire.ServiceError:
-    assert isinstance(request, wire.ResponseCreate)
-    return wire.ServiceError({"code": "conversation_already_has_active_response", "event_id": request.event_id})
+from tests.fakes.realtime_bench import Bench, asks, created, done, refused, voice
 
 
 def test_a_turn_is_over_before_its_words_are_there() -> None:
     bench = Bench()
     heard = bench.hear(wire.SpeechStarted(), wire.SpeechStopped(), wire.Committed("u"), created("r"), voice("r", "i"))
-    assert heard == [UserTurn("")]
+    assert heard == [UserTurn("", turn="u")]
     words = wire.CallerWords("u", "Hello?")
-    assert bench.hear(wire.WordsDone("Hi.", "r", "i"), done("r"), words) == [
-        AgentText("r", "Hi."),
-        AgentTurnEnd(),
-        UserWords("Hello?"),
-    ]
+    assert bench.hear(wire.WordsDone("Hi.", "r", "i"), done("r"), words) == [AgentText("r", "Hi."), AgentTurnEnd()]
+    bench.protocol.expire(0.5)
+    assert bench.hear() == [UserWords("Hello?", "u")]
     assert [item["content"][0]["text"] for item in bench.history.items()][:2] == ["Hello?", "Hi."]
 
 
 def test_words_that_are_still_in_progress_or_empty_are_none() -> None:
     bench = Bench()
-    assert (
-        bench.hear(wire.CallerWords("u", "Hel", "in_progress"), wire.CallerWords("u", ""), wire.CallerWords("u")) == []
-    )
+    bench.hear(wire.Committed("u"))
+    none = (wire.CallerWords("u", "Hel", "in_progress"), wire.CallerWords("u", " "), wire.CallerWords("u"))
+    assert bench.hear(*none) == []
+    bench.protocol.expire(0.5)
+    assert bench.hear() == []
 
 
 def test_a_barge_in_tells_what_was_being_said_and_drops_what_is_still_under_way() -> None:
@@ -132,18 +80,18 @@ def test_an_answer_that_was_complete_is_cut_too_while_it_plays_and_what_nobody_h
 
 def test_a_request_waits_for_the_response_under_way_and_for_the_caller() -> None:
     bench = Bench()
-    bench.protocol.say("Hello.")
+    bench.protocol.say("Hello.", 0.0)
     [greeting] = bench.sent()
     assert isinstance(greeting, wire.ResponseCreate)
     assert greeting.response is not None
     assert str(greeting.response["instructions"]).endswith("\n\nHello.")
-    bench.protocol.user_text("(The caller pressed 1.)")
+    bench.protocol.user_text("(The caller pressed 1.)", 0.0)
     assert bench.kinds() == ["create"]  # the item
     bench.hear(created("r"), done("r"))
     [request] = bench.sent()
     assert isinstance(request, wire.ResponseCreate)
     bench.hear(created("r2"), wire.SpeechStarted(), done("r2", "cancelled"))
-    bench.protocol.say("Are you still there?")
+    bench.protocol.say("Are you still there?", 0.0)
     assert bench.sent() == []
     bench.hear(wire.SpeechStopped(), wire.Committed("u"), created("vad"), now=1.0)
     assert bench.sent() == []
@@ -154,7 +102,8 @@ def test_a_request_waits_for_the_response_under_way_and_for_the_caller() -> None
 def test_a_request_is_sent_when_the_service_does_not_answer_by_itself() -> None:
     bench = Bench()
     bench.hear(wire.SpeechStarted())
-    bench.protocol.say("Hello.")
+    bench.protocol.user_text("(The caller pressed 1.)", 0.0)
+    bench.sent()
     bench.hear(wire.SpeechStopped(), now=1.0)
     assert (bench.sent(), bench.protocol.deadline) == ([], 2.0)
     bench.protocol.expire(1.9)
@@ -165,21 +114,27 @@ def test_a_request_is_sent_when_the_service_does_not_answer_by_itself() -> None:
 
 def test_a_request_that_met_another_response_comes_again() -> None:
     bench = Bench()
-    bench.protocol.say("Hello.")
+    bench.protocol.say("Hello.", 0.0)
     [request] = bench.sent()
-    assert bench.hear(created("vad"), refused(bench, request)) == []
+    assert bench.hear(refused(bench, request)) == []
     assert bench.sent() == []
-    bench.hear(done("vad"))
-    assert bench.sent() == [request]
+    bench.protocol.expire(4.9)
+    assert bench.sent() == []
+    bench.protocol.expire(5.0)
+    [again] = bench.sent()
+    assert isinstance(again, wire.ResponseCreate)
+    assert again.response == request.response  # type: ignore[union-attr]  # a ResponseCreate as well
 
 
 def test_a_response_that_failed_is_tried_again_but_not_for_ever() -> None:
     bench = Bench()
-    bench.protocol.say("Hello.")
+    bench.protocol.say("Hello.", 0.0)
     bench.sent()
     failed = {"type": "server_error", "code": "rate_limit_exceeded"}
     for attempt in (1, 2, 3):
-        assert bench.hear(created(f"r{attempt}"), done(f"r{attempt}", "failed", **failed), now=10.0 * attempt) == []
+        assert bench.hear(created(f"r{attempt}"), done(f"r{attempt}", "failed", **failed), now=10.0 * attempt) == [
+            AgentRetry(RetryKind.LIMIT, "rate_limit_exceeded")
+        ]
         assert bench.protocol.deadline == 10 * attempt + 0.5 * attempt
         bench.protocol.expire(10 * attempt + 0.5 * attempt)
         assert bench.kinds() == ["create"]
@@ -197,17 +152,19 @@ def test_a_response_without_credit_is_not_tried_again() -> None:
 def test_a_request_that_is_refused_without_its_name_comes_again_too() -> None:
     """Not every service says which message its errors are about."""
     bench = Bench()
-    bench.protocol.say("Hello.")
-    [request] = bench.sent()
+    bench.protocol.user_text("(The caller pressed 1.)", 0.0)
+    item, _ = bench.sent()
+    assert isinstance(item, wire.ItemCreate)
     busy = wire.ServiceError({"message": "Conversation already has an active response"})
-    assert bench.hear(busy, created("other"), done("other")) == [AgentTurnEnd()]
-    assert bench.sent() == [request]
+    bench.hear(created("other"), wire.ItemAdded(wire.Item(id=item.event_id)))
+    assert bench.hear(busy, voice("other", "i"), done("other")) == [AgentTurnEnd()]
+    assert bench.kinds() == ["create"]
 
 
 def test_an_error_about_a_request_makes_room_for_the_next() -> None:
     bench = Bench()
-    bench.protocol.say("Hello.")
-    bench.protocol.say("Are you there?")
+    bench.protocol.say("Hello.", 0.0)
+    bench.protocol.say("Are you there?", 0.0)
     [_] = bench.sent()
     [told] = bench.hear(wire.ServiceError({"code": "invalid_value"}))
     assert isinstance(told, AgentFault)
@@ -216,34 +173,35 @@ def test_an_error_about_a_request_makes_room_for_the_next() -> None:
 
 def test_a_request_that_met_a_limit_comes_again_in_a_moment() -> None:
     bench = Bench()
-    bench.protocol.say("Hello.")
+    bench.protocol.say("Hello.", 0.0)
     [request] = bench.sent()
     assert isinstance(request, wire.ResponseCreate)
     limit = {"type": "rate_limit_exceeded", "event_id": request.event_id}
-    assert bench.hear(wire.ServiceError(limit), now=1.0) == []
+    assert bench.hear(wire.ServiceError(limit), now=1.0) == [AgentRetry(RetryKind.LIMIT, "rate_limit_exceeded")]
     assert (bench.sent(), bench.protocol.deadline) == ([], 1.5)
     bench.protocol.expire(1.5)
-    assert bench.sent() == [request]
+    assert bench.kinds() == ["create"]
 
 
-def test_a_response_that_begins_when_the_caller_has_begun_is_taken_back_and_comes_later() -> None:
+def test_a_response_that_begins_when_the_caller_has_begun_is_taken_back_and_they_are_answered() -> None:
     bench = Bench()
-    bench.protocol.say("Are you still there?")
-    [request] = bench.sent()
+    bench.protocol.say("Are you still there?", 0.0)
+    bench.sent()
     bench.hear(wire.SpeechStarted(), created("r"), now=1.0)
     assert bench.sent() == [wire.ResponseCancel("cancel_1_2", "r")]
     bench.protocol.take(voice("r", "i"), 1.0)
     assert not bench.protocol.events, "it would be spoken over the caller"
-    assert bench.hear(done("r", "cancelled"), wire.SpeechStopped(), created("vad"), done("vad"), now=2.0) == [
-        AgentTurnEnd()
-    ]
-    assert bench.sent() == [request]
+    told = bench.hear(
+        done("r", "cancelled"), wire.SpeechStopped(), created("vad"), voice("vad", "j"), done("vad"), now=2.0
+    )
+    assert told == [UserTurn(""), AgentTurnEnd()]
+    assert bench.sent() == [wire.ItemDelete("cut_1_3", "i")], "they have been answered: nobody asks any more"
 
 
 def test_a_response_that_was_cancelled_and_failed_is_not_tried_again() -> None:
     bench = Bench()
     bench.hear(created("r"), wire.SpeechStarted())
-    assert bench.hear(done("r", "failed", type="server_error"), wire.SpeechStopped(), now=1.0) == []
+    bench.hear(done("r", "failed", type="server_error"), wire.SpeechStopped(), now=1.0)
     bench.protocol.expire(9.0)
     assert bench.sent() == []
 
@@ -252,7 +210,7 @@ def test_a_caller_whose_end_nobody_tells_has_stopped_when_his_turn_is_taken() ->
     bench = Bench()
     bench.hear(wire.SpeechStarted(), wire.Committed("u"), now=1.0)
     assert not bench.protocol.caller_speaks
-    bench.protocol.say("Hello.")
+    bench.protocol.say("Hello.", 0.0)
     bench.protocol.expire(2.0)
     assert len(bench.sent()) == 1
 
@@ -264,33 +222,52 @@ def test_several_functions_are_asked_for_at_once_and_answered_with_one_response(
     bench = Bench()
     told = bench.hear(created("r"), asks("r", "c1"), asks("r", "c2"), asks("r", "c1"), done("r"))
     assert told == [ToolCall(id_, "weather", "{}", response_required=True, stays_open=True) for id_ in ("c1", "c2")]
-    bench.protocol.answer("c1", "rain", failed=False)
+    bench.protocol.answer("c1", "rain", 0.0, failed=False)
     assert bench.kinds() == ["create"]  # the item: the other is still to be answered
-    bench.protocol.answer("c2", "The station is closed.", failed=True)
+    bench.protocol.answer("c2", "The station is closed.", 0.0, failed=True)
     output, request = bench.sent()
     assert isinstance(output, wire.ItemCreate)
-    assert output.item == {"type": "function_call_output", "call_id": "c2", "output": "Error: The station is closed."}
+    assert output.item == {
+        "type": "function_call_output",
+        "id": "answer_1_2",
+        "call_id": "c2",
+        "output": "Error: The station is closed.",
+    }
     assert isinstance(request, wire.ResponseCreate)
-    bench.protocol.answer("c2", "again", failed=False)
+    bench.protocol.answer("c2", "again", 0.0, failed=False)
     assert bench.sent() == []
 
 
-def test_an_answer_before_the_response_is_done_waits_for_its_end() -> None:
+def test_an_answer_waits_for_the_end_of_the_response_that_asked() -> None:
+    """Before that it may be refused, and the function asked for again."""
     bench = Bench()
     bench.hear(created("r"), asks("r", "c1"))
-    bench.protocol.answer("c1", "rain", failed=False)
-    assert bench.kinds() == ["create"]
+    bench.protocol.answer("c1", "rain", 0.0, failed=False)
+    assert bench.sent() == []
     bench.hear(done("r"))
-    assert bench.kinds() == ["create"]
+    assert [type(message) for message in bench.sent()] == [wire.ItemCreate, wire.ResponseCreate]
+
+
+def test_an_answer_does_not_wait_for_an_end_that_does_not_come() -> None:
+    bench = Bench()
+    bench.hear(created("r"), asks("r", "c1"), now=1.0)
+    bench.protocol.answer("c1", "rain", 3.0, failed=False)
+    bench.protocol.expire(5.9)
+    assert bench.sent() == []
+    assert bench.protocol.deadline == 6.0
+    bench.protocol.expire(6.0)
+    assert [type(message) for message in bench.sent()] == [wire.ItemCreate, wire.ResponseCreate]
+    bench.hear(done("r"), now=6.1)
+    assert bench.sent() == []
 
 
 def test_an_answer_before_the_next_function_is_asked_for_waits_for_that_as_well() -> None:
     bench = Bench()
     bench.hear(created("r"), asks("r", "c1"))
-    bench.protocol.answer("c1", "rain", failed=False)
+    bench.protocol.answer("c1", "rain", 0.0, failed=False)
     assert bench.hear(asks("r", "c2"), done("r")) == [ToolCall("c2", "weather", "{}", True, stays_open=True)]
     assert bench.kinds() == ["create"]  # the item
-    bench.protocol.answer("c2", "sun", failed=False)
+    bench.protocol.answer("c2", "sun", 0.0, failed=False)
     assert [type(message) for message in bench.sent()] == [wire.ItemCreate, wire.ResponseCreate]
 
 
@@ -298,7 +275,7 @@ def test_the_functions_of_one_response_do_not_wait_for_those_of_another() -> Non
     bench = Bench()
     bench.hear(created("r"), asks("r", "slow"), done("r"))
     bench.hear(wire.SpeechStarted(), wire.SpeechStopped(), created("r2"), asks("r2", "fast"), done("r2"))
-    bench.protocol.answer("fast", "rain", failed=False)
+    bench.protocol.answer("fast", "rain", 0.0, failed=False)
     assert [type(message) for message in bench.sent()] == [wire.ItemCreate, wire.ResponseCreate]
 
 
@@ -312,7 +289,7 @@ def test_the_agent_speaks_of_what_it_asked_for_though_it_has_said_other_things_s
     bench = Bench()
     bench.hear(created("r"), asks("r", "c1"), done("r"))
     assert bench.hear(created("r2"), voice("r2", "i"), done("r2")) == [AgentTurnEnd()]
-    bench.protocol.answer("c1", "It took too long.", failed=failed)
+    bench.protocol.answer("c1", "It took too long.", 0.0, failed=failed)
     assert bench.kinds() == ["create", "create"]
 
 
@@ -346,9 +323,9 @@ def next_session(bench: Bench, *, retold: bool = True) -> Bench:
 def test_a_function_is_answered_in_the_session_that_did_not_ask_for_it(retold: bool) -> None:
     bench = Bench()
     bench.hear(created("r"), asks("r", "c1"), asks("r", "c2"), done("r"))
-    bench.protocol.answer("c2", "snow", failed=False)
+    bench.protocol.answer("c2", "snow", 0.0, failed=False)
     another = next_session(bench, retold=retold)
-    another.protocol.answer("c1", "rain", failed=False)
+    another.protocol.answer("c1", "rain", 0.0, failed=False)
     sent = another.sent()
     items = [message.item["type"] for message in sent if isinstance(message, wire.ItemCreate)]
     assert items == ["function_call"] * retold + ["function_call_output"], "it must know that it has asked"
@@ -372,12 +349,12 @@ def test_what_was_said_when_the_session_broke_is_told_and_in_the_seed_as_far_as_
     words = "a word " * 30
     bench.hear(created("r"), wire.WordsDelta(words, "r", "i"), voice("r", "i", 2.0), now=10)
     bench.protocol.lost()
-    assert list(bench.protocol.events) == [AgentText("r", words)]
+    assert list(bench.protocol.events) == [AgentText("r", words.strip())]
     another = next_session(bench)
     (said,) = [item["content"][0]["text"] for item in another.history.items() if item["role"] == "assistant"]
     assert words.startswith(said.removesuffix(" …"))
     assert 30 <= len(said) <= 42, "two seconds are some thirty characters"
-    another.protocol.go_on(cut_off=True)
+    another.protocol.go_on(20.0, cut_off=True)
     note, request = another.sent()
     assert isinstance(note, wire.ItemCreate)
     assert note.item["role"] == "system"
@@ -388,7 +365,7 @@ def test_an_answer_that_is_complete_is_in_the_seed_whole() -> None:
     bench = Bench()
     bench.hear(created("r"), wire.WordsDelta("Yes. " * 40, "r", "i"), voice("r", "i", 2.0), done("r"), now=10)
     said, _ = bench.history.items()
-    assert said["content"][0]["text"] == "Yes. " * 40
+    assert said["content"][0]["text"] == ("Yes. " * 40).strip()
 
 
 # Voice.
@@ -422,7 +399,7 @@ def test_a_voice_without_names_is_heard_and_nothing_of_it_is_cut() -> None:
 
 def test_text_that_was_typed_is_a_turn_when_the_service_takes_it_up() -> None:
     bench = Bench()
-    bench.protocol.user_text("(The caller pressed 1.)")
+    bench.protocol.user_text("(The caller pressed 1.)", 0.0)
     item, _ = bench.sent()
     assert isinstance(item, wire.ItemCreate)
     part = {"type": "input_text", "text": "(The caller pressed 1.)"}
@@ -434,7 +411,7 @@ def test_text_that_was_typed_is_a_turn_when_the_service_takes_it_up() -> None:
 
 def test_xai_speaks_a_text_as_it_stands() -> None:
     bench = Bench(XAI)
-    bench.protocol.say("Good evening.")
+    bench.protocol.say("Good evening.", 0.0)
     [message] = bench.sent()
     assert isinstance(message, wire.ItemCreate)
     assert message.item["type"] == "force_message"

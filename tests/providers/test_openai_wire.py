@@ -96,23 +96,29 @@ def test_xai_has_voice_and_turns_at_the_top_and_linear_audio() -> None:
 @pytest.mark.parametrize(
     ("code", "reason", "kind"),
     [
-        (1000, "", SessionEndKind.GOODBYE),
         *((code, "", SessionEndKind.LOST) for code in (1001, 1005, 1006, 1011, 1012, 1013, 1014, 1015)),
-        *((code, "", SessionEndKind.REFUSED) for code in (1003, 1008, 3000, 4000, 4004)),
+        *((code, "", SessionEndKind.LOST) for code in (1000, 1003, 1008, 3000, 3999, 4000, 4004, 4999)),
         *((code, "", SessionEndKind.PROTOCOL_ERROR) for code in (1002, 1007, 1009)),
         (1013, "insufficient_quota.credit_balance_exhausted", SessionEndKind.REFUSED),
         (1001, "Your session hit the maximum duration of 60 minutes.", SessionEndKind.LOST),
         (3000, "invalid_request_error.invalid_api_key", SessionEndKind.REFUSED),
         (1000, "Your session hit the maximum duration of 30 minutes.", SessionEndKind.LOST),
         (1000, "insufficient_quota.insufficient_quota", SessionEndKind.REFUSED),
+        (1008, "closed: invalid_api_key", SessionEndKind.REFUSED),
+        (1008, "rate_limit_exceeded.rate_limit_exceeded", SessionEndKind.FULL),
         (1008, "invalid_request_error.session_expired", SessionEndKind.LOST),
     ],
 )
 def test_a_close_is_judged_by_its_reason_first(dialect: Dialect, code: int, reason: str, kind: SessionEndKind) -> None:
-    end = closed(code, reason, dialect)
+    end = closed(code, reason, dialect, began=True)
     assert end.kind is kind
     assert dialect.name in end.cause
     assert str(code) in end.cause
+
+
+@pytest.mark.parametrize("code", [1000, 1003, 1008, 3000, 4000, 4004])
+def test_a_close_in_place_of_a_session_is_a_refusal(code: int) -> None:
+    assert closed(code, "", OPENAI, began=False).kind is SessionEndKind.REFUSED
 
 
 @pytest.mark.parametrize(

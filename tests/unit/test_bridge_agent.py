@@ -15,9 +15,11 @@ from sts_trio.core.wire import Digit, Error, Init, Transcript
 from sts_trio.providers.base import (
     AgentFault,
     AgentReady,
+    AgentRetry,
     CallInfo,
     OddKind,
     OddMessage,
+    RetryKind,
     SessionEnd,
     SessionEndKind,
     UserInterruption,
@@ -136,13 +138,43 @@ def test_a_first_session_that_does_not_open_is_tried_again() -> None:
     assert OpenSession in kinds(c.wait(3))
 
 
-def test_faults_are_counted_and_told() -> None:
+def test_faults_are_counted_logged_and_told() -> None:
     c = Conversation()
     for message in ("too many words", "no credits"):
-        assert c.says(AgentFault(message)) == ()
+        assert c.says(AgentFault(message)) == (LogWarning("the provider reports an error", {"cause": message}),)
     c.listen()
     assert c.told == [Error("too many words"), Error("no credits")]
     assert c.bridge.counts.provider_faults == 2
+
+
+def test_answers_that_are_asked_for_again_are_counted_by_their_kind_and_logged() -> None:
+    c = Conversation()
+    logged = [action for kind in RetryKind for action in c.says(AgentRetry(kind, "it was\nodd"))]
+    assert [action.fields["kind"] for action in logged if isinstance(action, LogWarning)] == list(RetryKind)[:5]
+    assert {action.fields["cause"] for action in logged if isinstance(action, LogWarning)} == {"it was odd"}
+    assert [getattr(c.bridge.counts, f"retries_{kind}") for kind in RetryKind] == [1] * len(RetryKind)
+    assert c.told == []
+
+
+def test_words_of_a_turn_take_its_place_and_no_other() -> None:
+    c = Conversation()
+    c.says(UserTurn("", turn="a"))
+    c.says(UserTurn("", turn="b"))
+    c.says(UserWords("second", "b"))
+    assert c.told == []
+    c.says(UserWords("first", "a"))
+    c.listen()
+    assert [message.text for message in c.told if isinstance(message, Transcript)] == ["first", "second"]
+
+
+def test_a_turn_whose_words_will_not_come_is_not_waited_for() -> None:
+    c = Conversation()
+    c.says(UserTurn("", turn="a"))
+    c.says(UserTurn("", turn="b"))
+    c.says(UserWords("second", "b"))
+    c.says(UserWords("", "a"))
+    c.listen()
+    assert [message.text for message in c.told if isinstance(message, Transcript)] == ["second"]
 
 
 def test_a_session_that_is_lost_but_not_closed_is_closed_and_replaced() -> None:

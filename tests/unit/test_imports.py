@@ -65,6 +65,7 @@ ONLY_IN = {  # library: where it may be imported
     "audioop": {"providers.openai", "lab"},
     "click": {"cli"},
     "rich": {"cli", "lab"},
+    "jinja2": {"lab.page"},
 }
 
 # A module is pure when its docstring says so (its first paragraph ends with "Pure."); these must be.

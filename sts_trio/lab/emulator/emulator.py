@@ -28,7 +28,7 @@ CHATS: dict[WireProtocol, type[EviChat | RealtimeChat]] = {
     WireProtocol.REALTIME: RealtimeChat,
 }
 KEPT_SESSIONS = 64  # ended ones, with their audio: at most 2 MB each at 8 kHz, 128 MB in all
-KEPT_GROUPS = 10_000  # chat groups that can be resumed: 100 bytes each
+KEPT_GROUPS = 500  # conversations that can be resumed; what is left of one takes some kB
 
 
 @dataclass(slots=True, eq=False)

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import h11
+import msgspec
 import trio
 import trio_websocket
 import wsproto
 
 from sts_trio.errors import StsError
+from sts_trio.text import one_line
 
 SCHEMES = {"ws": 80, "wss": 443, "http": 80, "https": 443}
 """How a connector may be called, with the port that goes without saying."""
@@ -77,7 +79,7 @@ def reason(exc: BaseException, limit: float) -> str:
         exc = exc.exceptions[0]
     match exc:
         case trio_websocket.ConnectionRejected():
-            return f"refused the WebSocket handshake with HTTP status {exc.status_code}"
+            return f"refused the WebSocket handshake with HTTP status {exc.status_code}{refusal(exc.body or b'')}"
         case trio.TooSlowError():
             return f"no answer within {limit:g} s"
         case wsproto.utilities.ProtocolError() | h11.ProtocolError():
@@ -93,6 +95,25 @@ def reason(exc: BaseException, limit: float) -> str:
             return f"cannot connect: {exc.strerror or _words(exc)}"
         case _:
             return _words(exc)
+
+
+_REFUSAL_SHOWN = 300
+
+
+class _Refusal(msgspec.Struct):
+    message: str
+
+
+def refusal(body: bytes) -> str:
+    """Return what a refusal's body, `{"message": ...}` or plain text, has to say, after a colon; or nothing."""
+    try:
+        text = msgspec.json.decode(body, type=_Refusal).message
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        text = body.decode("utf-8", "replace")
+        if len(text) > _REFUSAL_SHOWN or text.lstrip().startswith(("<", "{", "[")):
+            return ""  # a page of a proxy's, or other JSON: its status says more
+    shown = one_line(text, _REFUSAL_SHOWN)
+    return f": {shown}" if shown else ""
 
 
 def _words(exc: BaseException) -> str:

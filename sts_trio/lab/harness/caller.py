@@ -26,11 +26,11 @@ from sts_trio.lab.harness.report import AgentBegins, CallReport, Event
 from sts_trio.lab.harness.script import Player, Press, Unmet
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from sts_trio.lab.harness.line import Line
     from sts_trio.lab.harness.report import Ending, Happening
-    from sts_trio.lab.harness.script import CallerScript
+    from sts_trio.lab.harness.script import CallerScript, Key
 
     Dial = Callable[[], Awaitable[trio.abc.Stream]]
 
@@ -63,13 +63,16 @@ async def place_call(
     limit: float = 300.0,
     connect_limit: float = 10.0,
     tls: ssl.SSLContext | None = None,
+    keys: Sequence[Key] = (),
+    hang_up: Callable[[], Awaitable[object]] | None = None,
 ) -> CallReport:
     """Call `url` (ws, wss, http or https; any path and query), play the script, and report what came of it.
 
     Over HTTP only audio goes either way: no key, no transcript, no interruption.
 
-    The call ends when the script is over, the far end closes, or `limit` seconds have passed. `dial` opens the stream
-    in place of TCP (and TLS, with `tls` or the system's trust).
+    The call ends when the script is over and the `keys` are pressed, when the far end closes, when `limit` seconds have
+    passed, or when `hang_up`, which is awaited while the call lasts, returns. `dial` opens the stream in place of TCP
+    (and TLS, with `tls` or the system's trust).
 
     Raises:
         CallFailed: no call came about (address, network, TLS, handshake). Later trouble is in the report.
@@ -88,8 +91,8 @@ async def place_call(
             try:
                 with trio.fail_after(connect_limit):
                     line = await _open_line(connection, stream, address)
-                call = _Call(uuid or str(uuid4()), Player(speech), on_event or _ignore, trio.current_time())
-                await _converse(line, call, limit)
+                call = _Call(uuid or str(uuid4()), Player(speech, keys), on_event or _ignore, trio.current_time())
+                await _converse(line, call, limit, hang_up)
                 # A stalled one may have half a frame on its way: no orderly end can follow it.
                 if call.ended != "stalled" and call.refusal is None:
                     with trio.move_on_after(CLOSE_SECONDS):
@@ -145,6 +148,7 @@ class _Call:
     close_reason: str = ""
     duration: float = 0.0
     refusal: LineRefused | None = None
+    hangs_up: bool = False  # at the next frame: one that is half sent would leave no orderly end
 
     def now(self) -> float:
         return trio.current_time() - self.began
@@ -190,12 +194,14 @@ class _Call:
         )
 
 
-async def _converse(line: Line, call: _Call, limit: float) -> None:
-    """Speak and listen until one of the four ends has come; the time line stops there."""
+async def _converse(line: Line, call: _Call, limit: float, hang_up: Callable[[], Awaitable[object]] | None) -> None:
+    """Speak and listen until one of the ends has come; the time line stops there."""
     try:
         with trio.move_on_after(limit) as budget:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_listen, line, call, nursery.cancel_scope)
+                if hang_up is not None:
+                    nursery.start_soon(_wait_for_word, hang_up, call)
                 if await _speak(line, call):
                     nursery.cancel_scope.cancel(reason="the caller hangs up")
         if budget.cancelled_caught:
@@ -216,6 +222,11 @@ async def _listen(line: Line, call: _Call, until: trio.CancelScope) -> None:
     until.cancel(reason="the far end closed")
 
 
+async def _wait_for_word(hang_up: Callable[[], Awaitable[object]], call: _Call) -> None:
+    await hang_up()
+    call.hangs_up = True
+
+
 async def _speak(line: Line, call: _Call) -> bool:
     """Send the script's frames in real time. False if the far end was gone first: the listener knows the cause."""
     try:
@@ -225,6 +236,9 @@ async def _speak(line: Line, call: _Call) -> bool:
                 due = call.began + (call.frames_sent + 1) * FRAME_SECONDS
                 patience.deadline = max(due, trio.current_time()) + STALL_SECONDS
                 await trio.sleep_until(due)
+                if call.hangs_up:
+                    call.ended, call.close_code = "caller", 1000
+                    return True
                 slot = call.player.slot(call.now(), call.ear)
                 for news in slot.news:
                     call.note(call.now(), news)

@@ -6,7 +6,6 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol, cast
 
 import h11
-import msgspec
 import trio
 import trio_websocket
 
@@ -14,6 +13,7 @@ from sts_trio.audio.pcm import SampleAligner
 from sts_trio.errors import StsError
 from sts_trio.lab.handshake_nursery import HandshakeNursery
 from sts_trio.lab.harness import wire
+from sts_trio.lab.harness.address import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,15 +128,10 @@ async def shake_hands(nursery: trio.Nursery, stream: trio.abc.Stream, address: A
     return WebSocketLine(ws)
 
 
-# A refusal's text, `{"message": ...}`: how much of it is read, for how long, and how much is told.
+# A refusal's text: how much of it is read, and for how long.
 _REFUSAL_BYTES = 4096
 _REFUSAL_SECONDS = 2.0
-_REFUSAL_SHOWN = 200
 _READ_BYTES = 2**16
-
-
-class _Refusal(msgspec.Struct):
-    message: str
 
 
 class HttpLine:
@@ -207,12 +202,7 @@ class HttpLine:
         with trio.move_on_after(_REFUSAL_SECONDS), suppress(LineClosed, LineRefused):
             while len(body) < _REFUSAL_BYTES and isinstance(event := await self._next(), h11.Data):
                 body += event.data
-        try:
-            text = msgspec.json.decode(body, type=_Refusal).message
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
-            return ""
-        shown = "".join(char if char.isprintable() else " " for char in text[:_REFUSAL_SHOWN]).strip()
-        return f": {shown}" if shown else ""
+        return refusal(bytes(body))
 
     async def _send(self, event: h11.Request | h11.Data | h11.EndOfMessage) -> None:
         try:

@@ -6,16 +6,13 @@
 
 from __future__ import annotations
 
+import io
 import wave
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sts_trio.audio.pcm import FRAME_SECONDS, RATE, SAMPLE_BYTES, seconds
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # A sample this loud is sound, not line noise: -50 dBFS.
 AUDIBLE = 100
@@ -152,18 +149,21 @@ def _byte(at: float) -> int:
     return round(at * RATE) * SAMPLE_BYTES
 
 
-def write_stereo(path: Path, recording: Recording) -> None:
-    """Write a WAV of the call: 8000 Hz, 16 bit, caller left, agent right.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
+def stereo(recording: Recording) -> np.ndarray[tuple[int, int], np.dtype[np.int16]]:
+    """Both lines side by side, the shorter one filled up with silence: caller left, agent right."""
     both = np.zeros((max(len(recording.caller), len(recording.agent)) // SAMPLE_BYTES, 2), dtype="<i2")
     for side, line in enumerate((recording.caller, recording.agent)):
         samples = np.frombuffer(line, dtype="<i2")
         both[: len(samples), side] = samples
-    with path.open("wb") as out, wave.open(out, "wb") as file:
+    return both
+
+
+def stereo_wav(recording: Recording) -> bytes:
+    """Make a WAV file of the call: 8000 Hz, 16 bit, caller left, agent right."""
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
         file.setnchannels(2)
         file.setsampwidth(SAMPLE_BYTES)
         file.setframerate(RATE)
-        file.writeframes(both.tobytes())
+        file.writeframes(stereo(recording).tobytes())
+    return out.getvalue()

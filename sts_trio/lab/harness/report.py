@@ -19,7 +19,7 @@ class AgentBegins:
 
 
 Happening: TypeAlias = "wire.FromConnector | AgentBegins | Utterance | Press | Unmet"
-Ending: TypeAlias = Literal["script", "far end", "limit", "stalled"]
+Ending: TypeAlias = Literal["script", "far end", "limit", "stalled", "caller"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,8 @@ class Event:
 class CallReport:
     """A call that took place. Times are seconds since the connection was open.
 
-    `ended`: by the script's end, by the far end, by the call's time limit, or because the far end stopped reading.
+    `ended`: by the script's end, by the far end, by the call's time limit, because the far end stopped reading, or by a
+    caller who hung up in the middle.
     `close_code`: what the far end sent (1005 none, 1006 no close frame), or ours, 1000; 1006 if it stopped reading.
     `frames_late`: sent more than 20 ms behind real time, which is this machine's doing. `unmet`: steps of the script
     that were given up.
@@ -68,3 +69,19 @@ class CallReport:
     def unknown(self) -> tuple[str, ...]:
         """Messages that Core would not have understood."""
         return tuple(event.what.about for event in self.events if isinstance(event.what, wire.Unknown))
+
+    @property
+    def went_through(self) -> bool:
+        """The agent was heard, the connector reported no error, and nobody broke the call off."""
+        good_bye = self.ended == "script" or (self.ended == "far end" and self.close_code in (1000, 1005))
+        return good_bye and self.measures.first_audio is not None and not self.errors
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A figure of a call, the bound for it, and whether that holds."""
+
+    name: str
+    figure: str
+    bound: str
+    passed: bool

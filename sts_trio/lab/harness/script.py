@@ -44,6 +44,21 @@ class Press:
 
 
 @dataclass(frozen=True, slots=True)
+class Key:
+    """Press a key `at` so many seconds of the call, whatever is being said."""
+
+    at: float
+    digit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Until:
+    """Say nothing until so many seconds of the call have passed."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Say nothing for some seconds."""
 
@@ -66,7 +81,7 @@ class WaitForSilence:
     limit: float = 60.0
 
 
-Step = Speak | SpeakOver | Press | Wait | WaitForAgent | WaitForSilence
+Step = Speak | SpeakOver | Press | Until | Wait | WaitForAgent | WaitForSilence
 CallerScript = Sequence[Step]
 
 
@@ -86,13 +101,15 @@ class Slot:
 
 
 _SILENCE = bytes(FRAME_BYTES)
+LONGEST_WAIT = 240.0  # for a key; a call of the lab is over after 300 s
 
 
 class Player:
-    """Plays a script against what the ear hears."""
+    """Plays a script against what the ear hears, and presses `keys` at their times."""
 
-    def __init__(self, script: CallerScript) -> None:
+    def __init__(self, script: CallerScript, keys: Sequence[Key] = ()) -> None:
         self._steps = deque(script)
+        self._keys = deque(sorted(keys, key=lambda key: key.at))
         self._speech: deque[bytes] = deque()
         self._since: float | None = None  # when the step at the front began to wait
         self._line = bytearray()
@@ -106,6 +123,8 @@ class Player:
     def slot(self, now: float, ear: Ear) -> Slot:
         """Return what the next 20 ms bring. To be called once for each of them."""
         news: list[Utterance | Press | Unmet] = []
+        while self._keys and self._keys[0].at <= now:
+            news.append(Press(self._keys.popleft().digit))
         while self._steps and not self._speech:
             step = self._steps[0]
             if self._since is None:
@@ -123,6 +142,8 @@ class Player:
             self._since = None
         if self._speech:
             return self._send(self._speech.popleft(), news)
+        if self._keys:
+            return self._send(_SILENCE, news)
         return Slot(None, tuple(news))
 
     def _begin(self, step: Speak | SpeakOver) -> Utterance:
@@ -140,6 +161,8 @@ def _is_met(step: Step, now: float, waited: float, ear: Ear) -> bool:
     match step:
         case Speak() | Press():
             return True
+        case Until(at=at):
+            return now >= at
         case Wait(seconds=limit):
             return waited >= limit
         case WaitForAgent(heard=least) | SpeakOver(after=least):
@@ -152,12 +175,46 @@ def _limit(step: Step) -> float:
     return step.limit if isinstance(step, WaitForAgent | SpeakOver | WaitForSilence) else float("inf")
 
 
-def plain_script(pcm: bytes) -> CallerScript:
-    """Let the agent greet if it does so within 3 s, say `pcm`, and hear the answer to its end."""
-    return (
+# After the last key: the service gathers keys for some time (DTMF_GAP_MS), the agent thinks, and then speaks.
+_AFTER_KEYS = 4.0
+
+
+def plain_script(pcm: bytes, keys: Sequence[Key] = ()) -> CallerScript:
+    """Let the agent greet if it does so within 3 s, say `pcm`, and hear the answer, and that to `keys`, to its end."""
+    script: list[Step] = [
         WaitForAgent(limit=3.0),
         WaitForSilence(0.6),
         Speak(pcm),
         WaitForAgent(limit=10.0),
         WaitForSilence(1.5),
-    )
+    ]
+    if keys:
+        script += [Until(max(key.at for key in keys) + _AFTER_KEYS), WaitForSilence(1.5)]
+    return script
+
+
+KEYS = frozenset("0123456789*#ABCD")
+_BETWEEN_KEYS = 0.25  # of several that are given one time
+
+
+def parse_keys(text: str) -> tuple[Key, ...]:
+    """Read keys and their seconds: ``0@3``, or several, ``12#@4.5,9@8``; keys of one time follow each other quickly.
+
+    Raises:
+        ValueError: it cannot be read; the message says why.
+    """
+    keys: list[Key] = []
+    for part in text.split(","):
+        digits, _, seconds_ = part.strip().upper().partition("@")
+        try:
+            at = float(seconds_)
+        except ValueError:
+            at = -1.0
+        if not digits or not 0 <= at <= LONGEST_WAIT:
+            raise ValueError(
+                f"{part.strip()!r} is not KEYS@SECONDS, such as 0@3 or 12#@4.5, with seconds up to {LONGEST_WAIT:g}"
+            )
+        if odd := [digit for digit in digits if digit not in KEYS]:
+            raise ValueError(f"{odd[0]!r} is no key of a telephone: there are 0-9, *, # and A-D")
+        keys += [Key(at + number * _BETWEEN_KEYS, digit) for number, digit in enumerate(digits)]
+    return tuple(keys)

@@ -10,45 +10,47 @@ from rich.text import Text
 from sts_trio.audio.pcm import FRAME_BYTES, seconds
 from sts_trio.lab.harness import wire
 from sts_trio.lab.harness.caller import place_call
-from sts_trio.lab.harness.recording import Utterance, write_stereo
+from sts_trio.lab.harness.recording import Utterance
 from sts_trio.lab.harness.report import AgentBegins
 from sts_trio.lab.harness.script import Press, Unmet, plain_script
 from sts_trio.lab.harness.speech import SAMPLE, speech_from_wav
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from rich.console import Console
 
     from sts_trio.lab.harness.caller import Dial
-    from sts_trio.lab.harness.report import CallReport, Event
+    from sts_trio.lab.harness.report import CallReport, Ending, Event
+    from sts_trio.lab.harness.script import Key
 
 # As many emotions as fit beside a line of text.
 TOP_EMOTIONS = 3
+# Of a line: "   3.24 s  caller speaks". What is said after that is folded beneath itself.
+_TIME_WIDTH = 11
+_WHO_WIDTH = 7
 
 
 async def call_and_show(
-    url: str, console: Console, *, wav: Path | None = None, out: Path | None = None, dial: Dial | None = None
-) -> bool:
-    """Call any connector, say what is in `wav` (or the bundled sample), show the call live and its figures at the end.
+    url: str,
+    console: Console,
+    *,
+    speech: bytes | None = None,
+    keys: Sequence[Key] = (),
+    dial: Dial | None = None,
+    hang_up: Callable[[], Awaitable[object]] | None = None,
+) -> CallReport:
+    """Call any connector, say `speech` (or the bundled sample), show the call live and its figures at the end.
 
-    `out`: where to write the stereo recording. True if the call went through: the agent was heard, the connector
-    reported no error, and the call was not broken off.
+    `keys` are pressed at their times; when `hang_up` returns, the caller hangs up.
 
     Raises:
         CallFailed: no call came about.
-        SpeechError: `wav` cannot be used.
-        OSError: `out` cannot be written.
     """
-    script = plain_script(speech_from_wav(wav or SAMPLE))
-    report = await place_call(url, script, on_event=LiveCall(console), dial=dial)
+    script = plain_script(speech or speech_from_wav(SAMPLE), keys)
+    report = await place_call(url, script, on_event=LiveCall(console), dial=dial, keys=keys, hang_up=hang_up)
     show_summary(console, report)
-    if out is not None:
-        write_stereo(out, report.recording)
-        console.print(Text(f"Recording (caller left, agent right): {out}"))
-    good_bye = report.ended == "script" or (report.ended == "far end" and report.close_code in (1000, 1005))
-    return good_bye and report.measures.first_audio is not None and not report.errors
+    return report
 
 
 class LiveCall:
@@ -80,14 +82,13 @@ class LiveCall:
                 self._line(event, "caller", f"gives up: {step}", "yellow")
 
     def _line(self, event: Event, who: str, what: str, style: str, note: str = "") -> None:
-        self._console.print(
-            Text.assemble(
-                (f"{event.at:7.2f} s  ", "dim"),
-                (f"{who:<7}", style),
-                what,
-                (f"  {note}" if note else "", "magenta"),
-            )
-        )
+        grid = Table.grid()
+        grid.add_column(width=_TIME_WIDTH)
+        grid.add_column(width=_WHO_WIDTH)
+        grid.add_column()
+        said = Text.assemble(what, (f"  {note}" if note else "", "magenta"))
+        grid.add_row(Text(f"{event.at:7.2f} s", "dim"), Text(who, style), said)
+        self._console.print(grid)
 
 
 def strongest(emotions: Mapping[str, float]) -> str:
@@ -106,12 +107,21 @@ def milliseconds(value: float | None) -> str:
     return "-" if value is None else f"{value * 1000:.0f} ms"
 
 
+ENDINGS: Mapping[Ending, str] = {
+    "script": "script",
+    "far end": "far end",
+    "limit": "time limit",
+    "stalled": "far end that stopped reading",
+    "caller": "caller, who was told to hang up",
+}
+
+
 def show_summary(console: Console, report: CallReport) -> None:
     """Print the figures of a call: how it ended, frames each way, and the times of every turn."""
     received = report.bytes_received / FRAME_BYTES
     rows = [
         ("call", report.uuid),
-        ("ended by", f"{report.ended}, close {report.close_code} {printable(report.close_reason)}".rstrip()),
+        ("ended by", f"{ENDINGS[report.ended]}, close {report.close_code} {printable(report.close_reason)}".rstrip()),
         ("connection", f"{milliseconds(report.setup)} to open, {report.duration:.1f} s long"),
         ("frames", f"{report.frames_sent} sent ({report.frames_late} late), {received:g} received"),
         ("first audio", milliseconds(report.measures.first_audio)),

@@ -7,7 +7,7 @@ import secrets
 import signal
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 import trio
@@ -15,6 +15,8 @@ from rich.live import Live
 from rich.text import Text
 
 from sts_trio.lab.harness.address import CallFailed, parse_address
+from sts_trio.lab.keeping import check_writable, keep
+from sts_trio.lab.load.curves import Curves
 from sts_trio.lab.load.handshake import check_certificate
 from sts_trio.lab.load.limits import Limits, exceeded
 from sts_trio.lab.load.plan import Plan
@@ -22,7 +24,8 @@ from sts_trio.lab.load.process import LoadError
 from sts_trio.lab.load.results import medians_of
 from sts_trio.lab.load.run import Run
 from sts_trio.lab.load.service import environment, free_port, listener_on, open_service, usage
-from sts_trio.lab.load.show import live_table, ratios, remarks, results_table, versus_table
+from sts_trio.lab.load.show import comparison, live_table, ratios, remarks, results_table, versus_table
+from sts_trio.lab.page.load_page import load_page
 from sts_trio.lab.providers import PROVIDERS, find_provider
 
 if TYPE_CHECKING:
@@ -61,6 +64,7 @@ class LoadOptions:
     tls: Path | None = None
     pin: int | None = None
     json: Path | None = None
+    page: Path | None = None
     limits: Limits = field(default_factory=Limits)
 
 
@@ -92,6 +96,7 @@ class _Side:
     pid: int | None
     idle: int | None
     runs: list[Results] = field(default_factory=list)
+    curves: list[Curves] = field(default_factory=list)
 
 
 async def load(options: LoadOptions, console: Console) -> bool:
@@ -100,6 +105,7 @@ async def load(options: LoadOptions, console: Console) -> bool:
     Raises:
         CallFailed: a URL is none of a connector's WebSocket.
         LoadError: the load could not be run, or a signal ended it; no process is left.
+        CannotWrite: a file cannot be written.
     """
     async with trio.open_nursery() as nursery:
         await nursery.start(_end_on_signal)
@@ -119,8 +125,7 @@ async def _load(options: LoadOptions, console: Console) -> bool:
     settings = provider_settings(options)
     if options.tls is not None:
         check_certificate(str(options.tls), options.agents[0])
-    if options.json is not None:
-        _check_writable(options.json)
+    check_writable(options.json, options.page)
     async with AsyncExitStack() as stack:
         if options.url is None:
             sides = [_side(*await _start_service(stack, options, settings, console))]
@@ -134,26 +139,12 @@ async def _load(options: LoadOptions, console: Console) -> bool:
                 title = f"{side.url.split('?')[0]}, {options.calls} calls, {options.provider}, {options.profile}"
                 if options.rounds > 1:
                     title += f", round {number + 1} of {options.rounds}"
-                run = await _run(options, side, console, title)
+                curves = Curves()
+                run = await _run(options, side, console, title, curves)
                 side.runs.append(run)
+                side.curves.append(curves)
                 console.print(results_table(run, title), *remarks(run), sep="\n")
     return _conclude(options, sides, console)
-
-
-def _check_writable(file: Path) -> None:
-    """Find out before the load, which may take long."""
-    fresh = not file.exists()
-    _write(file, b"", "ab")
-    if fresh:
-        file.unlink(missing_ok=True)
-
-
-def _write(file: Path, data: bytes, mode: Literal["ab", "wb"]) -> None:
-    try:
-        with file.open(mode) as out:
-            out.write(data)
-    except OSError as exc:
-        raise LoadError(f"cannot write {file}: {exc.strerror}") from exc
 
 
 async def _start_service(
@@ -190,7 +181,7 @@ def _side(url: str, pid: int | None) -> _Side:
     return _Side(url, pid if used else None, used.memory if used else None)
 
 
-async def _run(options: LoadOptions, side: _Side, console: Console, title: str) -> Results:
+async def _run(options: LoadOptions, side: _Side, console: Console, title: str, curves: Curves) -> Results:
     plan = Plan(
         url=side.url,
         calls=options.calls,
@@ -209,6 +200,7 @@ async def _run(options: LoadOptions, side: _Side, console: Console, title: str) 
     with Live(console=console, transient=True, auto_refresh=False) as live:
 
         def show(now: Now) -> None:
+            curves.add(now)
             live.update(live_table(now, title), refresh=True)
 
         return await Run(plan, side.pid, side.idle, show).run()
@@ -226,6 +218,7 @@ def _conclude(options: LoadOptions, sides: list[_Side], console: Console) -> boo
         "medians": medians[0],
     }
     judged = dict(medians[0])
+    compared = None
     if len(sides) > 1:
         found = ratios(*medians)
         report |= {"versus_medians": medians[1], "ratios": found}
@@ -233,10 +226,15 @@ def _conclude(options: LoadOptions, sides: list[_Side], console: Console) -> boo
             judged["cpu_ratio"] = found["cpu_per_call"]
         names = [side.url.split("?")[0] for side in sides]
         console.print(versus_table(names, medians[0], medians[1], options.rounds))
+        compared = (names, comparison(medians[0], medians[1]))
     broken = exceeded(options.limits, judged)
     report["exceeded"] = broken
     for line in broken:
         console.print(Text(f"over the limit: {line}", "bold red"))
     if options.json is not None:
-        _write(options.json, msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n", "wb")
+        keep(options.json, msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    if options.page is not None:
+        pages = [(run, curves) for side in sides for run, curves in zip(side.runs, side.curves, strict=True)]
+        keep(options.page, load_page(pages, options.provider, broken, compared))
+        console.print(Text(f"Page: {options.page}"))
     return not broken

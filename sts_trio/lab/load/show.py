@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -32,8 +33,8 @@ _COMPARED = (
 )
 
 
-def live_table(now: Now, title: str) -> Table:
-    """Make the table that is shown while a run lasts."""
+def live_table(now: Now, title: str) -> Group:
+    """Make what is shown while a run lasts."""
     plan = now.plan
     total = plan.calls / plan.ramp + plan.settle + plan.seconds
     share = min(now.elapsed / total, 1.0)
@@ -45,11 +46,13 @@ def live_table(now: Now, title: str) -> Table:
     table.add_row("first audio", *_glance(now.down))
     state = "measuring" if now.measuring else "placing calls"
     server = "-" if now.server is None else f"{now.server / 10:.0f} %"
-    table.add_row(Text(f"{bar:<20} {now.elapsed:.0f} of {total:.0f} s, {state}", "cyan"))
-    table.add_row(
-        Text(f"{now.down.calls} calls, {now.down.failed} failed; server {server} of a core, load {now.load / 10:.0f} %")
+    return Group(
+        table,
+        Text(f"{bar:<20} {now.elapsed:.0f} of {total:.0f} s, {state}", "cyan"),
+        Text(
+            f"{now.down.calls} calls, {now.down.failed} failed; server {server} of a core, load {now.load / 10:.0f} %"
+        ),
     )
-    return table
 
 
 def _glance(glance: Glance) -> tuple[str, ...]:
@@ -67,21 +70,29 @@ def results_table(run: Results, title: str) -> Table:
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
     for column in ("", "p50", "p95", "p99", "max", ""):
         table.add_column(column, justify="left" if not column else "right")
+    for row in figures(run):
+        table.add_row(*row)
+    return table
+
+
+def figures(run: Results) -> list[tuple[str, str, str, str, str, str]]:
+    """The rows of a run's figures: what, p50, p95, p99, max, and a remark."""
     up = _counts(run.up_frames, run.up_lost, run.up_doubled, run.up_reordered, run.up_damaged)
     down = _counts(run.down_frames, run.down_lost, run.down_doubled, run.down_reordered, run.down_damaged)
-    table.add_row("latency up", *_spread(run.up), up)
-    table.add_row("jitter up", *_spread(run.up_jitter), "")
-    table.add_row("first audio down", *_spread(run.first_audio), down)
-    table.add_row("later audio, late by", *_spread(run.late_audio), f"{run.holes} holes")
-    table.add_row("stop at a barge-in", *_spread(run.stop), f"{run.stale} stale frames, {run.missed_stops} missed")
-    table.add_row("connection", *_spread(run.setup), f"{run.calls} calls, {run.failed} failed")
-    table.add_row("CPU", _per_call(run.cpu_per_call), "", "", "", _of_core("server", run.cpu))
     memory = "-" if run.memory_per_call is None else f"{run.memory_per_call:.0f} KB"
     idle = "" if run.memory_idle is None else f"a call, over {run.memory_idle / 1024:.0f} MB idle"
-    table.add_row("memory", memory, "", "", "", idle)
     own = f"callers {run.callers / 10:.0f} %, agents {run.agents / 10:.0f} %"
-    table.add_row("the load, late by", *_spread(run.late), own)
-    return table
+    return [
+        ("latency up", *_spread(run.up), up),
+        ("jitter up", *_spread(run.up_jitter), ""),
+        ("first audio down", *_spread(run.first_audio), down),
+        ("later audio, late by", *_spread(run.late_audio), f"{run.holes} holes"),
+        ("stop at a barge-in", *_spread(run.stop), f"{run.stale} stale frames, {run.missed_stops} missed"),
+        ("connection", *_spread(run.setup), f"{run.calls} calls, {run.failed} failed"),
+        ("CPU", _per_call(run.cpu_per_call), "", "", "", _of_core("server", run.cpu)),
+        ("memory", memory, "", "", "", idle),
+        ("the load, late by", *_spread(run.late), own),
+    ]
 
 
 def remarks(run: Results) -> list[Text]:
@@ -98,10 +109,10 @@ def _of_core(name: str, value: float | None) -> str:
     return "" if value is None else f"‰ of a core a call; {name} {value / 10:.0f} %"
 
 
-def _spread(spread: Spread | None) -> tuple[str, ...]:
+def _spread(spread: Spread | None) -> tuple[str, str, str, str]:
     if spread is None:
-        return ("-",) * 4
-    return tuple(ms(value) for value in (spread.p50, spread.p95, spread.p99, spread.max))
+        return "-", "-", "-", "-"
+    return ms(spread.p50), ms(spread.p95), ms(spread.p99), ms(spread.max)
 
 
 def _counts(frames: int, lost: int, doubled: int, reordered: int, damaged: int) -> str:
@@ -121,11 +132,19 @@ def versus_table(names: Sequence[str], first: Mapping[str, float], other: Mappin
     title = f"medians of {rounds}, measured in turns; times in ms, CPU in thousandths of a core, memory in KB"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
     for column in ("", *names, "ratio"):
-        table.add_column(column, justify="left" if not column else "right")
+        table.add_column(column, justify="left" if not column else "right", overflow="fold")
+    for row in comparison(first, other):
+        table.add_row(*row)
+    return table
+
+
+def comparison(first: Mapping[str, float], other: Mapping[str, float]) -> list[tuple[str, str, str, str]]:
+    """The rows of two connectors side by side: what, both, and the ratio."""
     found = ratios(first, other)
+    rows = []
     for words, name in _COMPARED:
         if name not in first and name not in other:
             continue
-        values = (f"{side[name]:.2f}" if name in side else "-" for side in (first, other))
-        table.add_row(words, *values, f"{found[name]:.2f}" if name in found else "-")
-    return table
+        one, two = (f"{side[name]:.2f}" if name in side else "-" for side in (first, other))
+        rows.append((words, one, two, f"{found[name]:.2f}" if name in found else "-"))
+    return rows

@@ -1,19 +1,16 @@
-"""A chat with Hume EVI, behind the seam of `providers.base`: the handshake, what waits for a message, the link."""
+"""A chat with Hume EVI, behind the seam of `providers.base`."""
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import structlog
 import trio
 
-from sts_trio.audio.pcm import RATE
 from sts_trio.errors import ProviderLost, ProviderTimeout
 from sts_trio.providers.advice import common_advice
 from sts_trio.providers.base import (
@@ -29,7 +26,8 @@ from sts_trio.providers.base import (
 )
 from sts_trio.providers.dial import hiding
 from sts_trio.providers.hume import wire
-from sts_trio.providers.hume.wire import SessionSettings, ToolDeclaration, closed, to_event
+from sts_trio.providers.hume.opening import Opening, chat_request, plan_opening
+from sts_trio.providers.hume.wire import closed, to_event
 from sts_trio.providers.reading import Reader, shown
 from sts_trio.providers.socket import SocketEnd, SocketTimes, open_socket
 from sts_trio.websocket.frames import BINARY, TEXT
@@ -40,108 +38,9 @@ if TYPE_CHECKING:
 
     from sts_trio.audio.pcm import Wav
     from sts_trio.providers.advice import Refusal
-    from sts_trio.providers.base import AgentEvent, CallInfo, ToolOffer
+    from sts_trio.providers.base import AgentEvent, CallInfo
     from sts_trio.providers.dial import Dial, Endpoint
     from sts_trio.providers.socket import ProviderSocket
-
-
-_LONGEST_VALUE = 1000  # characters of one value, percent-encoded (docs/protocols/evi.md 1.4)
-_LONGEST_TARGET = 4000  # characters of path and query; servers take 8 kB for the request line and the headers together
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+")  # a bracket would make a name another parameter
-
-
-@dataclass(frozen=True, slots=True)
-class ChatRequest:
-    """What a chat is opened with. What is None is the config's, or Hume's default."""
-
-    session_id: str
-    config_id: str | None = None
-    voice_id: str | None = None
-    instructions: str | None = field(default=None, repr=False)
-    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
-    tools: tuple[ToolOffer, ...] = ()
-    resume: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """`target` is the path and query of the upgrade; `late` is to be sent when the chat is open, before all else."""
-
-    target: str = field(repr=False)
-    late: SessionSettings | None = field(repr=False)
-
-
-def chat_request(
-    call: CallInfo, *, config_id: str | None, voice_id: str | None, instructions: str | None
-) -> ChatRequest:
-    """Put together what `call` brings and the provider's own settings, which it stands above.
-
-    With a config, prompt and voice are the config's: the settings' are not sent, but those that the call itself asks
-    for are.
-    """
-    session_config = call.session_config
-    config = session_config.config or config_id
-    return ChatRequest(
-        session_id=call.id,
-        config_id=config,
-        voice_id=session_config.voice if session_config.voice is not None or config else voice_id,
-        instructions=session_config.instructions if session_config.instructions is not None or config else instructions,
-        variables=session_config.variables,
-        tools=session_config.tools,
-        resume=call.resume if isinstance(call.resume, str) else None,
-    )
-
-
-def plan_opening(request: ChatRequest, path: str) -> Opening:
-    """Decide what goes into the URL behind `path` (percent-encoded), and what has to wait for a message.
-
-    The key is in neither. When one variable has to wait, the message holds them all: whether EVI adds to the variables
-    in force or replaces them is not documented.
-    """
-    fixed = {
-        "config_id": request.config_id,
-        "resumed_chat_group_id": request.resume,
-        "session_settings[audio][encoding]": "linear16",
-        "session_settings[audio][sample_rate]": str(RATE),
-        "session_settings[audio][channels]": "1",
-        "session_settings[custom_session_id]": request.session_id,
-    }
-    pairs = "&".join(_pair(name, value) for name, value in fixed.items() if value)
-    target = f"{path}{'&' if '?' in path else '?'}{pairs}"
-    late = SessionSettings()
-    if voice := request.voice_id:
-        if longer := _with(target, "session_settings[voice_id]", voice):
-            target = longer
-        else:
-            late.voice_id = voice
-    if prompt := request.instructions:
-        if longer := _with(target, "session_settings[system_prompt]", prompt):
-            target = longer
-        else:
-            late.system_prompt = prompt
-    for name, value in request.variables.items():
-        plain = _PLAIN_NAME.fullmatch(name)
-        if plain and (longer := _with(target, f"session_settings[variables][{name}]", value)):
-            target = longer
-        else:
-            late.variables = dict(request.variables)
-    if request.tools:
-        late.tools = [ToolDeclaration(tool.name, tool.description, tool.parameters) for tool in request.tools]
-    return Opening(target, late if late != SessionSettings() else None)
-
-
-def _with(target: str, name: str, value: str) -> str | None:
-    """Return `target` with one parameter more; None where it would be too long."""
-    longer = f"{target}&{_pair(name, value)}"
-    return longer if len(_encoded(value)) <= _LONGEST_VALUE and len(longer) <= _LONGEST_TARGET else None
-
-
-def _pair(name: str, value: str) -> str:
-    return f"{_encoded(name)}={_encoded(value)}"
-
-
-def _encoded(text: str) -> str:
-    return quote(text, safe="")
 
 
 log = structlog.get_logger(__name__)
@@ -175,7 +74,7 @@ def advise(refusal: Refusal, endpoint: Endpoint) -> str:
 class HumeProvider:
     """How to open chats: an `OpenAgent`. Key and headers stay out of URLs, logs, errors and `repr`.
 
-    `config_id`, `voice_id` and `instructions` are for calls that bring none of their own (`handshake.chat_request`).
+    `config_id`, `voice_id` and `instructions` are for calls that bring none of their own (`opening.chat_request`).
     """
 
     endpoint: Endpoint

@@ -30,6 +30,7 @@ Width = Literal[2]  # bytes a sample of caller audio, as audioop wants to be tol
 # How long the voice that was given last is still on its way through the call and Core.
 _LINE_SECONDS = 0.2
 _MOST_VOICES = 256  # items without a silence between them; older ones have been heard
+_REMEMBERED = 64  # items, of which more may come when they have been heard, or cut
 # Less than this unheard counts as heard: the last frame of an item is filled up with silence.
 _TOLERANCE_SECONDS = 0.03
 
@@ -104,17 +105,19 @@ def open_codec(format_: Format, rate: int) -> Codec:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Of `item`, which lasts `of_ms`, the caller has heard `heard_ms`."""
+    """Of `item`, which lasts `of_ms`, the caller has heard `heard_ms`. `part` is the place of its voice in it."""
 
     item: str
     heard_ms: int
     of_ms: int
+    part: int = 0
 
 
 @dataclass(slots=True)
 class _Voice:
     item: str
     seconds: float
+    part: int = 0
 
 
 class PlaybackEstimate:
@@ -127,15 +130,18 @@ class PlaybackEstimate:
     def __init__(self) -> None:
         self._voices: deque[_Voice] = deque(maxlen=_MOST_VOICES)
         self._plays_until = -inf
+        self._heard: deque[_Voice] = deque(maxlen=_REMEMBERED)  # out
+        self._cut: deque[str] = deque(maxlen=_REMEMBERED)
 
-    def give(self, item: str, seconds: float, now: float) -> None:
+    def give(self, item: str, seconds: float, now: float, part: int = 0) -> None:
         """A chunk of an item's voice has been given to the call."""
         if now >= self._plays_until + _LINE_SECONDS:
-            self._voices.clear()  # all that has been heard out
+            self._heard += self._voices
+            self._voices.clear()
         if self._voices and self._voices[-1].item == item:
             self._voices[-1].seconds += seconds
         else:
-            self._voices.append(_Voice(item, seconds))
+            self._voices.append(_Voice(item, seconds, part))
         self._plays_until = max(self._plays_until, now) + seconds
 
     def given(self, item: str) -> float:
@@ -153,8 +159,18 @@ class PlaybackEstimate:
             if unheard <= _TOLERANCE_SECONDS:
                 break
             heard = max(voice.seconds - unheard, 0.0)
-            cuts.append(Cut(voice.item, int(heard * 1000), round(voice.seconds * 1000)))
+            cuts.append(Cut(voice.item, int(heard * 1000), round(voice.seconds * 1000), voice.part))
             unheard -= voice.seconds
+            self._cut.append(voice.item)
+        self._heard += (voice for voice in self._voices if voice.item not in self._cut)
         self._voices.clear()
         self._plays_until = -inf
         return cuts[::-1]
+
+    def drop(self, item: str) -> Cut | None:
+        """More of this item came than was given to the call. Return what that shortens; None if it is cut already."""
+        if item in self._cut:
+            return None
+        self._cut.append(item)
+        seconds = sum(voice.seconds for voice in (*self._heard, *self._voices) if voice.item == item)
+        return Cut(item, int(seconds * 1000), int(seconds * 1000))

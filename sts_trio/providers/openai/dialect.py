@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sts_trio.providers.base import AgentFault, SessionEnd, SessionEndKind
+from sts_trio.providers.openai import wire
 from sts_trio.providers.openai.models import CURRENT
 from sts_trio.providers.reading import shown
 
 if TYPE_CHECKING:
     from sts_trio.providers.openai.wire import Cause
-
 
 _FATAL = {
     "invalid_api_key": "check {prefix}_API_KEY",
@@ -38,13 +38,15 @@ _HARMLESS = {
     "item_retrieve_invalid_item_id",
     "item_truncate_invalid_item_id",
     "item_delete_invalid_item_id",
+    "unsupported_content_type",  # of a truncation: only a voice can be cut
 }
 # The same in words, for services that have no codes.
-_HARMLESS_WORDS = ("no active response", "is already shorter than")
+_HARMLESS_WORDS = ("no active response", "is already shorter than", "audio messages can be truncated")
+_REFUSED_OUTPUT = ("invalid_tool_call_id", "not found in conversation")
 _LIMITS = {"rate_limit_exceeded", "inference_rate_limit_exceeded", "session_limit_reached"}
 _BUSY = ("conversation_already_has_active_response", "already has an active response")
 _BROKEN = ("server_error", "internal_error", "timeout")
-_WORTH_RESUMING = frozenset({1001, 1005, 1006, 1011, 1012, 1013, 1014, 1015})
+_TRANSIENT = frozenset({1001, 1005, 1006, 1011, 1012, 1013, 1014, 1015})
 _BROKEN_FRAMES = frozenset({1002, 1007, 1009})  # it is mostly we who find one, and fail the connection
 # Fields of the session, inner ones first, and the settings that they are made of.
 _SETTINGS = {
@@ -100,6 +102,22 @@ XAI = Dialect(
 )
 
 
+def request(dialect: Dialect, event_id: str, words: str | None, *, again: bool) -> wire.ToService:
+    """Ask for a response: to the conversation, or one that says `words` as they stand, where the service can.
+
+    `again`: the last one had no voice.
+    """
+    if words is not None and dialect.forces_message:
+        said = {"type": "output_text", "text": words}
+        forced = {"type": "force_message", "role": "assistant", "interruptible": True, "content": [said]}
+        return wire.ItemCreate(event_id, forced)
+    response: dict[str, object] = {"output_modalities": ["audio"]} if again else {}
+    if words is not None:
+        wish = f"Say exactly the following to the caller, word for word, and nothing else:\n\n{words}"
+        response |= {"instructions": wish, "tool_choice": "none", "input": []}
+    return wire.ResponseCreate(event_id, response or None)
+
+
 def fault(cause: Cause, dialect: Dialect) -> AgentFault | None:
     """What an `error` means to a call; None for one that changes nothing."""
     code, kind, said = shown(cause.code), shown(cause.type), shown(cause.message, _LOOKED_AT)
@@ -118,6 +136,11 @@ def fault(cause: Cause, dialect: Dialect) -> AgentFault | None:
 def is_busy(cause: Cause) -> bool:
     """Whether a response was refused only because another is under way."""
     return _BUSY[0] in (shown(cause.code), shown(cause.type)) or _BUSY[1] in shown(cause.message, _LOOKED_AT)
+
+
+def is_refused_output(cause: Cause) -> bool:
+    """Whether a function's output was refused because the service does not know of the call (yet)."""
+    return shown(cause.code) == _REFUSED_OUTPUT[0] or _REFUSED_OUTPUT[1] in shown(cause.message, _LOOKED_AT)
 
 
 def is_limit(cause: Cause) -> bool:
@@ -148,26 +171,27 @@ def setting_of(cause: Cause, dialect: Dialect) -> str:
     return name if name in _SERVICE_SETTINGS else f"{dialect.prefix}_{name}"
 
 
-def closed(code: int, reason: str, dialect: Dialect) -> SessionEnd:
-    """What a close means: by its reason first, ``<type>.<code>``, since 1013 may stand for an empty account."""
-    parts = reason.split(".")
-    expired = _EXPIRED_WORDS in reason or any(part in _EXPIRED for part in parts)
-    if code == 1000 and not expired and not any(part in _FATAL for part in parts):
-        return SessionEnd(f"{dialect.name} ended the session (close 1000)", SessionEndKind.GOODBYE)
+def closed(code: int, reason: str, dialect: Dialect, *, began: bool) -> SessionEnd:
+    """What a close means: by its reason first, ``<type>.<code>``, since 1013 may stand for an empty account.
+
+    No service says good-bye by a close: one that comes in the middle of a session (`began`) is a loss, whatever its
+    code. One in place of a session is a refusal, but for those that tell of a network or server in trouble.
+    """
     said = f": {shown(reason, _LONGEST_DETAIL)}" if reason else ""
     if code == 1006:
         # No peer can send this code; with a reason it is `socket`'s own, for a ping that was not answered.
         kind = SessionEndKind.DEAD if reason else SessionEndKind.LOST
         return SessionEnd(f"the connection to {dialect.name} broke{said} (1006)", kind)
     cause = f"the session with {dialect.name} was closed with code {code}{said}"
-    for part in parts:
-        if part in _FATAL:
-            return SessionEnd(_with_hint(cause, part, dialect), SessionEndKind.REFUSED)
-    if any(part in _LIMITS for part in parts):
+    for name in _FATAL:
+        if name in reason:
+            return SessionEnd(_with_hint(cause, name, dialect), SessionEndKind.REFUSED)
+    if any(name in reason for name in _LIMITS):
         return SessionEnd(cause, SessionEndKind.FULL)
+    expired = _EXPIRED_WORDS in reason or any(name in reason for name in _EXPIRED)
     if code in _BROKEN_FRAMES and not expired:
         return SessionEnd(cause, SessionEndKind.PROTOCOL_ERROR)
-    lost = expired or code in _WORTH_RESUMING
+    lost = began or expired or code in _TRANSIENT
     return SessionEnd(cause, SessionEndKind.LOST if lost else SessionEndKind.REFUSED)
 
 

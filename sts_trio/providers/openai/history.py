@@ -115,6 +115,10 @@ class History:
         if (turn := self._find(item)) is not None:
             turn.text, turn.whole = _cut_off(turn.text, round(len(turn.text) * share)), True
 
+    def output(self, call_id: str) -> str | None:
+        """What a function's call was answered with; None if it has not been."""
+        return next((turn.text for turn in self._turns if turn.call is not None and turn.call[0] == call_id), None)
+
     def tool(self, call: tuple[str, str, str], output: str) -> None:
         """A function was called, by its id, name and arguments, and answered."""
         id_, name, arguments = call

@@ -106,7 +106,15 @@ class RealtimeProvider:
         codec = open_codec(options.format, options.rate)
         transcribes = self.transcriber.wanted(trio.current_time())
         setup = SessionSetup(options, codec, history, call.session_config, resumed=number > 1, transcribes=transcribes)
-        protocol = RealtimeProtocol(options.dialect, codec, history, number, interrupts=options.turns.interrupts)
+        protocol = RealtimeProtocol(
+            options.dialect,
+            codec,
+            history,
+            number,
+            self.times.answer,
+            interrupts=options.turns.interrupts,
+            answers=options.turns.answers,
+        )
         ready_by = trio.current_time() + self.times.open
         token = await self._token(ready_by)
         hide = hiding(self.api_key, token, *self.access.headers.values())
@@ -188,6 +196,8 @@ class RealtimeLink:
         self._encode = codec.encode
         self._protocol = protocol
         self._hide = hide
+        self._began = False
+        self._waiting = trio.CancelScope()  # for a message; until then, what else is sent may set a deadline
         self._gate: BargeInGate | None = None
         self._news: deque[AgentNews] = deque()
         self._used: Counter[tuple[str, str]] = Counter()
@@ -227,6 +237,7 @@ class RealtimeLink:
             with suppress(ProviderLost):  # the next message tells why
                 while setup.out:
                     await self._send(setup.out.popleft())
+        self._began = True
         self._protocol.events += (ready, *early)
 
     # Receiving.
@@ -236,7 +247,7 @@ class RealtimeLink:
         events = self._protocol.events
         while not events and not self._news:
             message = None
-            with trio.CancelScope(deadline=self._wake_at()):
+            with trio.CancelScope(deadline=self._wake_at()) as self._waiting:
                 message = await self._next()
             now = trio.current_time()
             if isinstance(message, SessionEnd):
@@ -263,7 +274,7 @@ class RealtimeLink:
         """Wait for the next message; None for one that we do not know."""
         message = await self._socket.receive()
         if isinstance(message, SocketEnd):
-            return closed(message.code, self._hide(message.reason), self._dialect)
+            return closed(message.code, self._hide(message.reason), self._dialect, began=self._began)
         read = self._read(message, trio.current_time())
         if isinstance(read, wire.ServiceError):
             cause = read.cause
@@ -322,12 +333,12 @@ class RealtimeLink:
         """Have the agent speak `text`."""
         if self._gate is not None:
             self._gate.greeting_asked(trio.current_time())
-        self._protocol.say(text)
+        self._protocol.say(text, trio.current_time())
         await self._flush()
 
     async def user_text(self, text: str) -> None:
         """Have the agent answer `text`, as if the caller had said it."""
-        self._protocol.user_text(text)
+        self._protocol.user_text(text, trio.current_time())
         await self._flush()
 
     async def add_context(self, text: str) -> None:
@@ -337,14 +348,14 @@ class RealtimeLink:
 
     async def go_on(self, words: str, *, cut_off: bool) -> None:  # noqa: ARG002 - the session knows them from its history
         """See `AgentLink.go_on`."""
-        self._protocol.go_on(cut_off=cut_off)
+        self._protocol.go_on(trio.current_time(), cut_off=cut_off)
         await self._flush()
 
     async def stop(self) -> None:
         """Cancel the response under way."""
         if self._gate is not None:
             self._gate.stopped()
-        self._protocol.stop()
+        self._protocol.stop(trio.current_time())
         await self._flush()
 
     async def truncate(self, unheard: float) -> None:
@@ -354,12 +365,12 @@ class RealtimeLink:
 
     async def tool_response(self, call_id: str, content: str) -> None:
         """Answer a tool call with its result."""
-        self._protocol.answer(call_id, content, failed=False)
+        self._protocol.answer(call_id, content, trio.current_time(), failed=False)
         await self._flush()
 
     async def tool_error(self, call_id: str, message: str) -> None:
         """Answer a tool call that could not be carried out."""
-        self._protocol.answer(call_id, message, failed=True)
+        self._protocol.answer(call_id, message, trio.current_time(), failed=True)
         await self._flush()
 
     async def _flush(self) -> None:
@@ -367,6 +378,7 @@ class RealtimeLink:
         out = self._protocol.out
         while out:
             await self._send(out.popleft())
+        self._waiting.deadline = self._wake_at()
 
     async def _send(self, message: wire.ToService) -> None:
         await self._socket.send(TEXT, wire.encode_to_service(message))

@@ -1,143 +1,185 @@
-"""One response at a time: a request waits until the response under way is over and the caller has finished. Pure.
+"""The service's responses: which one is under way, what it has brought, and what its end means. Pure.
 
-Times in seconds. After a caller's turn the service answers by itself. A response that was cancelled is over, and what
-still comes of it is dropped.
+A response begins with its `response.created`, or with the first that comes of it where that is missing or late. It ends
+with its `response.done`, with the beginning of the next (there is one at a time), or when nothing more of it comes. One
+that was cut stays cut: whatever else comes of it is not for the caller. Times in seconds.
+
+| State (`Stage`) | What comes next |
+|---|---|
+| `UNDER_WAY` | `OVER`; `CUT` when the caller interrupts it, or nobody asked for it |
+| `OVER` | late parts of it are still for the caller |
+| `CUT` | nothing of it is |
 """
 
 from __future__ import annotations
 
-from collections import deque
+import re
+from dataclasses import dataclass, field
+from enum import Enum, auto
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sts_trio.providers.openai import wire
-from sts_trio.providers.openai.dialect import is_busy, is_limit, may_pass
+from sts_trio.providers.base import RetryKind
+from sts_trio.providers.openai.dialect import describe, is_limit, may_pass
+from sts_trio.providers.reading import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from sts_trio.providers.openai import wire
 
-_MOST_PENDING = 8  # requests; one a keypad entry or prompt, and the agent answers within seconds
-_REMEMBERED = 64  # ids of cancelled responses
-# After the caller's turn the service answers by itself; if it does not, our own request is sent.
-_ANSWER_SECONDS = 1.0
-_RETRIES = 3  # of a response that failed, half a second apart and growing
-_RETRY_SECONDS = 0.5
+_REMEMBERED = 64  # responses; what still comes of one comes within a second
+# Who has begun to say something, and sends no more of it, has forgotten to tell its end: the parts of a response come
+# faster than real time.
+_QUIET_SECONDS = 5.0
+_TRY_AGAIN = re.compile(
+    r"try again in (?=\d)(?:(\d+) ?m(?:in(?:ute)?s?)?(?![a-z]) ?)?(?:(\d+(?:\.\d+)?) ?(ms|s))?", re.IGNORECASE
+)
+_LOOKED_AT = 1000  # characters of what an error says
+
+
+class Stage(Enum):
+    """How far a response has come; see the table above."""
+
+    UNDER_WAY = auto()
+    OVER = auto()
+    CUT = auto()
+
+
+class How(Enum):
+    """How a response ended that need not be asked for again."""
+
+    SPOKE = auto()
+    ASKED = auto()  # for functions; their answers bring the next response
+    CUT = auto()
+    REPLACED = auto()  # nothing came of it, and the next has begun already
+
+
+@dataclass(frozen=True, slots=True)
+class Useless:
+    """A response of which the caller hears nothing, or not all. `pause`: wait so long before the next.
+
+    `cause` is the service's own error, if there was one; with `hopeless` asking again cannot help.
+    """
+
+    kind: RetryKind
+    about: str
+    pause: float | None = None
+    cause: wire.Cause | None = None
+    hopeless: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Answer:
+    """One response as far as it is known. `named`: `key` is its own id, and not that of an item of it.
+
+    `unheard`: items of it whose voice came when nobody was to hear it any more.
+    """
+
+    key: str
+    sign_at: float  # when something of it came last
+    named: bool = False
+    announced: bool = False  # `response.created` has come
+    stage: Stage = Stage.UNDER_WAY
+    voiced: bool = False
+    written: dict[str, None] = field(default_factory=dict)  # items that are text
+    asked: bool = False  # for functions
+    done: bool = False  # its end has come
+    over_caller: bool = False  # it began while the caller spoke, and none of ours was under way
+    unheard: list[str] = field(default_factory=list)
+
+    @property
+    def is_nameless(self) -> bool:
+        """Whether it is under way, and its id not known."""
+        return self.stage is Stage.UNDER_WAY and not self.named
+
+    @property
+    def begun(self) -> bool:
+        """Whether more of it has come than that it begins."""
+        return self.voiced or bool(self.written) or self.asked
+
+    def judge(self, done: wire.Response | None) -> How | Useless:
+        """What its end means. `done` is what the service says of it; None if it says nothing."""
+        status = done.status if done else None
+        if self.over_caller and status in ("completed", "incomplete"):
+            return Useless(RetryKind.UNHEARD, "it began before the caller's turn was said to be over")
+        if self.stage is Stage.CUT:
+            return How.CUT
+        if self.asked:
+            return How.ASKED
+        reason = done.reason if done else ""
+        if done is not None and status == "failed":
+            return _failed(done.cause, reason)
+        if status == "cancelled" and reason == "turn_detected":
+            return How.CUT
+        if self.voiced:
+            return How.SPOKE
+        if status == "cancelled":
+            return Useless(RetryKind.FAILED, f"it was cancelled ({reason or 'no reason given'})")
+        if status == "incomplete":
+            kind = RetryKind.FILTERED if reason == "content_filter" else RetryKind.INCOMPLETE
+            return Useless(kind, f"it is incomplete ({reason or 'no reason given'})")
+        if self.written:
+            return Useless(RetryKind.TEXT, "it was written, and not spoken")
+        return Useless(RetryKind.EMPTY, "it was empty")
+
+
+def _failed(cause: wire.Cause, reason: str) -> Useless:
+    limit = is_limit(cause)
+    about = describe(cause) if (cause.code, cause.type, cause.message) != (None, None, None) else reason
+    kind = RetryKind.LIMIT if limit else RetryKind.FAILED
+    return Useless(kind, about or "no details given", told_pause(cause), cause, hopeless=not may_pass(cause))
+
+
+def told_pause(cause: wire.Cause) -> float | None:
+    """How many seconds the service wants to be left alone for; None if it does not say."""
+    found = _TRY_AGAIN.search(shown(cause.message, _LOOKED_AT))
+    if found is None:
+        return None
+    minutes, number, unit = found.groups()
+    seconds = float(number or 0) / (1000 if unit and unit.lower() == "ms" else 1)
+    return 60.0 * int(minutes or 0) + seconds
 
 
 class Responses:
-    """Puts what is to be sent into `out`. Until `deadline` nothing is requested; then `expire` is to be called."""
+    """`current` is the one under way, also one that was cut. `patience`: who has begun and brings nothing is stuck."""
 
-    def __init__(self, out: deque[wire.ToService], new_id: Callable[[str], str]) -> None:
-        self.deadline = inf
-        self.caller_speaks = False
-        self._out = out
-        self._new_id = new_id
-        self._active: str | None = None  # the response under way; "" between our request and its id
-        self._asked: wire.ResponseCreate | None = None  # the request that was sent last
-        self._pending: deque[wire.ResponseCreate] = deque(maxlen=_MOST_PENDING)
-        self._cancelled: deque[str] = deque(maxlen=_REMEMBERED)
-        self._failures = 0
-        self._unwanted = False  # the request that was sent last: its response is cancelled when it has begun
+    def __init__(self, patience: float) -> None:
+        self.current: Answer | None = None
+        self._patience = patience
+        self._known: dict[str, Answer] = {}
 
-    def is_over(self, response: str | None) -> bool:
-        """Whether this response was cancelled: what still comes of it is dropped."""
-        return response in self._cancelled
+    @property
+    def deadline(self) -> float:
+        """When the one under way is to be taken for over; infinity if there is none."""
+        if self.current is None:
+            return inf
+        waits = self.current.begun or self.current.stage is Stage.CUT
+        return self.current.sign_at + (_QUIET_SECONDS if waits else self._patience)
 
-    def request(self, response: dict[str, Any] | None = None) -> None:
-        """Ask for a response as soon as none is under way and the caller does not speak."""
-        self._pending.append(self._create(response))
-        self._send()
+    def find(self, key: str) -> Answer | None:
+        """The response of this key; of no key, the one under way."""
+        return self._known.get(key) if key else self.current
 
-    def stop(self) -> None:
-        """Cancel the response under way, and forget what else was asked for: something new is about to be."""
-        self._pending.clear()
-        if self._active == "":
-            self._unwanted = True
-        elif self._active is not None and self._active not in self._cancelled:
-            self._cancel(self._active)
+    def begin(self, key: str, now: float, *, named: bool) -> Answer:
+        """Another response has begun."""
+        self._known.pop(key, None)
+        answer = self.current = self._known[key] = Answer(key, now, named)
+        if len(self._known) > _REMEMBERED:
+            del self._known[next(iter(self._known))]
+        return answer
 
-    def expire(self, now: float) -> None:
-        """Act on what is overdue; harmless when nothing is."""
-        if self.deadline <= now:
-            self.deadline = inf
-            self._send()
+    def name(self, answer: Answer, key: str) -> None:
+        """It has an id after all."""
+        self._known[key] = answer
+        answer.key, answer.named, answer.announced = key, True, True
 
-    # The service.
+    def of_done(self, key: str) -> Answer | None:
+        """The response that a `response.done` is about. One whose id was never said can only be the one under way."""
+        current = self.current
+        return current if current is not None and not current.named and key not in self._known else self.find(key)
 
-    def created(self, id_: str) -> None:
-        """A response has begun: ours, or an answer of the service's own."""
-        if id_ in self._cancelled:
-            self._cancelled.remove(id_)  # an id that is used again
-        if self._active is None:
-            self._asked = None
-        elif self._active == "" and self._asked is not None and self.caller_speaks:
-            # Our request and the caller's first word have crossed: it would be spoken over them.
-            self._cancel(id_)
-            self._pending.appendleft(self._asked)
-            self._asked = None
-        elif self._unwanted:
-            self._cancel(id_)
-        self._unwanted = False
-        self._active, self.deadline = id_, inf
-
-    def done(self) -> None:
-        """The response is over, in one way or another."""
-        self._active = self._asked = None
-        self._failures = 0
-        self._send()
-
-    def failed(self, cause: wire.Cause, now: float) -> bool:
-        """The response has failed. True: it is tried again."""
-        asked, self._asked, self._active = self._asked, None, None
-        self._failures += 1
-        if may_pass(cause) and self._failures <= _RETRIES:
-            self._pending.appendleft(asked or self._create())
-            self.deadline = now + _RETRY_SECONDS * self._failures
-            return True
-        self._failures = 0
-        self._send()
-        return False
-
-    def refused(self, cause: wire.Cause, now: float) -> bool:
-        """An error has been reported. True: it was about a request, which is sent again, and it need not be told.
-
-        Some services do not say which message their errors are about.
-        """
-        if self._asked is None or cause.event_id not in (None, "", self._asked.event_id):
-            return is_busy(cause)
-        if is_busy(cause):
-            self._pending.appendleft(self._asked)
-            self._asked, self._active = None, self._active or ""  # over when the other one is
-            return True
-        if self._active != "":
-            return False  # it has begun
-        if is_limit(cause):
-            return self.failed(cause, now)
-        self.done()
-        return False
-
-    # The caller.
-
-    def caller_begins(self, *, cancels: bool = True) -> None:
-        """The caller speaks: the service cancels its response by itself, unless it was told not to."""
-        self.caller_speaks, self.deadline = True, inf
-        if self._active and cancels:
-            self._cancelled.append(self._active)
-
-    def caller_stops(self, now: float) -> None:
-        """The caller has finished."""
-        self.caller_speaks = False
-        self.deadline = now + _ANSWER_SECONDS
-
-    def _cancel(self, response: str) -> None:
-        self._out.append(wire.ResponseCancel(self._new_id("cancel"), response))
-        self._cancelled.append(response)
-
-    def _create(self, response: dict[str, Any] | None = None) -> wire.ResponseCreate:
-        return wire.ResponseCreate(self._new_id("respond"), response)
-
-    def _send(self) -> None:
-        if self._pending and self._active is None and not self.caller_speaks and self.deadline == inf:
-            self._asked = self._pending.popleft()
-            self._active = ""
-            self._out.append(self._asked)
+    def over(self, answer: Answer) -> None:
+        """It is over."""
+        if answer.stage is Stage.UNDER_WAY:
+            answer.stage = Stage.OVER
+        if answer is self.current:
+            self.current = None

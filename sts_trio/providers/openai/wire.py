@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from sts_trio.providers.reading import Id, Language, mended
+from sts_trio.providers.reading import Id, Language, mended, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,17 +76,30 @@ class Item(msgspec.Struct):
         texts = (each.get("text") for each in parts if isinstance(each, dict))
         return "".join(text for text in texts if isinstance(text, str))
 
+    @property
+    def is_text(self) -> bool:
+        """Whether it is written, and holds no voice."""
+        parts = self.content if isinstance(self.content, list) else ()
+        kinds = [str(each.get("type")) for each in parts if isinstance(each, dict)]
+        return any("text" in kind for kind in kinds) and not any("audio" in kind for kind in kinds)
+
 
 class ItemAdded(_FromService, tag="conversation.item.added"):
     item: Item
 
 
+class ItemCreated(_FromService, tag="conversation.item.created"):
+    """The same in the beta, and in what was made after it."""
+
+    item: Item
+
+
 class SpeechStarted(_FromService, tag="input_audio_buffer.speech_started"):
-    pass
+    item_id: Id = None
 
 
 class SpeechStopped(_FromService, tag="input_audio_buffer.speech_stopped"):
-    pass
+    item_id: Id = None
 
 
 class Committed(_FromService, tag="input_audio_buffer.committed"):
@@ -108,10 +121,18 @@ class ResponseCreated(_FromService, tag="response.created"):
         return (part(self.response, _Named) or _Named()).id or ""
 
 
+class ItemBegun(_FromService, tag="response.output_item.added"):
+    """A response begins an item: a sign of it, where its `response.created` is missing or late."""
+
+    item: Item
+    response_id: Id = None
+
+
 class AudioDelta(_FromService, tag="response.output_audio.delta"):
     delta: bytes
     response_id: Id = None
     item_id: Id = None
+    content_index: object = None
 
 
 class WordsDelta(_FromService, tag="response.output_audio_transcript.delta"):
@@ -122,6 +143,13 @@ class WordsDelta(_FromService, tag="response.output_audio_transcript.delta"):
 
 class WordsDone(_FromService, tag="response.output_audio_transcript.done"):
     transcript: str | None = None
+    response_id: Id = None
+    item_id: Id = None
+
+
+class TextDone(_FromService, tag="response.output_text.done"):
+    """Something was written, and not spoken."""
+
     response_id: Id = None
     item_id: Id = None
 
@@ -152,9 +180,18 @@ class Response(msgspec.Struct):
 
     @property
     def cause(self) -> Cause:
-        """Why it failed."""
+        """Why it failed; some services say it as text."""
         details = self.status_details
-        return part(details.get("error"), Cause) or Cause() if isinstance(details, dict) else Cause()
+        if not isinstance(details, dict):
+            return Cause(message=details)
+        said = details.get("error")
+        return part(said, Cause) or Cause(message=said)
+
+    @property
+    def reason(self) -> str:
+        """Why it is not complete."""
+        details = self.status_details
+        return shown(details.get("reason") if isinstance(details, dict) else details)
 
     @property
     def items(self) -> list[Item]:
@@ -216,14 +253,17 @@ FromService = (
     | SessionUpdated
     | ConversationCreated
     | ItemAdded
+    | ItemCreated
     | SpeechStarted
     | SpeechStopped
     | Committed
     | CallerWords
     | ResponseCreated
+    | ItemBegun
     | AudioDelta
     | WordsDelta
     | WordsDone
+    | TextDone
     | ItemDone
     | ResponseDone
     | RateLimits

@@ -56,6 +56,7 @@ class Parrot:
     heard: list[dict[str, Any]] = field(default_factory=list)
     requested: str = ""
     arrivals: list[float] = field(default_factory=list)
+    closed: int | None = None  # the close code that came
 
     def dial(self, nursery: trio.Nursery) -> Callable[[], Awaitable[trio.abc.Stream]]:
         async def dial() -> trio.abc.Stream:
@@ -72,6 +73,7 @@ class Parrot:
             ws = await request.accept()
             with suppress(trio_websocket.ConnectionClosed):
                 await self._call(ws)
+            self.closed = None if ws.closed is None else int(ws.closed.code)
             nursery.cancel_scope.cancel()
 
     async def _call(self, ws: trio_websocket.WebSocketConnection) -> None:

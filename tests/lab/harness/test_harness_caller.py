@@ -149,7 +149,10 @@ async def test_a_far_end_that_does_not_read_ends_the_call(
     ("answer", "words"),
     [
         (b"HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\n\r\n", "HTTP status 426"),
-        (b"HTTP/1.1 500 Oh\r\nContent-Length: 5\r\n\r\nsorry", "HTTP status 500"),
+        (b"HTTP/1.1 500 Oh\r\nContent-Length: 5\r\n\r\nsorry", "HTTP status 500: sorry"),
+        (b'HTTP/1.1 401 No\r\nContent-Length: 25\r\n\r\n{"message":"bring\\u001b"}', "HTTP status 401: bring$"),
+        (b"HTTP/1.1 502 Oh\r\nContent-Length: 13\r\n\r\n<html></html>", "HTTP status 502$"),
+        (b'HTTP/1.1 403 No\r\nContent-Length: 12\r\n\r\n{"message":3', "HTTP status 403$"),
         (b"220 mail.example ESMTP\r\n\r\n", "no WebSocket handshake"),
         (b"", "closed the connection during the handshake"),
         (None, "no answer within 10 s"),

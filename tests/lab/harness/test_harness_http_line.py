@@ -129,7 +129,7 @@ async def test_the_far_end_may_end_the_call(
     [
         (b"HTTP/1.1 405 No\r\nContent-Length: 0\r\n\r\n", "answered HTTP 405"),
         (b'HTTP/1.1 500 Oh\r\nContent-Length: 24\r\n\r\n{"message":"no\\ncredit"}', "answered HTTP 500: no credit"),
-        (b"HTTP/1.1 503 Oh\r\nContent-Length: 500\r\n\r\nsorry", "answered HTTP 503"),
+        (b"HTTP/1.1 503 Oh\r\nContent-Length: 500\r\n\r\nsorry", "answered HTTP 503: sorry"),
         (b"HTTP/1.1 500 Oh\r\n\r\n" + b"x" * 10_000, "answered HTTP 500"),
         (b"HTTP/1.1 307 To\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", "answered HTTP 307"),
         (b"220 mail.example ESMTP\r\n\r\n", "closed the connection, or answered with something that is no HTTP"),

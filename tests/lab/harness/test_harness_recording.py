@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import wave
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sts_trio.lab.harness.recording import Arrival, Ear, Recording, write_stereo
+from sts_trio.lab.harness.recording import Arrival, Ear, Recording, stereo_wav
 from tests.lab.harness.harness_parrot import voice
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def loud(seconds: float, value: int = 1000) -> bytes:
@@ -115,10 +112,10 @@ def test_the_line_is_that_of_a_fifo_played_frame_by_frame(script: list[tuple[int
     assert not any(line[len(heard) :])
 
 
-def test_the_stereo_file_has_the_caller_left_and_the_agent_right(tmp_path: Path) -> None:
+def test_the_stereo_file_has_the_caller_left_and_the_agent_right() -> None:
     caller, agent = voice(0.5, seed=1), voice(0.3, seed=2)
-    write_stereo(tmp_path / "call.wav", Recording(caller, agent, arrivals=(Arrival(0.0, 2),)))
-    with wave.open(str(tmp_path / "call.wav")) as file:
+    made = stereo_wav(Recording(caller, agent, arrivals=(Arrival(0.0, 2),)))
+    with wave.open(io.BytesIO(made)) as file:
         assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (2, 2, 8000)
         both = np.frombuffer(file.readframes(file.getnframes()), dtype="<i2").reshape(-1, 2)
     assert both[:, 0].tobytes() == caller
