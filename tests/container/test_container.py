@@ -84,6 +84,14 @@ def test_it_becomes_healthy_and_a_sigterm_ends_it_in_order(engine: Engine, init:
     assert '"event": "stopped"' in engine.podman("logs", "one").out
 
 
+@pytest.mark.parametrize("delay", [0.1, 0.2, 0.3])
+def test_a_sigterm_in_the_first_moments_is_not_lost_without_an_init_either(engine: Engine, delay: float) -> None:
+    engine.podman("run", "--detach", "--name", "one", *HELD, "--env", "HUMEAI_API_KEY=k", IMAGE)
+    time.sleep(delay)
+    assert engine.podman("stop", "--time", "60", "one").seconds < GONE_SECONDS
+    assert engine.state("one")["ExitCode"] == 0
+
+
 def test_up_and_down_at_once_leaves_nothing_behind_for_long(engine: Engine) -> None:
     took = []
     for _ in range(TIMES):
