@@ -115,6 +115,21 @@ class Functions:
         self.answer(id_, before, now)
         return None
 
+    def take_over(self, now: float) -> None:
+        """The session goes on with the conversation of one before, which may not have got what it had asked for."""
+        doubtful = dict(self._history.doubtful)
+        self._history.doubtful.clear()
+        if self._history.retold:
+            return
+        self._history.calls.update((id_, asked) for id_, (asked, _) in doubtful.items())
+        for id_, (_, output) in doubtful.items():
+            self.answer(id_, output, now)
+
+    def confirmed(self, item: str) -> None:
+        """The service has this item, which may be an output."""
+        if (call := self._sent.get(item)) is not None:
+            self._history.doubtful.pop(call.call.id, None)
+
     def answer(self, call_id: str, output: str, now: float) -> None:
         """A function has its output, which this session or one before has asked for."""
         asked = self._history.calls.pop(call_id, None)
@@ -122,6 +137,7 @@ class Functions:
             return
         if self._history.output(call_id) is None:
             self._history.tool((asked.call.id, asked.call.name, asked.call.arguments), output)
+        self._history.doubtful[call_id] = asked, output
         for response, group in self._asked.items():
             held = group.calls.get(call_id)
             if held is not None and held.state is State.RUNS:
@@ -142,6 +158,8 @@ class Functions:
     def spoken(self) -> None:
         """The agent has spoken: who asks for the same from here on wants it anew."""
         self._refused.clear()
+        for call in self._sent.values():  # some services confirm no items
+            self._history.doubtful.pop(call.call.id, None)
 
     def refused(self, event_id: object) -> None:
         """An output was refused: by the id of its message, or the one that was sent last."""

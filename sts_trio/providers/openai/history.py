@@ -57,8 +57,8 @@ class History:
     """The conversation of one call, over all its sessions, which it outlives.
 
     `conversation` is the service's own id of it, where it has one to resume by; `retold`: the session in use did not
-    take that up, and was told all this anew. `played` is the agent's voice, `calls` the functions that are to be
-    answered, by their ids, and `seen_calls` the ids of all.
+    take that up, and was told all this anew. `played` is the agent's voice. By their ids: `calls` are the functions that
+    are to be answered, `doubtful` the outputs that the service has not confirmed; `seen_calls` are the ids of all.
     """
 
     def __init__(self) -> None:
@@ -66,6 +66,7 @@ class History:
         self.retold = False
         self.played = PlaybackEstimate()
         self.calls: dict[str, OpenCall] = {}
+        self.doubtful: dict[str, tuple[OpenCall, str]] = {}
         self.seen_calls: deque[str] = deque(maxlen=_REMEMBERED_CALLS)
         self._sessions = 0
         self._turns: deque[_Turn] = deque(maxlen=_MOST_TURNS)

@@ -239,6 +239,9 @@ class RealtimeLink:
                     await self._send(setup.out.popleft())
         self._began = True
         self._protocol.events += (ready, *early)
+        self._protocol.take_over(trio.current_time())
+        with suppress(ProviderLost):
+            await self._flush()
 
     # Receiving.
 

@@ -107,6 +107,10 @@ class RealtimeProtocol:
         self._functions.expire(now)
         self._questions.expire(now)
 
+    def take_over(self, now: float) -> None:
+        """The session is open, and goes on with the conversation of the one before, if there was one."""
+        self._functions.take_over(now)
+
     def lost(self) -> None:
         """The session is over: what either side was saying has been said."""
         self._caller.lost()
@@ -186,6 +190,7 @@ class RealtimeProtocol:
         """An item is in the conversation: the service takes up what was typed, or begins to say something."""
         id_ = item.id or ""
         self._questions.confirmed(id_)
+        self._functions.confirmed(id_)
         if (text := self._typed.pop(id_, None)) is not None:
             self.events.append(UserTurn(text))
         if item.is_text:
