@@ -156,7 +156,7 @@ def _environment(folder: Path) -> dict[str, str]:
     (folder / "containers.conf").write_text(
         f"[containers]\ndefault_ulimits = [{', '.join(limits)}]\n"
         # runc: crun refuses a machine that has both versions of cgroups.
-        '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n'
+        '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\nexit_command_delay = 5\n'
         f'[network]\nnetwork_backend = "netavark"\nnetwork_config_dir = "{folder}/networks"\n'
     )
     (folder / "storage.conf").write_text(
