@@ -1,6 +1,8 @@
 # The image of one STS connector. Build: docker build -t dsai-sts-humeai .
+# BASE: the same from a registry of your own, or pinned by its digest.
+ARG BASE=python:3.13-slim
 
-FROM python:3.13-slim AS build
+FROM ${BASE} AS build
 
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
@@ -17,7 +19,7 @@ RUN pip wheel --no-index --no-deps --no-build-isolation --wheel-dir /wheel . \
  && pip --python /opt/sts-trio install --no-index --no-deps /wheel/*.whl
 
 
-FROM python:3.13-slim
+FROM ${BASE}
 
 COPY --from=build /opt/sts-trio /opt/sts-trio
 ENV PATH=/opt/sts-trio/bin:$PATH

@@ -120,7 +120,11 @@ class OpenAiSettings(RealtimeSettings):
         show=parsers.shown_url,
     )
     file_instructions: str | None = setting(
-        "OPENAI_FILE_INSTRUCTIONS", None, parsers.text, "A text file with the prompt, read for each call"
+        "OPENAI_FILE_INSTRUCTIONS",
+        None,
+        parsers.text,
+        "A text file with the prompt, read for each call",
+        forwarded=False,  # compose has PROMPT_FILE for it
     )
     welcome_message: str = setting(
         "OPENAI_WELCOME_MESSAGE",
