@@ -25,7 +25,7 @@ COPY --from=build /opt/sts-trio /opt/sts-trio
 ENV PATH=/opt/sts-trio/bin:$PATH
 # The base image ships its library without byte code, and later nobody may write any: compile what we import, once.
 RUN python -c "import sts_trio.cli, sts_trio.main, sts_trio.workers.supervisor, sts_trio.check, sts_trio.lab.demo, \
-    sts_trio.providers.hume.link, sts_trio.providers.openai.link" \
+    sts_trio.providers.hume.link, sts_trio.providers.openai.provider" \
  && mkdir -p /usr/src/app/tools
 
 # One BLAS thread: numpy is loaded by the resampler only, and else starts a thread for every core of the host.
