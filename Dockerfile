@@ -1,6 +1,8 @@
 # The image of one STS connector. Build: docker build -t dsai-sts-humeai .
+# BASE: the same from a registry of your own, or pinned by its digest.
+ARG BASE=python:3.13-slim
 
-FROM python:3.13-slim AS build
+FROM ${BASE} AS build
 
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
@@ -17,13 +19,13 @@ RUN pip wheel --no-index --no-deps --no-build-isolation --wheel-dir /wheel . \
  && pip --python /opt/sts-trio install --no-index --no-deps /wheel/*.whl
 
 
-FROM python:3.13-slim
+FROM ${BASE}
 
 COPY --from=build /opt/sts-trio /opt/sts-trio
 ENV PATH=/opt/sts-trio/bin:$PATH
 # The base image ships its library without byte code, and later nobody may write any: compile what we import, once.
 RUN python -c "import sts_trio.cli, sts_trio.main, sts_trio.workers.supervisor, sts_trio.check, sts_trio.lab.demo, \
-    sts_trio.providers.hume.link, sts_trio.providers.openai.link" \
+    sts_trio.providers.hume.link, sts_trio.providers.openai.provider" \
  && mkdir -p /usr/src/app/tools
 
 # One BLAS thread: numpy is loaded by the resampler only, and else starts a thread for every core of the host.

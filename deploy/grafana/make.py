@@ -144,6 +144,11 @@ SERVICE = [
         "What answers cost; cached ones cost less.",
         {"{{direction}} {{kind}}": growth("sts_tokens_total", "direction, kind") + " > 0"},
     ),
+    bars(
+        "Answers asked for again",
+        "Nothing of them was heard: they were empty, in text, filtered, cut short, failed, or never came.",
+        {"{{kind}}": growth("sts_provider_retries_total", "kind") + " > 0"},
+    ),
     lines(
         "What the account may still use",
         "As the provider said last.",

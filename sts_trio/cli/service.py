@@ -113,7 +113,7 @@ def check(call: bool, as_json: bool) -> None:
     default="markdown",
     metavar="FORM",
     type=click.Choice(list(FORMATS)),
-    help="markdown (README), env (.env.example) or compose.",
+    help="markdown (docs), env (.env.example) or compose.",
 )
 def settings(form: str) -> None:
     """Print every setting with its default and meaning."""

@@ -143,7 +143,7 @@ def _exit(report: CallReport, passed: bool) -> None:
 @click.option(
     "--faults",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="What is to go wrong (docs/faults.md).",
+    help="What is to go wrong (docs/internals/faults.md).",
 )
 def emulate(host: str, port: int, provider: str, rate: int, faults: Path | None) -> None:
     """Run a provider's server whose agent is a parrot; point HUMEAI_WS_URL, or the like, at it."""

@@ -3,8 +3,8 @@
 This is the environment's only reader.
 
 A table for each topic: each provider has its own beside its code (`providers/*/settings.py`), how a call goes is in
-`calls`, the service itself in `service`. `FORMATS` makes of them what people read: README's section, `.env.example`,
-compose's environment.
+`calls`, the service itself in `service`. `FORMATS` makes of them what people read: docs/reference/settings.md,
+`.env.example`, compose's environment.
 
 A `.env` file in the working directory is read as well; the environment beats it. Containers and panels pass variables
 that nobody filled in as an empty text, ``undefined`` or ``null``: all three mean unset.
@@ -220,7 +220,7 @@ def topics(tables: Tables) -> list[Topic]:
 
 
 def markdown(tables: Tables) -> str:
-    """Make README's section: a heading and a table for each topic."""
+    """Make the page of settings: a heading and a table for each topic."""
     lines: list[str] = []
     for topic in topics(tables):
         lines += ["", f"### {topic.title}", "", "| Variable | Default | Meaning |", "|---|---|---|"]

@@ -48,7 +48,7 @@ _OF_OTHERS = re.compile(
     r"|AGENT_(?:ID|NAME)|PROVIDER_\w+|INTERRUPT_LISTENING|SYSTEM_MESSAGE|AMBIENT_NOISE_\w+|(?:AVR|DSAI)_\w+"
     r"|ARI_\w+|AMI_(?:HOST|PORT|USER|USERNAME|PASSWORD|SECRET)|CONNECTOR_READINESS_TIMEOUT_MS"
     # Compose's and Docker's, and what our compose files use of them
-    r"|COMPOSE_\w+|DOCKER_\w+|BUILDKIT_\w+|TOOLS_DIR|DSAI_NETWORK_EXTERNAL"
+    r"|COMPOSE_\w+|DOCKER_\w+|BUILDKIT_\w+|TOOLS_DIR|PROMPT_FILE|SECOND_\w+|HAPROXY_IMAGE"
     # what Kubernetes gives a pod of each service, such as one that is called sts
     r"|\w+_SERVICE_(?:HOST|PORT\w*)|\w+_PORT_\d+_(?:TCP|UDP|SCTP)\w*"
     # the vendors' own tools and clients

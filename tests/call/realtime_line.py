@@ -76,8 +76,3 @@ class Line:
     def sound(self, since: float) -> float:
         """When the first sound came after a time; infinity for never."""
         return next((at for at, message in self.heard if message["type"] == "audio" and at >= since), float("inf"))
-
-
-# What is still to be built, by its name.
-AIR, TRANSCRIPTS, CLOSES = "no dead air", "transcripts", "close codes"
-ONCE, NICETY, NO_CREATED = "tools once", "transcription is a nicety", "no session.created"

@@ -23,7 +23,7 @@ from sts_trio.lab.emulator import (
     SlowAnswers,
 )
 from tests.call.bench import Bench
-from tests.call.realtime_line import ANSWER, BOTH, CLOSES, GREETING, KEYED, Line
+from tests.call.realtime_line import ANSWER, BOTH, GREETING, KEYED, Line
 from tests.call.stage import KEY, open_stage
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ class ToolRow:
     runs: int = 1
     said: str = "shipped"
     sessions: int = 1
-    todo: str = ""
 
 
 ASKED = AsksForTool(at="user_speaking", connections=0)
@@ -64,12 +63,12 @@ TOOLS = [
     ToolRow("its answer is rate limited", (OddResponses(how="rate_limited", at="tool_call"),)),
     ToolRow("its answer never comes", (OddResponses(how="unanswered", at="tool_call"),)),
     *(
-        ToolRow(f"{name} while it runs", (fault,), seconds=3.0, sessions=2, todo=todo)
-        for name, fault, todo in (
-            ("cut", Cut(at="tool_call", after=1.0, connections=0), ""),
-            ("reset", Reset(at="tool_call", after=1.0, connections=0), ""),
-            ("close 1011", CloseWith(code=1011, at="tool_call", after=1.0, connections=0), ""),
-            ("close 1000", CloseWith(code=1000, at="tool_call", after=1.0, connections=0), CLOSES),
+        ToolRow(f"{name} while it runs", (fault,), seconds=3.0, sessions=2)
+        for name, fault in (
+            ("cut", Cut(at="tool_call", after=1.0, connections=0)),
+            ("reset", Reset(at="tool_call", after=1.0, connections=0)),
+            ("close 1011", CloseWith(code=1011, at="tool_call", after=1.0, connections=0)),
+            ("close 1000", CloseWith(code=1000, at="tool_call", after=1.0, connections=0)),
         )
     ),
     ToolRow(

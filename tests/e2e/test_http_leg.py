@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import socket
 import subprocess
 from contextlib import asynccontextmanager
@@ -24,6 +23,7 @@ from tests.call.fakes import tone
 from tests.call.stage import BOTH, ONE, as_heard, make_settings
 from tests.e2e.evi import keeps, open_evi, until
 from tests.fakes.http_caller import HttpCaller
+from tests.fakes.programs import NEEDS_CURL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -116,13 +116,13 @@ async def old_audio(provider: str) -> dict[str, float]:
 @asynccontextmanager
 async def open_curl(port: int, *options: str) -> AsyncIterator[trio.Process]:
     """Have curl send what it reads, chunk by chunk (`-T -`), and give out what comes at once (`-N`)."""
-    assert shutil.which("curl"), "curl is not installed; .ci/run installs it"
     command = ["curl", "-sS", "-N", "-X", "POST", "-T", "-", *options, f"http://127.0.0.1:{port}{PATH}"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     async with trio.open_nursery() as nursery:
         yield await nursery.start(partial(trio.run_process, command, check=False, **pipes))
 
 
+@NEEDS_CURL
 @ONE
 async def test_curl_streams_both_ways(provider: str) -> None:
     up, down, heard = random.Random(3).randbytes(50 * 321 + 1), tone(0.7), bytearray()
@@ -157,6 +157,7 @@ async def test_curl_streams_both_ways(provider: str) -> None:
     assert "content-type: application/octet-stream" in head
 
 
+@NEEDS_CURL
 @ONE
 async def test_curl_hears_why_there_is_no_call(provider: str, nursery: trio.Nursery) -> None:
     """A key that is refused is final; what may pass is tried again, and by then the head of the response is out."""

@@ -24,6 +24,7 @@ import trio
 import yaml
 from packaging.requirements import Requirement
 
+from sts_trio import __version__
 from sts_trio import settings as document
 from sts_trio.providers import SETTINGS
 from sts_trio.settings import load_settings
@@ -37,6 +38,7 @@ PANEL_SECONDS = 15.0  # how long the panel waits for `healthy`
 VARIABLES = [variable for topic in document.topics(SETTINGS) for variable in topic.variables]
 NAMES = [variable.name for variable in VARIABLES]
 ALIASES = [alias for variable in VARIABLES for alias in variable.aliases]
+PROMPTS = [name for name in NAMES if name.endswith("_FILE_INSTRUCTIONS")]
 DEFAULTS: dict[str, Any] = {variable.name: variable.default for variable in VARIABLES}
 
 
@@ -65,6 +67,8 @@ def stages() -> tuple[tuple[Step, ...], ...]:
     for line in re.sub(r"\\\n", " ", "\n".join(lines)).splitlines():
         if line.strip():
             word, _, rest = line.strip().partition(" ")
+            if word == "ARG" and not found:  # before the first stage: the base of all of them
+                continue
             if word == "FROM":
                 found.append([])
             found[-1].append(Step(word, rest.strip()))
@@ -86,7 +90,8 @@ def environment() -> dict[str, str]:
 def test_the_dockerfile_has_a_build_stage_and_a_final_one() -> None:
     build, final = stages()
     assert build[0].rest.split()[0] == final[0].rest, "the virtual environment's Python must be where it was"
-    assert re.fullmatch(r"python:3\.1[1-9]-slim", final[0].rest)
+    assert final[0].rest == "${BASE}"
+    assert re.findall(r"^ARG (.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE) == ["BASE=python:3.13-slim"]
     assert [step.word for step in final if step.word == "COPY"] == ["COPY"]
     assert only("COPY").rest.startswith("--from=build ")
 
@@ -186,14 +191,20 @@ def compose() -> dict[str, Any]:
 
 
 def resolved(value: str, outside: Mapping[str, str]) -> str:
-    """Put values in place of ``${NAME-default}`` and ``${NAME:-default}``, as Compose does."""
+    """Put values in place of ``${NAME-default}``, ``${NAME:-default}`` and ``${NAME:+word}``, as Compose does."""
 
     def choose(found: re.Match[str]) -> str:
-        name, colon, default = found.groups()
+        name, colon, sign, word = found.groups()
         given = outside.get(name)
-        return default if given is None or (colon and not given) else given
+        there = given is not None and (not colon or given != "")
+        if sign == "+":
+            return word if there else ""
+        return given or "" if there else word
 
-    return re.sub(r"\$\{(\w+)(:?)-([^}]*)\}", choose, value)
+    inner = r"\$\{(\w+)(:?)([-+])([^${}]*)\}"  # innermost first: a default may be another one
+    while (found := re.sub(inner, choose, value)) != value:
+        value = found
+    return value
 
 
 def variables(service: str, **outside: str) -> dict[str, str | None]:
@@ -211,8 +222,9 @@ def seconds(text: str) -> int:
 def test_compose_passes_every_setting_through_and_invents_none() -> None:
     given = variables("dsai-sts-humeai")
     assert given.pop("PORT") == str(DEFAULTS["PORT"])
-    del given["AMI_URL"]  # the one with a default of its own, below
-    assert sorted(given) == sorted({*NAMES, *ALIASES} - {"HOST", "PORT", "AMI_URL", "TOOLS_DIR"})
+    for name in ("AMI_URL", *PROMPTS):  # those with a default of their own, below
+        del given[name]
+    assert sorted(given) == sorted({*NAMES, *ALIASES} - {"HOST", "PORT", "AMI_URL", "TOOLS_DIR", *PROMPTS})
     assert set(given.values()) == {None}, "an unset variable must stay unset"
 
 
@@ -235,7 +247,7 @@ def test_compose_controls_calls_through_the_familys_service_unless_told_otherwis
 def test_compose_mounts_the_operators_tools_where_the_service_looks_for_them(
     service: str, outside: dict[str, str], source: str
 ) -> None:
-    [mount] = compose()["services"][service]["volumes"]
+    mount = compose()["services"][service]["volumes"][0]
     # The long form: in the short one, TOOLS_DIR=tools would name a volume instead of a directory.
     assert mount["type"] == "bind"
     assert resolved(mount["source"], outside) == source
@@ -243,6 +255,30 @@ def test_compose_mounts_the_operators_tools_where_the_service_looks_for_them(
     assert mount["read_only"] is True
     assert mount["bind"] == {"create_host_path": True}
     assert "TOOLS_DIR" not in variables(service), "a path outside means nothing inside"
+
+
+@pytest.mark.parametrize(
+    ("outside", "source", "read"),
+    [
+        ({}, "/dev/null", ""),
+        ({"PROMPT_FILE": ""}, "/dev/null", ""),
+        ({"PROMPT_FILE": "./prompt.txt"}, "./prompt.txt", "prompt.txt"),
+        ({"PROMPT_FILE": "./p", "HUMEAI_FILE_INSTRUCTIONS": "/f"}, "./p", "/f"),
+    ],
+)
+def test_a_prompt_file_is_mounted_and_read_whatever_the_provider(
+    outside: dict[str, str], source: str, read: str
+) -> None:
+    mount = compose()["services"]["dsai-sts-humeai"]["volumes"][1]
+    assert mount["type"] == "bind"
+    assert resolved(mount["source"], outside) == source
+    assert mount["target"] == f"{only('WORKDIR').rest}/prompt.txt"
+    assert mount["read_only"] is True
+    given = variables("dsai-sts-humeai", **outside)
+    assert len(PROMPTS) == 3
+    assert given["HUMEAI_FILE_INSTRUCTIONS"] == read
+    for name in PROMPTS[1:]:
+        assert given[name] == ("prompt.txt" if outside.get("PROMPT_FILE") else "")
 
 
 def test_compose_is_the_seeds_service_on_the_seeds_network() -> None:
@@ -269,7 +305,7 @@ def test_compose_gives_no_service_more_than_it_needs(name: str) -> None:
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
-    assert service["image"] == "dsai-sts-humeai"
+    assert service["image"] == f"dsai-sts-humeai:{__version__}"
     assert not service.keys() & {"privileged", "cap_add", "user"}
 
 

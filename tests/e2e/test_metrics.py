@@ -1,8 +1,9 @@
-"""`GET /metrics` as Prometheus asks for it: curl, a real socket, a real clock."""
+"""`GET /metrics` as Prometheus asks for it: a real socket, a real clock."""
 
 from __future__ import annotations
 
 import time
+from urllib.request import urlopen
 
 import trio
 from prometheus_client.parser import text_string_to_metric_families
@@ -15,15 +16,17 @@ from tests.e2e.evi import open_core, open_evi, until
 from tests.e2e.service import FRAME, INIT, hear, service
 
 
-async def curl(url: str) -> tuple[str, dict[str, float]]:
+async def scrape(url: str) -> tuple[str, dict[str, float]]:
     """Return the content type, and samples by name and the labels' values."""
-    asked = await trio.run_process(
-        ["curl", "-sS", "--max-time", "5", "-w", "\n%{content_type}", url], capture_stdout=True
-    )
-    text, _, content_type = asked.stdout.decode().rpartition("\n")
+
+    def ask() -> tuple[str, str]:
+        with urlopen(url, timeout=5) as answer:
+            return answer.headers["Content-Type"], answer.read().decode()
+
+    content_type, text = await trio.to_thread.run_sync(ask)
     return content_type, {
         " ".join((sample.name, *sample.labels.values())): sample.value
-        for family in text_string_to_metric_families(text + "\n")
+        for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
 
@@ -44,10 +47,10 @@ async def test_a_scrape_over_a_real_socket_tells_what_a_call_did(provider: str) 
             await evi.interrupt(0)
             await hear(core, "interruption")
             await trio.sleep(0.1)  # the lag is measured twenty times a second
-            content_type, live = await curl(target)
+            content_type, live = await scrape(target)
         await until(lambda: not evi.chats)
         await trio.sleep(0.3)
-        _, after = await curl(target)
+        _, after = await scrape(target)
     assert content_type.startswith("text/plain")
     assert live["sts_calls_active websocket"] == 1
     assert live["sts_turn_latency_seconds_count"] == live["sts_barge_in_stop_seconds_count"] == 1

@@ -33,9 +33,9 @@ CALLS = int(os.environ.get("ROLLING_CALLS", "50"))
 CALL_SECONDS = 4.0
 CHUNK = bytes(1600)  # 100 ms: what the test itself must move stays small
 
-# What the README tells an operator to write.
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-HAPROXY = README.partition("```haproxy\n")[2].partition("```")[0]
+# What an operator is told to write.
+SCALE = (Path(__file__).parents[2] / "docs/operations/scale.md").read_text(encoding="utf-8")
+HAPROXY = SCALE.partition("```haproxy\n")[2].partition("```")[0]
 
 
 def configuration(port: int, a: int, b: int) -> str:

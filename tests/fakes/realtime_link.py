@@ -12,13 +12,14 @@ from trio_websocket import ConnectionClosed, wrap_server_stream
 
 from sts_trio.providers.base import SessionEnd
 from sts_trio.providers.dial import Endpoint
-from sts_trio.providers.openai.link import RealtimeLink, RealtimeProvider
+from sts_trio.providers.openai.provider import RealtimeProvider
 from sts_trio.providers.openai.session import Options
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from sts_trio.providers.base import AgentEvent, AgentNews
+    from sts_trio.providers.openai.link import RealtimeLink
 
 KEY = "key-that-nobody-may-see"
 

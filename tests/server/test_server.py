@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from sts_trio.web.call_socket import CLOSE_SECONDS
 from sts_trio.web.connections import listen, notice_dead_peers
 from sts_trio.web.server import GRACEFUL_SECONDS, make_config, serve_app
 from tests.fakes.http_caller import HttpCaller
+from tests.fakes.programs import NEEDS_CURL
 from tests.fakes.raw_client import BINARY, TEXT, frame, hear, hear_head, upgrade
 from tests.fakes.wire import nothing_against
 
@@ -129,7 +129,7 @@ async def test_a_foreign_client_is_told_that_its_message_is_too_big() -> None:
         (["-X", "DELETE", "/ready"], "405", {"message": "Not this way: this path only answers GET."}),
     ],
 )
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed; .ci/run installs it")
+@NEEDS_CURL
 async def test_curl(arguments: list[str], status: str, body: dict[str, str]) -> None:
     *options, path = arguments
     async with serving() as (address, _):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import pytest
 
 from sts_trio.errors import ConfigError
 from sts_trio.settings.dotenv_file import DotenvFile
+from tests.fakes.programs import NEEDS_COMPOSE, compose
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,17 +83,7 @@ def test_what_would_differ_is_refused_with_its_line_and_without_its_value(text: 
     assert "HOME" not in problem
 
 
-def compose() -> list[str]:
-    """The command, if there is a Compose 2 on this machine."""
-    for command in (["docker", "compose"], ["docker-compose"]):
-        if shutil.which(command[0]):
-            shown = subprocess.run([*command, "version", "--short"], capture_output=True, text=True, check=False)
-            if shown.stdout.startswith(("2.", "v2.")):
-                return command
-    return []
-
-
-@pytest.mark.skipif(not compose(), reason="there is no Compose 2 here (Debian 13: docker-compose)")
+@NEEDS_COMPOSE
 @pytest.mark.parametrize("text", [*FILES, *REFUSED])
 def test_compose_reads_the_file_as_this_table_says(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/root")

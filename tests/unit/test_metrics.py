@@ -1,10 +1,10 @@
-"""What is shown of the metrics: the README's table, sums that never fall, labels that stay few."""
+"""What is shown of the metrics: sums that never fall, labels that stay few."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import fields
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import trio
 import trio.testing
@@ -19,7 +19,8 @@ from sts_trio.metrics import IN_SECONDS, MOST_EMOTIONS, SERIES, Metrics
 from tests.call.stage import make_settings
 from tests.fakes.metrics import used
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def values(metrics: Metrics, prefix: str) -> dict[tuple[str, ...], float]:
@@ -30,26 +31,6 @@ def values(metrics: Metrics, prefix: str) -> dict[tuple[str, ...], float]:
         for sample in family.samples
         if sample.name.startswith(prefix)
     }
-
-
-def metrics_table(metrics: Metrics) -> str:
-    """The README's table, made of what a scrape collects."""
-    rows = ["| Series | Type | Labels | Meaning |", "|---|---|---|---|"]
-    for family in metrics.registry.collect():
-        if family.name.startswith("sts_"):
-            name = family.name + ("_total" if family.type == "counter" else "")
-            labels = sorted({label for sample in family.samples for label in sample.labels} - {"le"})
-            rows.append(f"| `{name}` | {family.type} | {', '.join(labels)} | {family.documentation} |")
-    return "\n".join(rows)
-
-
-async def test_the_readme_lists_every_series() -> None:
-    _, begin, rest = README.partition("<!-- metrics -->")
-    table, end, _ = rest.partition("<!-- /metrics -->")
-    assert begin, "README.md has no <!-- metrics --> mark"
-    assert end, "README.md has no <!-- /metrics --> mark"
-    expected = metrics_table(used())
-    assert table.strip() == expected, f"put this table into README.md:\n\n{expected}\n"
 
 
 async def test_a_scrape_is_what_prometheus_reads_and_holds_the_process_too() -> None:

@@ -30,6 +30,9 @@ def test_the_version_is_the_same_wherever_it_is_written() -> None:
     assert CliRunner().invoke(main, ["--version"]).output.split()[-1] == __version__
     [label] = re.findall(r'org\.opencontainers\.image\.version="([^"]+)"', read("Dockerfile"))
     assert label == __version__, "the label of the image"
+    composed = [Path("compose.yml"), *sorted((ROOT / "deploy/compose").glob("*.yml"))]
+    tags = {tag for path in composed for tag in re.findall(r"image: dsai-sts-humeai:(\S+)", read(str(path)))}
+    assert tags == {__version__}, "the image in the compose files"
     releases = re.findall(r"^## \[([^\]]+)\](?: - (\d{4}-\d\d-\d\d))?$", read("CHANGELOG.md"), re.MULTILINE)
     assert releases[0] == ("Unreleased", "")
     assert releases[1][0] == __version__, "CHANGELOG.md's latest release"

@@ -1,4 +1,4 @@
-"""Every environment variable: default, good and wrong values, unset words, aliases, `.env`, secrets, the README."""
+"""Every environment variable: default, good and wrong values, unset words, aliases, `.env`, secrets, what is told."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
-from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 import sts_trio.settings as reader
 from sts_trio import settings as document
-from sts_trio.cli import main
 from sts_trio.errors import ConfigError
 from sts_trio.logs import set_up_logging
 from sts_trio.providers import PROVIDERS, SETTINGS, find_provider
@@ -1003,30 +1001,12 @@ def test_whatever_a_rule_holds_it_is_taken_or_refused_in_one_line(rule: object) 
     assert not refusal or re.fullmatch(r"a JSON list of rules; rule 1: .+", refusal)
 
 
-# What the reader of the README and of `.env.example` is told.
+# What the reader of the docs and of `.env.example` is told.
 
 
-def test_the_readme_and_the_example_tell_the_prompt_that_is_left_when_there_is_no_other() -> None:
+def test_the_help_and_the_example_tell_the_prompt_that_is_left_when_there_is_no_other() -> None:
     assert f"`{DEFAULT_INSTRUCTIONS}`" in variables(HumeSettings)["instructions"].help
     assert DEFAULT_INSTRUCTIONS in (ROOT / ".env.example").read_text(encoding="utf-8")
-
-
-def marked(file: str, mark: str) -> str:
-    """The lines of a file between a mark and its end; both are in comments."""
-    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
-    (begin,) = [number for number, line in enumerate(lines) if re.match(rf" *(<!--|#) {mark}\b", line)]
-    (end,) = [number for number, line in enumerate(lines) if re.match(rf" *(<!--|#) /{mark}\b", line)]
-    return "\n".join(lines[begin + 1 : end]) + "\n"
-
-
-@pytest.mark.parametrize(
-    ("form", "file"), [("markdown", "README.md"), ("env", ".env.example"), ("compose", "compose.yml")]
-)
-def test_each_file_that_lists_the_settings_has_what_the_command_prints(form: str, file: str) -> None:
-    printed = CliRunner().invoke(main, ["settings", "--format", form])
-    assert printed.exit_code == 0
-    held = (ROOT / file).read_text(encoding="utf-8") if form == "env" else marked(file, "settings")
-    assert held == printed.output, f"put into {file} what `sts-trio settings --format {form}` prints"
 
 
 def test_every_setting_is_described_in_every_form() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket as stdlib
 import ssl
 import subprocess
@@ -24,6 +23,7 @@ from sts_trio.websocket.fast_path import FastPath
 from sts_trio.websocket.frames import BINARY, TEXT, ClientFramer, FrameParser
 from sts_trio.websocket.tls import TlsStream, client_context
 from sts_trio.wiring import trust
+from tests.fakes.programs import NEEDS_OPENSSL
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -361,7 +361,7 @@ async def test_a_lane_learns_of_the_end_of_tls_though_the_connection_stays_open(
     nursery.cancel_scope.cancel()
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs OpenSSL's command")
+@NEEDS_OPENSSL
 @pytest.mark.parametrize(
     ("asks", "allowed"), [("", False), ("r", False), ("r", True)], ids=["never", "as we are", "where we allow it"]
 )

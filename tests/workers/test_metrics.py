@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 from math import inf
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -18,8 +17,6 @@ from sts_trio.metrics import Metrics
 from sts_trio.workers.metrics import HIGHEST_GAUGES, LOWEST_GAUGES, SUMMED_GAUGES, MergedMetrics, MetricsCollector
 from sts_trio.workers.pool import WorkerPool
 from tests.fakes.metrics import used
-
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
 def samples(text: str | bytes) -> dict[str, float]:
@@ -113,15 +110,6 @@ def test_a_sum_is_exact_and_never_falls_whoever_dies_when(steps: list[tuple[int,
             assert now == float(dead + sum(map(Fraction, living.values())))
             assert now >= shown
             shown = now
-
-
-async def test_the_readme_lists_what_the_supervisor_tells() -> None:
-    rows = ["| Series | Type | Meaning |", "|---|---|---|"]
-    for family in MetricsCollector(WorkerPool([0])).collect():
-        name = family.name + ("_total" if family.type == "counter" else "")
-        rows.append(f"| `{name}` | {family.type} | {family.documentation} |")
-    table = README.partition("<!-- workers -->")[2].partition("<!-- /workers -->")[0]
-    assert table.strip() == "\n".join(rows), "put this table into README.md:\n\n" + "\n".join(rows)
 
 
 @pytest.mark.parametrize("value", ["a\\b", 'say "x"', "two\nlines", "ümlaut", "}"])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # A text goes in a text frame, bytes in a binary one.
 Odd = str | bytes | Callable[[], str]
 
-# Each is a row of docs/faults.md (a test compares).
+# Each is a row of docs/internals/faults.md (a test compares).
 JunkKind = Literal[
     # The frame, and the message as a whole.
     "json", "no_object", "no_type", "unknown_type", "field", "base64", "wav", "utf8",

@@ -1,4 +1,4 @@
-"""How an emulator behaves, and the part of it that a file of faults (docs/faults.md) can say. Pure.
+"""How an emulator behaves, and the part of it that a file of faults (docs/internals/faults.md) can say. Pure.
 
 The defaults are EVI's own, where they are known.
 """

@@ -89,7 +89,7 @@ class SendGarbage(Step, frozen=True, tag="bytes"):
 
 
 class SendJunk(Step, frozen=True, tag="junk"):
-    """Send one whole frame that breaks the protocol, in the way of `kind` (docs/faults.md has them all)."""
+    """Send one whole frame that breaks the protocol, in the way of `kind` (docs/internals/faults.md has them all)."""
 
     after: Seconds = 0.0
     kind: JunkKind = "json"

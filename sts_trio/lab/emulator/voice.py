@@ -50,7 +50,7 @@ class Chunk:
 
 @cache  # one for all chats: 110 kB
 def greeting() -> Recording:
-    """Return the bundled greeting, "Hello, how can I help you today?" (docs/assets.md)."""
+    """Return the bundled greeting, "Hello, how can I help you today?" (docs/internals/assets.md)."""
     with (
         resources.files("sts_trio.lab.emulator").joinpath("greeting.wav").open("rb") as file,
         wave.open(file) as source,

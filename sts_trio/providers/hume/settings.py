@@ -83,7 +83,11 @@ class HumeSettings(ProviderSettings):
         show=parsers.shown_url,
     )
     file_instructions: str | None = setting(
-        "HUMEAI_FILE_INSTRUCTIONS", None, parsers.text, "A text file with the prompt, read for each call"
+        "HUMEAI_FILE_INSTRUCTIONS",
+        None,
+        parsers.text,
+        "A text file with the prompt, read for each call",
+        forwarded=False,  # compose has PROMPT_FILE for it
     )
     welcome_message: str = setting(
         "HUMEAI_WELCOME_MESSAGE",

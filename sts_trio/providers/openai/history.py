@@ -57,8 +57,8 @@ class History:
     """The conversation of one call, over all its sessions, which it outlives.
 
     `conversation` is the service's own id of it, where it has one to resume by; `retold`: the session in use did not
-    take that up, and was told all this anew. `played` is the agent's voice. By their ids: `calls` are the functions that
-    are to be answered, `doubtful` the outputs that the service has not confirmed; `seen_calls` are the ids of all.
+    take that up, and was told all this anew. `played` is the agent's voice. By their ids: `calls` are the functions
+    that are to be answered, `doubtful` the outputs that the service has not confirmed; `seen_calls` are the ids of all.
     """
 
     def __init__(self) -> None:

@@ -117,9 +117,9 @@ class SessionSetup:
             ProviderError: the service reported an error, closed, or will speak in another format than `codec`'s.
         """
         match message:
-            case wire.SessionCreated() if self._created is None:
+            case wire.SessionCreated():
+                self.begin()
                 self._created = message.created
-                self.out.append(wire.SessionUpdate(_SETTINGS, self._settings))
             case wire.SessionUpdated(session=updated) if self._created is not None:
                 self._check(updated)
                 self._history.retold = self._asked is None or self._history.conversation != self._asked
@@ -130,6 +130,7 @@ class SessionSetup:
                     shown(self._created.id), self._history, lasts(self._created.expires_at, now), keeps_context=True
                 )
             case wire.ConversationCreated(conversation=conversation):
+                self.begin()
                 if self._dialect.resumes and conversation.id:
                     self._history.conversation = conversation.id
             case wire.ServiceError():
@@ -143,6 +144,12 @@ class SessionSetup:
             case _:
                 pass
         return None
+
+    def begin(self) -> None:
+        """Say what the session is to be like, once: it is there, though no `session.created` need tell of it."""
+        if self._created is None:
+            self._created = wire.Created()
+            self.out.append(wire.SessionUpdate(_SETTINGS, self._settings))
 
     def complaint(self, end: str) -> str:
         """Add to `end`, which says how the opening failed, the last error that the service had reported."""

@@ -120,7 +120,11 @@ class OpenAiSettings(RealtimeSettings):
         show=parsers.shown_url,
     )
     file_instructions: str | None = setting(
-        "OPENAI_FILE_INSTRUCTIONS", None, parsers.text, "A text file with the prompt, read for each call"
+        "OPENAI_FILE_INSTRUCTIONS",
+        None,
+        parsers.text,
+        "A text file with the prompt, read for each call",
+        forwarded=False,  # compose has PROMPT_FILE for it
     )
     welcome_message: str = setting(
         "OPENAI_WELCOME_MESSAGE",
@@ -345,7 +349,7 @@ class OpenAiSettings(RealtimeSettings):
 def open_realtime(settings: RealtimeSettings, key: str, dial: Dial, times: SocketTimes) -> AgentProvider:
     """Build the way to the service. The link is imported here: who only reads settings does not wait for it."""
     from sts_trio.providers.dial import Endpoint
-    from sts_trio.providers.openai.link import RealtimeProvider
+    from sts_trio.providers.openai.provider import RealtimeProvider
 
     endpoint = Endpoint.from_url(settings.url)
     options, safety_key = settings.options(), settings.safety_key

@@ -74,7 +74,11 @@ class XaiSettings(RealtimeSettings):
         show=parsers.shown_url,
     )
     file_instructions: str | None = setting(
-        "XAI_FILE_INSTRUCTIONS", None, parsers.text, "A text file with the prompt, read for each call"
+        "XAI_FILE_INSTRUCTIONS",
+        None,
+        parsers.text,
+        "A text file with the prompt, read for each call",
+        forwarded=False,  # compose has PROMPT_FILE for it
     )
     welcome_message: str = setting(
         "XAI_WELCOME_MESSAGE",

@@ -1,4 +1,4 @@
-"""The bad days of the emulator's Realtime services: each comes as docs/faults.md says, and passes."""
+"""The bad days of the emulator's Realtime services: each comes as docs/internals/faults.md says, and passes."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ from sts_trio.lab.emulator.malformed import JunkKind
 from sts_trio.lab.emulator.options import KINDS
 from sts_trio.lab.emulator.realtime.malformed import MALFORMED as REALTIME
 
-DOCS = Path(__file__).parents[3] / "docs" / "faults.md"
+DOCS = Path(__file__).parents[3] / "docs/internals/faults.md"
 
 EXAMPLE = FaultsFile(
     faults=(

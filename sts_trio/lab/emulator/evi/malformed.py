@@ -1,4 +1,4 @@
-"""Messages that EVI would not send, by kind (docs/faults.md). Pure."""
+"""Messages that EVI would not send, by kind (docs/internals/faults.md). Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events that no service of the Realtime protocol would send, by kind (docs/faults.md). Pure."""
+"""Events that no service of the Realtime protocol would send, by kind (docs/internals/faults.md). Pure."""
 
 from __future__ import annotations
 

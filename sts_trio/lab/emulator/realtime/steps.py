@@ -1,4 +1,4 @@
-"""The bad days that a service of the Realtime protocol has, as steps (docs/faults.md; docs/protocols/realtime.md 10).
+"""The bad days of a Realtime service, as steps (docs/internals/faults.md; docs/protocols/realtime.md 10).
 
 Each holds from its moment on. `troubles` says what they make of a session. Pure.
 """

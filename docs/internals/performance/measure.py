@@ -1,7 +1,7 @@
-"""Measure the curve of docs/performance.md again, on this machine: latency and CPU against the number of calls.
+"""Measure the curve of docs/internals/performance.md again on this machine: latency and CPU by the number of calls.
 
-    python docs/performance/measure.py 25 50 100 150 200 250     # writes curve.json beside this file
-    python docs/performance/plot.py                              # draws curve.svg from it
+    python docs/internals/performance/measure.py 25 50 100 150 200 250     # writes curve.json beside this file
+    python docs/internals/performance/plot.py                              # draws curve.svg from it
 
 The service runs on the first core, the load on the others: at least two are needed, and nothing else to do for them.
 """

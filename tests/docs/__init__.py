@@ -1,0 +1,1 @@
+"""What people read: the pages, the README, and what the code writes into them."""
