@@ -154,6 +154,8 @@ async def calls_that_the_provider_ends(tmp_path: Path, style: str, provider: str
                 await evi.user_says(-1, SPOKEN, anger=0.9)
                 await evi.agent_says(-1, SPOKEN)
                 await evi.say(-1, **last)
+                if provider != "humeai":  # whose closes are no good-byes: what an error says ends the call
+                    await evi.say(-1, type="error", error={"code": "insufficient_quota", "message": f"none: {KEY}"})
                 await evi.chats[-1].aclose(1008 if last["type"] == SPOKEN else 1000, SPOKEN[:3])
             evi.messages.clear()
     assert '"type": "error"' in "".join(said)
