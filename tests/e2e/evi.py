@@ -131,6 +131,7 @@ class Realtime(Evi):
     provider: str = "openai"
     over: set[str] = field(default_factory=set)  # replies that are over; what still comes of them is late
     reply: str = ""
+    turns: int = 0  # of the caller that are over
 
     async def _serve(self, request: WebSocketRequest) -> None:
         chat = await request.accept()
@@ -152,9 +153,10 @@ class Realtime(Evi):
                 self.chats.remove(chat)
 
     async def interrupt(self, chat: int) -> float:
-        at = await self.say(chat, type="input_audio_buffer.speech_started", item_id="u")
+        item = f"u{self.turns}"
+        at = await self.say(chat, type="input_audio_buffer.speech_started", item_id=item)
         await self._done(chat, "cancelled")
-        await self.say(chat, type="input_audio_buffer.speech_stopped", item_id="u")
+        await self.say(chat, type="input_audio_buffer.speech_stopped", item_id=item)
         return at
 
     async def end_turn(self, chat: int) -> float:
@@ -164,9 +166,10 @@ class Realtime(Evi):
         return await self.say(chat, type="response.output_audio_transcript.done", response_id="r", transcript=text)
 
     async def user_says(self, chat: int, text: str, anger: float | None = None) -> float:
-        at = await self.say(chat, type="input_audio_buffer.committed", item_id="u")
+        item, self.turns = f"u{self.turns}", self.turns + 1
+        at = await self.say(chat, type="input_audio_buffer.committed", item_id=item)
         kind = "conversation.item.input_audio_transcription.completed"
-        await self.say(chat, type=kind, item_id="u", transcript=text)
+        await self.say(chat, type=kind, item_id=item, transcript=text)
         return at
 
     async def complain(self, chat: int, text: str) -> float:

@@ -136,7 +136,7 @@ async def test_core_hears_that_the_connection_was_refused(provider: str) -> None
     async with service(f"ws://127.0.0.1:{port}/", provider, ready_seconds=1.0) as url, open_core(url) as core:
         await core.send_message(INIT)
         error = json.loads(await core.get_message())
-        assert error["message"] == f"cannot connect to 127.0.0.1:{port}: Connection refused"
+        assert error["message"].startswith(f"cannot connect to 127.0.0.1:{port}: Connection refused")
 
 
 @ONE

@@ -229,7 +229,7 @@ async def test_a_wrong_file_of_faults_is_one_clear_line(
         capture_stderr=True,
         check=False,
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert said in done.stderr.decode()
     assert done.stderr.startswith(b"sts-trio: ")
     assert done.stderr.count(b"\n") == 1
