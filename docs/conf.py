@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS))
 
-from pages import tables_of_contents  # noqa: E402
+from pages import tables_of_contents
 
 _LINK = re.compile(r"\]\((\.\./[^)#]+)(#[^)]*)?\)")
 

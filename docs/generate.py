@@ -22,16 +22,16 @@ import trio
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # for this directory's neighbours, when it is run as a script
 
-from docs import log_events  # noqa: E402
-from sts_trio import errors  # noqa: E402
-from sts_trio.call.handler import OTHER_REASONS, REASONS  # noqa: E402
-from sts_trio.call.meter import CANCELLED, CallCounts, Cause, Series  # noqa: E402
-from sts_trio.cli import main as sts_trio  # noqa: E402
-from sts_trio.providers import SETTINGS  # noqa: E402
-from sts_trio.settings import FORMATS  # noqa: E402
-from sts_trio.workers.metrics import MetricsCollector  # noqa: E402
-from sts_trio.workers.pool import WorkerPool  # noqa: E402
-from tests.fakes.metrics import used  # noqa: E402
+from docs import log_events
+from sts_trio import errors
+from sts_trio.call.handler import OTHER_REASONS, REASONS
+from sts_trio.call.meter import CANCELLED, CallCounts, Cause, Series
+from sts_trio.cli import main as sts_trio
+from sts_trio.providers import SETTINGS
+from sts_trio.settings import FORMATS
+from sts_trio.workers.metrics import MetricsCollector
+from sts_trio.workers.pool import WorkerPool
+from tests.fakes.metrics import used
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
