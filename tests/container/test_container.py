@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.container, pytest.mark.timeout(900)]
 
 PANEL_SECONDS = 15.0  # how long the panel waits for `healthy`
 GONE_SECONDS = 5.0
-TIMES = 20
+TIMES = int(os.environ.get("UP_DOWN_TIMES", "20"))
 _LOOK = "sts-trio --version; id -u; pwd; ls -A; echo > x || echo no"
 HELD = ("--read-only", "--cap-drop", "all", "--security-opt", "no-new-privileges")
 _MADE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "sts-trio-container"
