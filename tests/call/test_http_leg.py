@@ -229,13 +229,13 @@ async def test_a_provider_that_fails_before_it_speaks(
         assert caller.ended_at - caller.began_at < 11
 
 
-@ONE
 @pytest.mark.parametrize(("goes_on", "status"), [(True, 200), (False, 500)])
-async def test_an_error_that_ends_nothing_is_no_500(
-    provider: str, goes_on: bool, status: int, autojump_clock: Clock
-) -> None:
-    """All within `HEADERS_SECONDS`: an error, perhaps the caller's next turn, and the agent's good-bye."""
-    async with open_leg(provider) as (stage, evi):
+async def test_an_error_that_ends_nothing_is_no_500(goes_on: bool, status: int, autojump_clock: Clock) -> None:
+    """All within `HEADERS_SECONDS`: an error, perhaps the caller's next turn, and the agent's good-bye.
+
+    A Realtime service has none (docs/protocols/realtime.md 8.2).
+    """
+    async with open_leg("humeai") as (stage, evi):
         caller = await place(stage, evi)
         await evi.complain(0, "a hiccup")
         if goes_on:
@@ -246,9 +246,8 @@ async def test_an_error_that_ends_nothing_is_no_500(
     assert (b"a hiccup" in caller.body) == (status == 500)
 
 
-@ONE
-async def test_an_agent_that_says_good_bye_is_heard_out(provider: str, autojump_clock: Clock) -> None:
-    async with open_leg(provider) as (stage, evi):
+async def test_an_agent_that_says_good_bye_is_heard_out(autojump_clock: Clock) -> None:
+    async with open_leg("humeai") as (stage, evi):
         caller = await place(stage, evi)
         await evi.speak(0, 2.0, "r", rate=8000)
         await trio.testing.wait_all_tasks_blocked()
