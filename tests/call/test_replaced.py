@@ -90,10 +90,12 @@ async def test_a_question_is_answered_once_whenever_the_session_breaks(
     assert answered.startswith("You said: (")
     cut_off = began + ASKED + 0.4 < resumed < heard.audio[0] + 1
     assert len(more) <= cut_off, "a second answer to one question"
-    assert heard.user in ([], ["(1.0 s of speech)"])
+    # What began less than a tenth of a second before the break was not known as speech yet.
+    seconds = 0.9 if 0.5 < broken_at < 0.6 else 1.0
+    assert heard.user in ([], [f"({seconds} s of speech)"], ["(1.0 s of speech)"])
     assert not heard.errors
     assert heard.audio[0] <= max(resumed, began + ASKED + SILENCE) + FIRST_SOUND
-    assert len(heard.pcm) >= 1.0 * 16_000, "what began a tenth of a second before the break is not known as speech yet"
+    assert len(heard.pcm) >= (seconds + 0.1) * 16_000
 
 
 async def test_an_answer_that_was_cut_off_is_gone_on_with(autojump_clock: trio.testing.MockClock) -> None:
