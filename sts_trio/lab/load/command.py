@@ -159,7 +159,10 @@ async def _start_service(
         if others := mine - cores:
             os.sched_setaffinity(0, others)  # the load's own processes inherit it
             stack.callback(os.sched_setaffinity, 0, mine)
-    env = environment({**settings, f"{options.provider.upper()}_API_KEY": "load"}, free_port())
+    name = options.provider.upper()
+    # Nothing is to be said first: the load's profile says who speaks when.
+    own = {f"{name}_API_KEY": "load", f"{name}_WELCOME_MESSAGE": ""}
+    env = environment({**settings, **own}, free_port())
     console.print(Text(f"Starting: {_assignments(env)} sts-trio serve", "dim"))
     return await stack.enter_async_context(open_service(env, cores))
 
