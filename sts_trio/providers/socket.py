@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 # Messages read but not yet taken by the call, which does so at once; the rest waits in TCP, at the provider.
 _QUEUED_MESSAGES = 16
-# 48 s of 48 kHz audio in one message, as base64. A session that sends such messages costs 20 MiB for a moment.
-_MAX_MESSAGE_BYTES = 6 * 2**20
+# 24 s of 48 kHz audio in one message, as base64. A session that sends such messages costs 10 MiB for a moment.
+_MAX_MESSAGE_BYTES = 3 * 2**20
 # Bounds what is parsed in one turn of the event loop: 8,000 empty frames take 10 ms.
 _READ_BYTES = 2**14
 # The library takes 25 µs for a pong of two bytes: 256 of them in a turn.
