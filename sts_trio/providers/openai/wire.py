@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from sts_trio.providers.openai.usage import count_of, tokens
 from sts_trio.providers.reading import Id, Language, mended, shown
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 Part = TypeVar("Part", bound=msgspec.Struct)
 
 _MOST_ITEMS = 64  # of one response
-_MOST_COUNT = 10**12  # of tokens; more is a mistake, and would spoil a sum for ever
 
 # What a service says.
 
@@ -203,7 +203,7 @@ class Response(msgspec.Struct):
     def used(self) -> dict[tuple[str, str], int]:
         """What it has cost: tokens by direction and kind, each token once (see `providers.base.TokensUsed`)."""
         used = self.usage
-        counts = {**_tokens(used, "input", "in"), **_tokens(used, "output", "out")}
+        counts = {**tokens(used, "input", "in"), **tokens(used, "output", "out")}
         return {kind: count for kind, count in counts.items() if count}
 
 
@@ -220,9 +220,9 @@ class RateLimits(_FromService, tag="rate_limits.updated"):
         limits = self.rate_limits if isinstance(self.rate_limits, list) else []
         for each in limits[:_MOST_ITEMS]:
             if isinstance(each, dict) and (name := each.get("name")) in ("requests", "tokens"):
-                limit, remaining = _number(each.get("limit")), _number(each.get("remaining"))
+                limit, remaining = count_of(each.get("limit")), count_of(each.get("remaining"))
                 if limit is not None and remaining is not None:
-                    yield str(name), int(limit), int(remaining), _number(each.get("reset_seconds")) or 0.0
+                    yield str(name), int(limit), int(remaining), count_of(each.get("reset_seconds")) or 0.0
 
 
 class NoCallerWords(_FromService, tag="conversation.item.input_audio_transcription.failed"):
@@ -270,38 +270,6 @@ FromService = (
     | NoCallerWords
     | ServiceError
 )
-
-
-def _number(value: object) -> float | None:
-    """Return what some services say as a float, and some as a text; None for what is no sensible count."""
-    try:
-        number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else -1.0
-    except (ValueError, OverflowError):
-        return None
-    return number if 0 <= number < _MOST_COUNT else None
-
-
-def _tokens(usage: object, side: str, direction: str) -> dict[tuple[str, str], int]:
-    """Return the tokens of one direction by kind. Those that are cached are in all other numbers, too.
-
-    A service that does not say of which kind they were has the text first in a conversation: that is cached first.
-    """
-    used = _fields(usage)
-    details = _fields(used.get(f"{side}_token_details"))
-    again = _fields(details.get("cached_tokens_details"))
-    cached = unsaid = _number(details.get("cached_tokens")) or 0
-    kinds = {kind: _number(details.get(f"{kind}_tokens")) or 0 for kind in ("text", "audio")}
-    for kind, count in kinds.items():
-        of_kind = _number(again.get(f"{kind}_tokens"))
-        taken = min(count, unsaid if of_kind is None else of_kind)
-        kinds[kind], unsaid = count - taken, max(unsaid - taken, 0)
-    rest = (_number(used.get(f"{side}_tokens")) or 0) - cached - sum(kinds.values())
-    counts = {**kinds, "cached": cached, "other": max(rest, 0)}
-    return {(direction, kind): int(count) for kind, count in counts.items()}
-
-
-def _fields(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def part(value: object, kind: type[Part]) -> Part | None:
