@@ -120,6 +120,22 @@ class Options:
     greeting_stops: bool = True
 
 
+_OFF = "off"
+
+
+def unless_off(value: str) -> str | None:
+    """Return a choice; None for ``off``."""
+    return None if value.lower() == _OFF else value
+
+
+def transcription(
+    model: str, languages: tuple[str, ...], terms: tuple[str, ...], prompt: str | None = None
+) -> Transcription | None:
+    """Return who writes the caller's words down, if anybody does."""
+    chosen = unless_off(model)
+    return Transcription(chosen, languages, prompt, terms) if chosen else None
+
+
 def session(options: Options, codec: Codec, session_config: SessionConfig) -> dict[str, Any]:
     """The whole session, as `session.update` has it. The call's own voice and prompt stand above the operator's."""
     voice = session_config.voice or options.voice

@@ -14,7 +14,13 @@ from urllib.parse import urlsplit
 from sts_trio.providers.openai.dialect import OPENAI
 from sts_trio.providers.openai.gateway import AUTO, Access, clash, names_model
 from sts_trio.providers.openai.models import CURRENT, CURRENT_TRANSCRIBER, end_notice, is_gone, is_openai, takes_several
-from sts_trio.providers.openai.session import Options, Transcription, Truncation, TurnDetection
+from sts_trio.providers.openai.session import (
+    Options,
+    Truncation,
+    TurnDetection,
+    transcription,
+    unless_off,
+)
 from sts_trio.settings import headers as header_parsers
 from sts_trio.settings import parsers
 from sts_trio.settings.service import DEFAULT_INSTRUCTIONS, DEFAULT_WELCOME_MESSAGE, ProviderSettings
@@ -32,7 +38,6 @@ if TYPE_CHECKING:
 
 SPOKEN_RATES = (24_000,)  # Hz of the agent's voice, where it is PCM; G.711 and PCM at 8000 are the telephone's own
 _OPENAI_URL = "https://api.openai.com/v1"
-_OFF = "off"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -354,16 +359,3 @@ def open_realtime(settings: RealtimeSettings, key: str, dial: Dial, times: Socke
     endpoint = Endpoint.from_url(settings.url)
     options, safety_key = settings.options(), settings.safety_key
     return RealtimeProvider(endpoint, key, dial, options, times, settings.access, safety_key=safety_key)
-
-
-def unless_off(value: str) -> str | None:
-    """Return a choice; None for ``off``."""
-    return None if value.lower() == _OFF else value
-
-
-def transcription(
-    model: str, languages: tuple[str, ...], terms: tuple[str, ...], prompt: str | None = None
-) -> Transcription | None:
-    """Return who writes the caller's words down, if anybody does."""
-    chosen = unless_off(model)
-    return Transcription(chosen, languages, prompt, terms) if chosen else None

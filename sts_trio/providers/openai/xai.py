@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from sts_trio.providers.openai.dialect import XAI
-from sts_trio.providers.openai.session import Options, TurnDetection
-from sts_trio.providers.openai.settings import RealtimeSettings, transcription
+from sts_trio.providers.openai.session import Options, TurnDetection, transcription
+from sts_trio.providers.openai.settings import RealtimeSettings
 from sts_trio.settings import headers as header_parsers
 from sts_trio.settings import parsers
 from sts_trio.settings.service import DEFAULT_INSTRUCTIONS, DEFAULT_WELCOME_MESSAGE
